@@ -1,0 +1,141 @@
+/*
+ * box.h - the privileged half of a sandbox: make it, give it a workspace and
+ * limits, kill it, read its meters. It knows no job, no git and no queue.
+ *
+ *	struct box_host *host;			// once a process
+ *	box_host_open(&host, &config, &err);
+ *	box_host_sweep(host, &err);		// what a killed predecessor left
+ *
+ *	struct box *box;			// ahead of any work
+ *	box_new(host, slot, &box, &err);	// namespaces, root, filter; init waits
+ *	box_handle_take(box, &handle);		// the unprivileged half, see driver.h
+ *
+ *	box_attach(box, &workspace, &limits, &err);	// when the work is known
+ *	...					// driver.h runs the steps
+ *	box_free(box);				// everything in it is dead and gone
+ *
+ * A box is used once. It dies with any of: box_kill, box_free, the end of the
+ * process that made it, the closing of the control socket in the handle.
+ *
+ * Started as root, each slot gets uids of its own that the host does not use;
+ * started as an ordinary user, box_host_open moves the whole process into a
+ * user namespace of its own first (it must still be single-threaded), and
+ * box_host_missing says which layers that costs.
+ */
+#ifndef SBX_SANDBOX_BOX_H
+#define SBX_SANDBOX_BOX_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+
+/* The uid and gid that a job sees itself as. */
+enum { BOX_INNER_UID = 1000, BOX_INNER_GID = 1000 };
+#define BOX_WORKSPACE "/work" /* where the workspace is mounted in the box */
+
+struct box_host;
+struct box;
+
+struct box_config {
+	const char *instance;	   /* a-z0-9 and '-'; names the cgroups of this worker */
+	const char *cgroup_parent; /* below each hierarchy; NULL: the process's own cgroup */
+	bool allow_missing_cgroup; /* else box_attach fails where a limit has no controller */
+	uid_t uid_base;		   /* as root: slot k runs as uid_base + k */
+	unsigned slots;
+	const char *root; /* root directory to offer read-only; NULL: the host's /usr etc. */
+};
+
+/* 0 means "no such limit" for every field but memory, processes and disk,
+ * which must be given. */
+struct box_limits {
+	int64_t wall_ms; /* all steps together; driver.h watches, init backs it up */
+	int64_t cpu_ms;	 /* all processes together */
+	int64_t idle_ms; /* since the last output of the running step */
+	int64_t memory_bytes;
+	int64_t disk_bytes; /* workspace layer, /tmp and /dev/shm together */
+	int64_t inodes;
+	int64_t processes;
+	int64_t open_files;
+	int64_t file_bytes;
+	int64_t output_bytes; /* both streams of all steps together */
+	int64_t millicpus;
+};
+
+struct box_workspace {
+	int lower_fd;	 /* directory, never written; -1: an empty workspace */
+	uid_t lower_uid; /* as root: owner of the files below, shown as the inner uid */
+	gid_t lower_gid;
+	bool direct; /* lower_fd itself is mounted writable: no layer, nothing is kept apart */
+};
+
+/* What the kernel counted for the whole box. -1: this host has no counter. */
+struct box_usage {
+	int64_t cpu_us;
+	int64_t memory_peak_bytes; /* cgroup's peak: includes page cache and layer */
+	int64_t processes_peak;
+	int64_t io_read_bytes;
+	int64_t io_write_bytes;
+	int64_t oom_kills;
+};
+
+/* What the unprivileged half needs; all descriptors are owned by the holder. */
+enum {
+	BOX_METER_CPU,
+	BOX_METER_MEMORY_PEAK,
+	BOX_METER_MEMORY_EVENTS,
+	BOX_METER_PROCESSES_PEAK,
+	BOX_METER_PROCESSES_EVENTS,
+	BOX_METER_IO,
+	BOX_METERS
+};
+struct box_handle {
+	int control_fd;		   /* SOCK_SEQPACKET to init */
+	int meter_fds[BOX_METERS]; /* -1 where missing */
+};
+void box_handle_release(struct box_handle *handle);
+
+/* --- the host --------------------------------------------------------- */
+
+/* Probes the kernel, compiles the filters, opens the root's directories. Fails
+ * closed: ERR_UNSUPPORTED names what is missing and how to get it. */
+int box_host_open(struct box_host **ret, const struct box_config *config,
+		  struct err *err) MUST_CHECK;
+void box_host_close(struct box_host *host);
+
+/* Kills and removes what an earlier process with the same instance left
+ * behind, and only that. The caller holds the lock of the instance. */
+int box_host_sweep(struct box_host *host, struct err *err) MUST_CHECK;
+
+/* One line for each layer: name, whether it holds, and why it does not. */
+struct box_layer {
+	const char *name; /* "user_namespace", "seccomp", "cgroup_memory", ... */
+	bool required;
+	bool present;
+	const char *detail; /* "" or the reason and the fix */
+};
+size_t box_host_layers(const struct box_host *host, const struct box_layer **ret);
+
+/* --- one box ---------------------------------------------------------- */
+
+int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *err) MUST_CHECK;
+
+/* Moves the handle out; to be called once. */
+void box_handle_take(struct box *box, struct box_handle *ret);
+
+/* Sets the kernel's limits, mounts the workspace, hands it to init and waits
+ * for init's word that it is in place. ERR_LIMIT/ERR_UNSUPPORTED as above. */
+int box_attach(struct box *box, const struct box_workspace *workspace,
+	       const struct box_limits *limits, struct err *err) MUST_CHECK;
+
+/* For an event loop: readable once init has died. Borrowed. */
+int box_pidfd(const struct box *box);
+
+/* Every process in it is sent SIGKILL. Does not wait. */
+void box_kill(struct box *box);
+
+/* Kills, waits, removes the cgroups. NULL is fine. */
+void box_free(struct box *box);
+
+#endif

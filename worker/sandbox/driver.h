@@ -1,0 +1,131 @@
+/*
+ * driver.h - the unprivileged half of a sandbox: talks to the init of one box
+ * over its control socket. Whoever holds the handle needs no privilege, may be
+ * confined, and is not trusted by the host half.
+ *
+ *	struct driver driver;
+ *	driver_init(&driver, &handle, &limits);
+ *	driver_edit(&driver, edits, n, &err);	// write the patched files
+ *	driver_step(&driver, &step, &hooks, &outcome, &err);
+ *	driver_finish(&driver, &err);		// every process but init is dead
+ *	driver_changes(&driver, &visitor, ctx, &err);
+ *	driver_find(&driver, globs, n, ...);
+ *	driver_release(&driver);		// closes the handle: the box dies
+ */
+#ifndef SBX_SANDBOX_DRIVER_H
+#define SBX_SANDBOX_DRIVER_H
+
+#include "base/arena.h"
+#include "worker/sandbox/box.h"
+
+/* Which limit ended a step. */
+enum box_limit {
+	BOX_LIMIT_NONE,
+	BOX_LIMIT_WALL,
+	BOX_LIMIT_STEP_WALL, /* the step's own timeout */
+	BOX_LIMIT_CPU,
+	BOX_LIMIT_IDLE,
+	BOX_LIMIT_MEMORY,
+	BOX_LIMIT_DISK,
+	BOX_LIMIT_INODES,
+	BOX_LIMIT_PROCESSES,
+	BOX_LIMIT_FILE,
+	BOX_LIMIT_OUTPUT,
+	BOX_LIMIT_COUNT
+};
+const char *box_limit_name(enum box_limit limit); /* "wall", "step_wall", ... */
+
+struct driver {
+	struct box_handle handle;
+	struct box_limits limits;
+	int64_t started_mono_us; /* of the first step; 0 before */
+	int64_t output_left_bytes;
+	bool finished;
+};
+
+struct driver_step {
+	const char *const *argv; /* NULL-terminated; argv[0] is searched in PATH */
+	const char *const *env;	 /* NULL-terminated "K=V", complete */
+	const char *cwd;	 /* relative to the workspace; NULL: its top */
+	struct bytes stdin_bytes;
+	int64_t timeout_ms; /* 0: none of its own */
+	int tty_fd;	    /* -1, or the other end of a pty to be the step's terminal */
+};
+
+enum driver_stream { DRIVER_STDOUT, DRIVER_STDERR };
+
+struct driver_hooks {
+	/* Each piece of output as it comes, up to the output limit. */
+	void (*output)(void *ctx, enum driver_stream stream, const void *data, size_t len);
+	/* Also waited for: when readable, `watch` is called; true stops the step. */
+	int watch_fd; /* -1: none */
+	bool (*watch)(void *ctx);
+	void *ctx;
+};
+
+struct driver_outcome {
+	bool started; /* false: `start_error` says why exec failed */
+	char start_error[128];
+	int exit_code; /* -1 when it did not exit by itself */
+	int signal;    /* 0 when none */
+	enum box_limit limit;
+	int64_t limit_value; /* measured, in the limit's unit */
+	bool stopped;	     /* the watch asked for it */
+	char syscall[32];    /* the filter killed for it, else "" */
+	int64_t wall_us;
+	int64_t cpu_us; /* user and system, of the step and all it waited for */
+	int64_t memory_peak_bytes;
+	int64_t dropped_bytes; /* output beyond the limit, read and thrown away */
+};
+
+/* Takes the handle over. */
+void driver_init(struct driver *driver, struct box_handle *handle, const struct box_limits *limits);
+void driver_release(struct driver *driver);
+
+/* Writes, replaces or removes files of the workspace, before the first step.
+ * Parents are made; what is in the way of a file is not: that is ERR_CONFLICT. */
+struct driver_edit {
+	const char *path;
+	uint32_t mode; /* 0100644, 0100755, 0120000 (content is the target), 0: remove */
+	struct bytes content;
+};
+int driver_edit(struct driver *driver, const struct driver_edit *edits, size_t len,
+		struct err *err) MUST_CHECK;
+
+/* Runs one step to its end; afterwards none of its descendants is left. */
+int driver_step(struct driver *driver, const struct driver_step *step,
+		const struct driver_hooks *hooks, struct driver_outcome *ret,
+		struct err *err) MUST_CHECK;
+
+/* No more steps. Must precede the calls below. */
+int driver_finish(struct driver *driver, struct err *err) MUST_CHECK;
+
+int driver_usage(const struct driver *driver, struct box_usage *ret, struct err *err) MUST_CHECK;
+
+enum driver_kind { DRIVER_FILE, DRIVER_LINK, DRIVER_DIR, DRIVER_OTHER };
+
+/*
+ * Visits what is in the workspace's own layer: directories before what is in
+ * them. Forged whiteouts and attributes do not matter: only names that the
+ * mounted workspace shows are reported, and for each directory of the layer
+ * all names that it shows, so the caller sees what is gone. A visitor that
+ * returns non-zero ends the walk, which then succeeds.
+ */
+struct driver_visitor {
+	/* `names` is NULL-terminated: everything the directory now holds. "" is the top. */
+	int (*dir)(void *ctx, const char *path, const char *const *names);
+	/* `fd` is open for reading for a DRIVER_FILE, else -1; borrowed. `target`
+	 * is set for a DRIVER_LINK. */
+	int (*entry)(void *ctx, const char *path, enum driver_kind kind, uint32_t mode,
+		     int64_t size, int fd, const char *target);
+};
+int driver_changes(struct driver *driver, const struct driver_visitor *visitor, void *ctx,
+		   struct err *err) MUST_CHECK;
+
+/* Regular files of the workspace that match any of the globs (base/text.h),
+ * opened without following any link. Bounded by `max_entries` looked at. */
+int driver_find(struct driver *driver, const char *const *globs, size_t globs_len,
+		size_t max_entries, int (*match)(void *ctx, const char *path, int64_t size, int fd),
+		void *ctx, struct err *err) MUST_CHECK;
+
+#endif
