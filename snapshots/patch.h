@@ -1,0 +1,49 @@
+/*
+ * patch.h - a diff applied to a tree in object space: validated as a whole,
+ * then applied as a whole, without a working tree.
+ *
+ *	patch_apply(&arena, db, &base_tree, diff, &policy, &outcome, &reason, &err)
+ *
+ * The dry run is the run: with a GITDB_QUARANTINE the objects exist only in
+ * memory until somebody exports and imports them.
+ */
+#ifndef SBX_SNAPSHOTS_PATCH_H
+#define SBX_SNAPSHOTS_PATCH_H
+
+#include "schema/result.h"
+#include "snapshots/gitdb.h"
+
+struct patch_policy {
+	unsigned strip;
+	struct text_list protect;	    /* globs beside the built-in list */
+	struct text_list allow;		    /* globs lifted from it */
+	const char *const *allow_permitted; /* NULL-terminated: what jobs may lift; NULL: nothing */
+	size_t max_files;
+	size_t max_hunks;
+	size_t max_file_bytes;
+};
+
+struct patch_outcome {
+	struct oid tree; /* what results */
+	/* What differs from the base, sorted by path: what the workspace's layer
+	 * must hold. Removals have mode 0. */
+	struct gitdb_edit *edits;
+	size_t edits_len;
+	struct result_file *files; /* as the diff says it: with renames */
+	size_t files_len;
+	int64_t additions;
+	int64_t deletions;
+	struct result_finding *findings; /* allowed but noteworthy */
+	size_t findings_len;
+};
+
+/*
+ * REFUSED with a PATCH_* or POLICY_PROTECT reason: its subject is the path,
+ * its message names hunk and line and shows what was expected and what was
+ * found. Nothing is written to `db` unless 0 is returned.
+ */
+int patch_apply(struct arena *arena, struct gitdb *db, const struct oid *base, struct bytes diff,
+		const struct patch_policy *policy, struct patch_outcome *ret,
+		struct reason *ret_reason, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * source.h - which repositories a job may name.
+ *
+ * A URL is normalised first, then compared with the operator's allowlist, and
+ * only the normalised form is ever used. Entries of the allowlist:
+ *
+ *	/srv/git/		local paths below this directory
+ *	file:///srv/git/	the same
+ *	https://host/path/	this host (and port), paths below
+ *	https://*.example.org/	hosts below this domain
+ *	ssh://git@host/path/
+ *
+ * An empty list allows nothing. Local paths are resolved (realpath) before
+ * they are compared, so a link does not lead out of an allowed directory.
+ */
+#ifndef SBX_SNAPSHOTS_SOURCE_H
+#define SBX_SNAPSHOTS_SOURCE_H
+
+#include "base/arena.h"
+#include "schema/job.h"
+#include "schema/reason.h"
+
+struct source_url {
+	const char *url;  /* normalised: what libgit2 is given */
+	bool local;	  /* `url` is an absolute path */
+	const char *name; /* of its repository in the store: stable, safe as a file name */
+};
+
+/* REFUSED with SOURCE_URL or SOURCE_FORBIDDEN. No network, no object read. */
+int source_normalise(struct arena *arena, const char *repo, const struct text_list *allow,
+		     struct source_url *ret, struct reason *ret_reason, struct err *err) MUST_CHECK;
+
+/* Validates one entry of the allowlist, for `check`. */
+int source_allow_check(const char *entry, struct err *err) MUST_CHECK;
+
+#endif
