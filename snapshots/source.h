@@ -7,7 +7,7 @@
  *	/srv/git/		local paths below this directory
  *	file:///srv/git/	the same
  *	https://host/path/	this host (and port), paths below
- *	https:<//>*.example.org/	hosts below this domain (written without the <>)
+ *	https, with the host "*.example.org": all hosts below this domain
  *	ssh://git@host/path/
  *
  * An empty list allows nothing. Local paths are resolved (realpath) before

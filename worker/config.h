@@ -1,0 +1,69 @@
+/*
+ * config.h - the worker's configuration, from (later wins) the defaults, a
+ * file, the environment (SBX_QUEUE_URL for [queue] url) and flags.
+ *
+ *	config_init(&config, &arena);
+ *	config_read_file(&config, "/etc/sbx/worker.ini", &err);
+ *	config_read_env(&config, environ, &err);
+ *	config_set(&config, "worker.slots", "4", &err);
+ *	config_finish(&config, &err);
+ *
+ * Each key stands once, in config.def. A process of another role is given
+ * config_role_text: only the keys of its role, so that the broker's
+ * credentials never reach a process that must not have them.
+ */
+#ifndef SBX_WORKER_CONFIG_H
+#define SBX_WORKER_CONFIG_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "schema/job.h"
+
+enum config_role { ROLE_SUPERVISOR = 1, ROLE_PUBLISHER = 2, ROLE_STOREKEEPER = 4, ROLE_ZYGOTE = 8 };
+
+#define CONFIG_TYPE_TEXT     const char *
+#define CONFIG_TYPE_INT	     int64_t
+#define CONFIG_TYPE_SIZE     int64_t
+#define CONFIG_TYPE_DURATION int64_t /* milliseconds */
+#define CONFIG_TYPE_BOOL     bool
+#define CONFIG_TYPE_LIST     struct text_list
+
+struct config {
+	struct arena *arena;
+#define KEY(section, name, kind, def, roles, reload, doc) CONFIG_TYPE_##kind section##_##name;
+#include "worker/config.def"
+#undef KEY
+};
+
+int config_init(struct config *config, struct arena *arena, struct err *err) MUST_CHECK;
+
+/* Unknown sections and keys are errors that name file and line, with the
+ * nearest known key. */
+int config_read_file(struct config *config, const char *path, struct err *err) MUST_CHECK;
+int config_read_text(struct config *config, const char *text, const char *origin,
+		     struct err *err) MUST_CHECK;
+
+/* Variables that start with SBX_ and name no key are errors, but for those of
+ * other programs listed in config.c. */
+int config_read_env(struct config *config, char *const *env, struct err *err) MUST_CHECK;
+int config_set(struct config *config, const char *key, const char *value,
+	       struct err *err) MUST_CHECK;
+
+/* Fills what depends on the machine (name, slots, state_dir) and checks that
+ * values fit together; the first misfit is the error. */
+int config_finish(struct config *config, struct err *err) MUST_CHECK;
+
+/* The keys of one role as INI text for config_read_text. */
+void config_role_text(const struct config *config, enum config_role role, struct buf *out);
+
+/* All keys with kinds, defaults and docs, as a commented INI file. */
+void config_print_template(struct buf *out);
+
+/* The limits of one job: the defaults, what the job asks for, clamped to the
+ * maxima. Each that was lowered is appended to `ret_clamped` as text. */
+int config_limits(const struct config *config, const struct job_limits *asked, struct arena *arena,
+		  struct job_limits *ret, struct text_list *ret_clamped,
+		  struct err *err) MUST_CHECK;
+
+#endif
