@@ -200,7 +200,8 @@ union control {
 	char room[CMSG_SPACE(sizeof(int) * FD_PASS_MAX)];
 };
 
-int fd_send(int sock, const void *data, size_t len, const int *fds, size_t fds_len, struct err *err)
+static int send_flags(int sock, const void *data, size_t len, const int *fds, size_t fds_len,
+		      int flags, struct err *err)
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
 	union control control = {0};
@@ -217,13 +218,26 @@ int fd_send(int sock, const void *data, size_t len, const int *fds, size_t fds_l
 		(void)memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * fds_len);
 	}
 	do
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN))
 		return err_set(err, ERR_PEER, "cannot send message: the other end is gone");
+	if (n < 0 && flags != 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return FD_AGAIN;
 	if (n < 0)
 		return err_sys(err, "cannot send message");
 	return 0;
+}
+
+int fd_send(int sock, const void *data, size_t len, const int *fds, size_t fds_len, struct err *err)
+{
+	return send_flags(sock, data, len, fds, fds_len, 0, err);
+}
+
+int fd_send_now(int sock, const void *data, size_t len, const int *fds, size_t fds_len,
+		struct err *err)
+{
+	return send_flags(sock, data, len, fds, fds_len, MSG_DONTWAIT, err);
 }
 
 static void take_fds(struct msghdr *msg, int *fds, size_t *ret_len)
@@ -240,7 +254,8 @@ static void take_fds(struct msghdr *msg, int *fds, size_t *ret_len)
 	}
 }
 
-ssize_t fd_recv(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len, struct err *err)
+static ssize_t recv_flags(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len,
+			  int flags, struct err *err)
 {
 	struct iovec iov = {.iov_base = data, .iov_len = size};
 	union control control;
@@ -253,7 +268,7 @@ ssize_t fd_recv(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len
 	ssize_t n;
 
 	do
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return FD_AGAIN;
@@ -272,6 +287,17 @@ ssize_t fd_recv(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len
 		*ret_fds_len = got_len;
 	}
 	return n;
+}
+
+ssize_t fd_recv(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len, struct err *err)
+{
+	return recv_flags(sock, data, size, fds, ret_fds_len, 0, err);
+}
+
+ssize_t fd_recv_now(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len,
+		    struct err *err)
+{
+	return recv_flags(sock, data, size, fds, ret_fds_len, MSG_DONTWAIT, err);
 }
 
 int fd_set_nonblocking(int fd, bool on, struct err *err)

@@ -80,6 +80,14 @@ enum { FD_AGAIN = -2 };
 ssize_t fd_recv(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len,
 		struct err *err) MUST_CHECK;
 
+/* As fd_recv, but never waits, whatever the socket's own mode. */
+ssize_t fd_recv_now(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len,
+		    struct err *err) MUST_CHECK;
+
+/* As fd_send, but never waits: FD_AGAIN when there is no room now. */
+int fd_send_now(int sock, const void *data, size_t len, const int *fds, size_t fds_len,
+		struct err *err) MUST_CHECK;
+
 int fd_set_nonblocking(int fd, bool on, struct err *err) MUST_CHECK;
 
 #endif

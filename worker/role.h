@@ -1,0 +1,51 @@
+/*
+ * role.h - the processes of a worker: starting one, and what it gives up.
+ *
+ * A role is the same program, executed anew (so it has nothing of its
+ * parent's memory or environment), with a socket to the supervisor as
+ * descriptor ROLE_SOCKET. Its first message is its configuration: only the
+ * keys of its role. It ends when the socket does.
+ *
+ *	role_start("zygote", &config, ROLE_ZYGOTE, &socket, &pid, &err);	// supervisor
+ *	role_enter(&config, &arena, &err);					// the role
+ */
+#ifndef SBX_WORKER_ROLE_H
+#define SBX_WORKER_ROLE_H
+
+#include <sys/types.h>
+
+#include "queue/carrier.h"
+#include "worker/config.h"
+
+enum { ROLE_SOCKET = 3 };
+
+/*
+ * The uids of a worker that was started as root, counted from worker.uid_base:
+ * nobody else on the host has them.
+ *
+ *	+0		supervisor, publisher, storekeeper; owner and group of the store
+ *	+100 + slot	executors
+ *	+600 + slot	sandboxes
+ */
+enum { ROLE_UID_EXECUTOR = 100, ROLE_UID_SANDBOX = 600, ROLE_SLOTS_MAX = 500 };
+
+int role_start(const char *name, const struct config *config, enum config_role role,
+	       int *ret_socket, pid_t *ret_pid, struct err *err) MUST_CHECK;
+
+/* Reads the configuration from ROLE_SOCKET and sets up the log. */
+int role_enter(const char *name, struct config *config, struct arena *arena,
+	       struct err *err) MUST_CHECK;
+
+/*
+ * Becomes `uid` with `gid` as the only group, for good, and reads it back.
+ * Keeps the capabilities in `keep` (bits of capabilities(7)), sets
+ * no_new_privs and makes the process undumpable. Does nothing but the latter
+ * two when the process is not root.
+ */
+int role_drop(uid_t uid, gid_t gid, uint64_t keep, struct err *err) MUST_CHECK;
+
+/* How this worker's processes reach the broker; `process` names the connection. */
+struct carrier_config role_carrier(const struct config *config, struct arena *arena,
+				   const char *process);
+
+#endif
