@@ -253,6 +253,33 @@ bool text_glob_match(const char *pattern, const char *path)
 	return reach[len];
 }
 
+/* --- likeness --------------------------------------------------------- */
+
+size_t text_distance(const char *a, const char *b)
+{
+	size_t row[TEXT_DISTANCE_CHARS + 1];
+	size_t a_len = strnlen(a, TEXT_DISTANCE_CHARS + 1);
+	size_t b_len = strnlen(b, TEXT_DISTANCE_CHARS + 1);
+
+	if (a_len > TEXT_DISTANCE_CHARS || b_len > TEXT_DISTANCE_CHARS)
+		return SIZE_MAX;
+	for (size_t j = 0; j <= b_len; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= a_len; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= b_len; j++) {
+			size_t best = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			best = row[j] + 1 < best ? row[j] + 1 : best;
+			row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+		}
+	}
+	return row[b_len];
+}
+
 /* --- identifiers ------------------------------------------------------ */
 
 bool text_is_id(const char *id)

@@ -33,6 +33,12 @@ void text_hex(const void *data, size_t len, char *ret);
  */
 bool text_glob_match(const char *pattern, const char *path);
 
+/* How many characters must be inserted, removed or replaced to make `b` of
+ * `a` (Levenshtein): for "did you mean". SIZE_MAX when either is longer than
+ * TEXT_DISTANCE_CHARS. */
+enum { TEXT_DISTANCE_CHARS = 64 };
+size_t text_distance(const char *a, const char *b);
+
 /* Whether `id` is 1-64 of A-Za-z0-9._- */
 bool text_is_id(const char *id);
 

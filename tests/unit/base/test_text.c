@@ -92,12 +92,25 @@ static void identifiers_are_checked_and_made(void **state)
 	assert_string_not_equal(a, b);
 }
 
+static void likeness_counts_edits(void **state)
+{
+	static const char long_text[TEXT_DISTANCE_CHARS + 2] = {[0 ... TEXT_DISTANCE_CHARS] = 'x'};
+
+	(void)state;
+	assert_int_equal(text_distance("", ""), 0);
+	assert_int_equal(text_distance("kitten", "sitting"), 3);
+	assert_int_equal(text_distance("slots", "slot"), 1);
+	assert_int_equal(text_distance("", "abc"), 3);
+	assert_true(text_distance("a", long_text) == SIZE_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(globs_match_as_documented),
 		cmocka_unit_test(utf8_is_strict),
 		cmocka_unit_test(numbers_carry_units),
+		cmocka_unit_test(likeness_counts_edits),
 		cmocka_unit_test(identifiers_are_checked_and_made),
 	};
 
