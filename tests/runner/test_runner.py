@@ -1,0 +1,114 @@
+"""The runner's own judgement: outputs as the test libraries really print them."""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from runner import counts, leftovers  # noqa: E402
+
+CMOCKA = """\
+[==========] Running 4 test(s).
+[ RUN      ] good
+[       OK ] good
+[ RUN      ] bad
+[  ERROR   ] --- 0x1 != 0x2
+[   LINE   ] --- s.c:8: error: Failure!
+[  FAILED  ] bad
+[ RUN      ] skipped
+no broker: SBX_TEST_BROKER_URL is not set
+[  SKIPPED ] skipped
+[ RUN      ] good
+Could not run test: Test setup failed
+[  ERROR   ] good
+[==========] 4 test(s) run.
+[  PASSED  ] 1 test(s).
+[  SKIPPED ] 1 test(s), listed below:
+[  SKIPPED ] skipped
+
+ 1 SKIPPED TEST(S)
+[  FAILED  ] 1 test(s), listed below:
+[  FAILED  ] bad
+
+ 2 FAILED TEST(S)
+"""
+
+UNITTEST = """\
+test_a (__main__.T.test_a) ... ok
+test_b (__main__.T.test_b)
+doc of b ... skipped 'no broker'
+test_c (__main__.T.test_c) ... FAIL
+test_e (__main__.T.test_e) ... skipped "why 'not'"
+test_h (__main__.T.test_h) ... printed between
+ok
+setUpClass (__main__.U) ... skipped 'class skip'
+setUpClass (__main__.V) ... ERROR
+
+----------------------------------------------------------------------
+Ran 5 tests in 0.001s
+
+FAILED (failures=1, errors=1, skipped=3)
+"""
+
+
+class Counting(unittest.TestCase):
+    def test_cmocka(self):
+        found = counts.read(CMOCKA, 2)
+        self.assertEqual((found.passed, found.failed), (1, 2))
+        self.assertEqual(found.skips, [("skipped", "no broker: SBX_TEST_BROKER_URL is not set")])
+
+    def test_unittest(self):
+        found = counts.read(UNITTEST, 1)
+        self.assertEqual((found.passed, found.failed), (2, 2))
+        self.assertEqual(found.skips, [("test_b", "no broker"), ("test_e", "why 'not'"),
+                                       ("setUpClass", "class skip")])
+
+    def test_summary_line(self):
+        found = counts.read("SKIP vsock: no device\n3 passed, 1 failed, 1 skipped\n", 1)
+        self.assertEqual((found.passed, found.failed), (3, 1))
+        self.assertEqual(found.skips, [("vsock", "no device")])
+
+    def test_a_program_that_runs_nothing_failed(self):
+        self.assertEqual(counts.read("", 0).failed, 1)
+        self.assertEqual(counts.read("Ran 0 tests in 0.0s\n\nOK\n", 0).failed, 1)
+
+    def test_a_program_that_dies_failed(self):
+        self.assertEqual(counts.read("[       OK ] good\n", -11).failed, 1)
+        self.assertEqual(counts.read(UNITTEST.replace("failures=1, errors=1, ", ""), 1).failed, 1)
+
+
+class LeftOver(unittest.TestCase):
+    def test_processes_with_the_mark_and_files_are_found(self):
+        with tempfile.TemporaryDirectory() as folder:
+            watch = leftovers.Watch("a-run-of-the-test", folder)
+            self.assertEqual(watch.look(), [])
+            with open(os.path.join(folder, "file"), "w", encoding="utf-8"):
+                pass
+            with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE,
+                                  env={leftovers.MARK: "a-run-of-the-test"}) as child:
+                self.assertEqual(watch.look(), [f"process {child.pid} (cat)",
+                                                f"file {folder}/file"])
+
+
+class Whole(unittest.TestCase):
+    """tests/run itself, over a build directory in which nothing was built."""
+
+    def run_it(self, *arguments):
+        top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        with tempfile.TemporaryDirectory() as build:
+            return subprocess.run([os.path.join(top, "run"), "--build", build, "--no-broker",
+                                   *arguments], capture_output=True, text=True, check=False)
+
+    def test_what_was_not_built_fails(self):
+        done = self.run_it("--only", "unit/base/test_text")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stdout.split("\n")[-2], "0 passed, 1 failed, 0 skipped")
+
+    def test_a_pattern_without_a_program_is_an_error(self):
+        self.assertEqual(self.run_it("--only", "no-such-program").returncode, 2)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
