@@ -143,6 +143,17 @@ static int set_capabilities(uint64_t keep, struct err *err)
 	return 0;
 }
 
+/* What may be kept is at most what is held: an ordinary user holds nothing. */
+static uint64_t held(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{0}};
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return 0;
+	return data[0].permitted | (uint64_t)data[1].permitted << 32;
+}
+
 static int change_identity(uid_t uid, gid_t gid, struct err *err)
 {
 	uid_t ids[3];
@@ -159,10 +170,10 @@ static int change_identity(uid_t uid, gid_t gid, struct err *err)
 
 int role_drop(uid_t uid, gid_t gid, uint64_t keep, struct err *err)
 {
-	if (geteuid() == 0) {
-		if (change_identity(uid, gid, err) < 0 || set_capabilities(keep, err) < 0)
-			return -1;
-	}
+	if (uid != ROLE_SAME_UID && geteuid() == 0 && change_identity(uid, gid, err) < 0)
+		return -1;
+	if (set_capabilities(keep & held(), err) < 0)
+		return -1;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_sys(err, "cannot give up privileges");
 	return 0;

@@ -37,11 +37,12 @@ int role_enter(const char *name, struct config *config, struct arena *arena,
 	       struct err *err) MUST_CHECK;
 
 /*
- * Becomes `uid` with `gid` as the only group, for good, and reads it back.
- * Keeps the capabilities in `keep` (bits of capabilities(7)), sets
- * no_new_privs and makes the process undumpable. Does nothing but the latter
- * two when the process is not root.
+ * Becomes `uid` with `gid` as the only group, for good, and reads it back
+ * (not when it is not root, nor for ROLE_SAME_UID). Of its capabilities it
+ * keeps those in `keep` (bits of capabilities(7)); it gets no new privileges
+ * and cannot be dumped.
  */
+#define ROLE_SAME_UID ((uid_t)-1)
 int role_drop(uid_t uid, gid_t gid, uint64_t keep, struct err *err) MUST_CHECK;
 
 /* How this worker's processes reach the broker; `process` names the connection. */

@@ -4,7 +4,7 @@
  *
  *	struct box_host *host;			// once a process
  *	box_host_open(&host, &config, &err);
- *	box_host_sweep(host, &err);		// what a killed predecessor left
+ *	box_host_sweep(host, "w1", &err);	// what a killed predecessor left
  *
  *	struct box *box;			// ahead of any work
  *	box_new(host, slot, &box, &err);	// namespaces, root, filter; init waits
@@ -104,9 +104,12 @@ int box_host_open(struct box_host **ret, const struct box_config *config,
 		  struct err *err) MUST_CHECK;
 void box_host_close(struct box_host *host);
 
-/* Kills and removes what an earlier process with the same instance left
- * behind, and only that. The caller holds the lock of the instance. */
-int box_host_sweep(struct box_host *host, struct err *err) MUST_CHECK;
+/*
+ * Kills and removes what an earlier process left behind that had `instance` as
+ * its name (box_config.instance; not only the host's own), and only that. The
+ * caller holds the lock of that instance.
+ */
+int box_host_sweep(struct box_host *host, const char *instance, struct err *err) MUST_CHECK;
 
 /* One line for each layer: name, whether it holds, and why it does not. */
 struct box_layer {

@@ -1,0 +1,334 @@
+/*
+ * storekeeper.c - theory: a request that needs neither network nor waiting is
+ * answered at once. Any other fetch runs in a forked child, whose one message
+ * (a struct ipc_store_fetched) is handed on to the supervisor; a child that
+ * dies without one is a fault of its task alone. Settling is short and done
+ * here, so the refs of one job never move twice at a time.
+ */
+#include "worker/storekeeper.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "snapshots/store.h"
+#include "worker/ipc.h"
+#include "worker/role.h"
+
+enum { CHILDREN = ROLE_SLOTS_MAX, REQUEST_ARENA_BYTES = 1 << 20, CONFIG_ARENA_BYTES = 1 << 20 };
+
+struct child {
+	pid_t pid; /* 0: free */
+	int socket;
+	uint64_t task;
+};
+
+struct keeper {
+	struct config *config;
+	struct store *store;
+	const char *store_path;
+	struct child children[CHILDREN];
+	size_t children_len;
+	bool quit;
+};
+
+/* --- one fetch -------------------------------------------------------- */
+
+/* Paths travel relative to the store, for executors have it as their root. */
+static const char *below_store(const struct keeper *keeper, const char *path)
+{
+	size_t len = strlen(keeper->store_path);
+
+	if (strncmp(path, keeper->store_path, len) == 0 && path[len] == '/')
+		path += len;
+	while (*path == '/')
+		path++;
+	return path;
+}
+
+static void fault(struct ipc_store_fetched *reply, const struct err *err)
+{
+	reply->end = IPC_FAULT;
+	ipc_text(reply->error, err->message);
+}
+
+/* The checkout, once the commit is here. Returns as store_checkout. */
+static int find_checkout(struct keeper *keeper, struct arena *arena,
+			 const struct source_url *source, const struct oid *tree,
+			 struct ipc_store_fetched *reply, struct err *err)
+{
+	const char *path;
+	int rc = store_checkout(keeper->store, source, tree, arena, &path, &reply->reason, err);
+
+	if (rc == 0)
+		ipc_text(reply->checkout_path, below_store(keeper, path));
+	return rc;
+}
+
+static void finish(const struct keeper *keeper, struct arena *arena,
+		   const struct source_url *source, const struct store_base *base,
+		   struct ipc_store_fetched *reply)
+{
+	const char *path = store_repo_path(arena, keeper->store, source);
+
+	assert(path != NULL);
+	reply->end = IPC_OK;
+	reply->commit = base->commit;
+	reply->tree = base->tree;
+	ipc_text(reply->repo_path, below_store(keeper, path));
+}
+
+/* All of a request, network included. */
+static void fetch(struct keeper *keeper, const struct ipc_store_fetch *request,
+		  const struct source_url *source, struct arena *arena,
+		  struct ipc_store_fetched *reply)
+{
+	struct store_base base;
+	struct err err = {0};
+	int rc = store_fetch(keeper->store, source, request->commit, &base, &reply->reason, &err);
+
+	if (rc == 0 && request->checkout)
+		rc = find_checkout(keeper, arena, source, &base.tree, reply, &err);
+	if (rc < 0)
+		fault(reply, &err);
+	else if (rc == REFUSED)
+		reply->end = IPC_REFUSED;
+	else
+		finish(keeper, arena, source, &base, reply);
+}
+
+/* Whether the answer needs nothing but a look. */
+static bool fetch_fast(struct keeper *keeper, const struct ipc_store_fetch *request,
+		       const struct source_url *source, struct arena *arena,
+		       struct ipc_store_fetched *reply)
+{
+	struct store_base base;
+	struct err err = {0};
+
+	if (store_fetch_fast(keeper->store, source, request->commit, &base) != 0)
+		return false;
+	if (request->checkout) {
+		if (!store_has_checkout(keeper->store, &base.tree))
+			return false;
+		if (find_checkout(keeper, arena, source, &base.tree, reply, &err) != 0)
+			return false;
+	}
+	finish(keeper, arena, source, &base, reply);
+	return true;
+}
+
+/* --- answering -------------------------------------------------------- */
+
+static void answer(struct keeper *keeper, const void *reply, size_t len)
+{
+	struct err err = {0};
+
+	if (fd_send(ROLE_SOCKET, reply, len, NULL, 0, &err) < 0)
+		keeper->quit = true;
+}
+
+static NORETURN void child_main(struct keeper *keeper, int socket,
+				const struct ipc_store_fetch *request,
+				const struct source_url *source, struct arena *arena,
+				struct ipc_store_fetched *reply)
+{
+	struct err err = {0};
+
+	fd_close(ROLE_SOCKET);
+	fetch(keeper, request, source, arena, reply);
+	_exit(fd_send(socket, reply, sizeof(*reply), NULL, 0, &err) < 0);
+}
+
+static int start_child(struct keeper *keeper, const struct ipc_store_fetch *request,
+		       const struct source_url *source, struct arena *arena,
+		       struct ipc_store_fetched *reply, struct err *err)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (keeper->children_len == CHILDREN)
+		return err_set(err, ERR_LIMIT, "too many fetches at once");
+	if (fd_socketpair(pair, err) < 0)
+		return -1;
+	pid = fork();
+	if (pid == 0)
+		child_main(keeper, pair[1], request, source, arena, reply);
+	fd_close(pair[1]);
+	if (pid < 0) {
+		fd_close(pair[0]);
+		return err_sys(err, "cannot start fetch");
+	}
+	keeper->children[keeper->children_len++] =
+		(struct child){.pid = pid, .socket = pair[0], .task = request->task};
+	return 0;
+}
+
+static void on_fetch(struct keeper *keeper, struct ipc_store_fetch *request)
+{
+	struct ipc_store_fetched reply = {.kind = IPC_STORE_FETCHED, .task = request->task};
+	struct source_url source;
+	struct arena arena;
+	struct err err = {0};
+	bool now = true;
+	int rc;
+
+	arena_init(&arena, REQUEST_ARENA_BYTES);
+	request->repo[sizeof(request->repo) - 1] = '\0';
+	request->commit[sizeof(request->commit) - 1] = '\0';
+	rc = source_normalise(&arena, request->repo, &keeper->config->sources_allow, &source,
+			      &reply.reason, &err);
+	if (rc == REFUSED) {
+		reply.end = IPC_REFUSED;
+	} else if (rc < 0) {
+		fault(&reply, &err);
+	} else if (!fetch_fast(keeper, request, &source, &arena, &reply)) {
+		now = start_child(keeper, request, &source, &arena, &reply, &err) < 0;
+		if (now)
+			fault(&reply, &err);
+	}
+	arena_release(&arena);
+	if (now)
+		answer(keeper, &reply, sizeof(reply));
+}
+
+static void on_settle(struct keeper *keeper, struct ipc_store_settle *request, int objects_fd)
+{
+	struct ipc_store_settled reply = {
+		.kind = IPC_STORE_SETTLED, .task = request->task, .end = IPC_OK};
+	struct bytes objects = {NULL, 0};
+	struct source_url source;
+	struct reason reason;
+	struct arena arena;
+	struct err err = {0};
+
+	arena_init(&arena, REQUEST_ARENA_BYTES);
+	request->repo[sizeof(request->repo) - 1] = '\0';
+	request->job[sizeof(request->job) - 1] = '\0';
+	if ((objects_fd >= 0 && fd_map(objects_fd, SIZE_MAX, &objects, &err) < 0) ||
+	    source_normalise(&arena, request->repo, &keeper->config->sources_allow, &source,
+			     &reason, &err) != 0 ||
+	    store_settle(keeper->store, &source, request->job, objects, &request->keep, &err) < 0) {
+		reply.end = IPC_FAULT;
+		ipc_text(reply.error, err.message);
+	}
+	fd_unmap(&objects);
+	arena_release(&arena);
+	answer(keeper, &reply, sizeof(reply));
+}
+
+/* --- children --------------------------------------------------------- */
+
+static void on_child(struct keeper *keeper, size_t at)
+{
+	struct child child = keeper->children[at];
+	struct ipc_store_fetched reply;
+	struct err err = {0};
+	ssize_t len = fd_recv(child.socket, &reply, sizeof(reply), NULL, NULL, &err);
+
+	if (len != sizeof(reply)) {
+		reply = (struct ipc_store_fetched){.kind = IPC_STORE_FETCHED, .task = child.task};
+		reply.end = IPC_FAULT;
+		ipc_text(reply.error, "the fetch crashed");
+	}
+	fd_close(child.socket);
+	while (waitpid(child.pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	keeper->children[at] = keeper->children[--keeper->children_len];
+	answer(keeper, &reply, sizeof(reply));
+}
+
+/* --- the loop --------------------------------------------------------- */
+
+static void on_supervisor(struct keeper *keeper)
+{
+	static _Alignas(max_align_t) uint8_t room[IPC_MESSAGE_BYTES];
+	enum ipc_kind *kind = (enum ipc_kind *)room;
+	int fds[FD_PASS_MAX];
+	size_t fds_len = 0;
+	struct err err = {0};
+	ssize_t len = fd_recv(ROLE_SOCKET, room, sizeof(room), fds, &fds_len, &err);
+
+	if (len == sizeof(struct ipc_store_fetch) && *kind == IPC_STORE_FETCH)
+		on_fetch(keeper, (struct ipc_store_fetch *)room);
+	else if (len == sizeof(struct ipc_store_settle) && *kind == IPC_STORE_SETTLE)
+		on_settle(keeper, (struct ipc_store_settle *)room, fds_len > 0 ? fds[0] : -1);
+	else
+		keeper->quit = true;
+	for (size_t i = 0; i < fds_len; i++)
+		fd_close(fds[i]);
+}
+
+static void serve(struct keeper *keeper)
+{
+	static struct pollfd fds[CHILDREN + 1];
+
+	while (!keeper->quit) {
+		size_t len = keeper->children_len;
+
+		fds[0] = (struct pollfd){.fd = ROLE_SOCKET, .events = POLLIN};
+		for (size_t i = 0; i < len; i++)
+			fds[i + 1] =
+				(struct pollfd){.fd = keeper->children[i].socket, .events = POLLIN};
+		if (poll(fds, len + 1, -1) < 0)
+			continue;
+		for (size_t i = len; i > 0; i--) {
+			if (fds[i].revents != 0)
+				on_child(keeper, i - 1);
+		}
+		if (fds[0].revents != 0)
+			on_supervisor(keeper);
+	}
+}
+
+static int start(struct keeper *keeper, struct arena *arena, struct err *err)
+{
+	uid_t uid = (uid_t)keeper->config->worker_uid_base;
+	const char *path = arena_printf(arena, "%s/store", keeper->config->worker_state_dir);
+	struct store_config store = {
+		.path = path,
+		.fetch_timeout_ms = keeper->config->sources_fetch_timeout,
+		.max_repo_bytes = keeper->config->sources_max_repo,
+		.max_checkout_files = keeper->config->sources_max_files,
+		.max_checkout_bytes = keeper->config->sources_max_checkout,
+	};
+
+	if (path == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	keeper->store_path = path;
+	/* Local sources may belong to anybody: reading is all that is kept. */
+	if (role_drop(uid, uid, 1ULL << CAP_DAC_READ_SEARCH, err) < 0 ||
+	    gitdb_library_init(err) < 0)
+		return -1;
+	(void)umask(027);
+	return store_open(&keeper->store, &store, err);
+}
+
+int storekeeper_main(void)
+{
+	static struct keeper keeper;
+	struct arena arena;
+	struct config config;
+	struct err err = {0};
+
+	arena_init(&arena, CONFIG_ARENA_BYTES);
+	keeper.config = &config;
+	if (role_enter("storekeeper", &config, &arena, &err) < 0 ||
+	    start(&keeper, &arena, &err) < 0) {
+		log_error("storekeeper cannot start", "error", err.message, NULL);
+		return 1;
+	}
+	serve(&keeper);
+	for (size_t i = 0; i < keeper.children_len; i++)
+		(void)kill(keeper.children[i].pid, SIGKILL);
+	store_close(keeper.store);
+	arena_release(&arena);
+	return 0;
+}

@@ -1,0 +1,397 @@
+/*
+ * zygote.c - theory: every slot holds one box and one executor, made while
+ * nobody waits for them, and used for one job. The executor's end (its job is
+ * done, it crashed, or it was killed) is what ends the box; when both are
+ * gone the slot is filled anew.
+ *
+ *	empty --make--> ready --executor ended--> dying --init ended--> empty
+ *
+ *	empty	no box, no executor
+ *	ready	box and executor live; the supervisor has the executor's socket
+ *	dying	the executor is reaped, the box is killed and not yet collected
+ */
+#include "worker/zygote.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "snapshots/gitdb.h"
+#include "worker/confine.h"
+#include "worker/executor.h"
+#include "worker/instance.h"
+#include "worker/ipc.h"
+#include "worker/role.h"
+
+enum { CONFIG_ARENA_BYTES = 1 << 20, RETRY_US = 1000 * 1000, IDLE_MS = 1000 };
+
+struct slot {
+	enum { SLOT_EMPTY, SLOT_READY, SLOT_DYING } state;
+	struct box *box;
+	pid_t executor;
+	int executor_pidfd;
+	int64_t retry_at_us; /* empty: not before, after a failure */
+};
+
+struct zygote {
+	struct config *config;
+	bool as_root;
+	int store_fd;
+	struct box_config box_config;
+	struct box_host *host;
+	struct instance instance;
+	struct slot slots[ROLE_SLOTS_MAX];
+	size_t slots_len;
+	bool quit;
+};
+
+/* --- telling the supervisor ------------------------------------------- */
+
+static void tell(struct zygote *zygote, const void *message, size_t len, const int *fd)
+{
+	struct err err = {0};
+
+	if (fd_send(ROLE_SOCKET, message, len, fd, fd == NULL ? 0 : 1, &err) < 0)
+		zygote->quit = true;
+}
+
+static void tell_host(struct zygote *zygote)
+{
+	struct ipc_box_host message = {.kind = IPC_BOX_HOST};
+	const struct box_layer *layers;
+	size_t len = box_host_layers(zygote->host, &layers);
+
+	for (size_t i = 0; i < len; i++) {
+		if (layers[i].present || message.missing_len == ARRAY_LEN(message.missing))
+			continue;
+		ipc_text(message.missing[message.missing_len], layers[i].name);
+		message.missing_len++;
+	}
+	tell(zygote, &message, sizeof(message), NULL);
+}
+
+/* --- filling a slot --------------------------------------------------- */
+
+/* The executor's process: nothing of the zygote's stays but what it is given. */
+static NORETURN void become_executor(struct zygote *zygote, size_t slot, int socket,
+				     struct box_handle *handle)
+{
+	uid_t uid = (uid_t)(zygote->config->worker_uid_base + ROLE_UID_EXECUTOR + (int64_t)slot);
+	gid_t gid = (gid_t)zygote->config->worker_uid_base;
+	struct err err = {0};
+
+	log_init("executor", LOG_INFO, zygote->config->log_json);
+	executor_keep_descriptors(&socket, handle, &zygote->store_fd);
+	if (confine_executor(zygote->store_fd, zygote->as_root ? uid : ROLE_SAME_UID, gid, &err) <
+	    0) {
+		log_error("executor cannot start", "error", err.message, NULL);
+		_exit(1);
+	}
+	fd_close(zygote->store_fd);
+	_exit(executor_main(zygote->config, socket, handle));
+}
+
+static int start_executor(struct zygote *zygote, size_t slot, struct box_handle *handle,
+			  int *ret_socket, struct err *err)
+{
+	struct slot *self = &zygote->slots[slot];
+	int pair[2];
+
+	if (fd_socketpair(pair, err) < 0)
+		return -1;
+	self->executor = fork();
+	if (self->executor == 0)
+		become_executor(zygote, slot, pair[1], handle);
+	fd_close(pair[1]);
+	if (self->executor < 0) {
+		fd_close(pair[0]);
+		return err_sys(err, "cannot start executor");
+	}
+	self->executor_pidfd = pidfd_open(self->executor, 0);
+	if (self->executor_pidfd < 0) {
+		(void)err_sys(err, "cannot watch executor");
+		(void)kill(self->executor, SIGKILL);
+		(void)waitpid(self->executor, NULL, 0);
+		fd_close(pair[0]);
+		return -1;
+	}
+	*ret_socket = pair[0];
+	return 0;
+}
+
+static int make(struct zygote *zygote, size_t slot, struct err *err)
+{
+	struct ipc_box_ready message = {.kind = IPC_BOX_READY, .slot = (uint32_t)slot};
+	struct slot *self = &zygote->slots[slot];
+	struct box_handle handle;
+	CLEANUP(fd_cleanup) int socket = -1;
+	int rc;
+
+	if (box_new(zygote->host, (unsigned)slot, &self->box, err) < 0)
+		return -1;
+	box_handle_take(self->box, &handle);
+	rc = start_executor(zygote, slot, &handle, &socket, err);
+	box_handle_release(&handle);
+	if (rc < 0) {
+		box_free(self->box);
+		self->box = NULL;
+		return -1;
+	}
+	self->state = SLOT_READY;
+	tell(zygote, &message, sizeof(message), &socket);
+	return 0;
+}
+
+static void fill(struct zygote *zygote)
+{
+	int64_t now = clock_mono_us();
+
+	for (size_t i = 0; i < zygote->slots_len && !zygote->quit; i++) {
+		struct slot *self = &zygote->slots[i];
+		struct ipc_box_failed message = {.kind = IPC_BOX_FAILED, .slot = (uint32_t)i};
+		struct err err = {0};
+
+		if (self->state != SLOT_EMPTY || self->retry_at_us > now)
+			continue;
+		if (make(zygote, i, &err) == 0)
+			continue;
+		self->retry_at_us = now + RETRY_US;
+		ipc_text(message.error, err.message);
+		tell(zygote, &message, sizeof(message), NULL);
+	}
+}
+
+/* --- emptying a slot -------------------------------------------------- */
+
+static void executor_ended(struct slot *self)
+{
+	int status = 0;
+
+	while (waitpid(self->executor, &status, 0) < 0 && errno == EINTR)
+		continue;
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
+		char number[16];
+
+		(void)snprintf(number, sizeof(number), "%d", WTERMSIG(status));
+		log_error("executor crashed", "signal", number, NULL);
+	}
+	fd_cleanup(&self->executor_pidfd);
+	box_kill(self->box);
+	self->state = SLOT_DYING;
+}
+
+static void box_ended(struct slot *self)
+{
+	box_free(self->box);
+	self->box = NULL;
+	self->state = SLOT_EMPTY;
+	self->retry_at_us = 0;
+}
+
+/* --- requests --------------------------------------------------------- */
+
+static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct err *err)
+{
+	struct slot *self = &zygote->slots[request->slot];
+	struct box_workspace workspace = {
+		.lower_fd = -1,
+		.lower_uid = (uid_t)zygote->config->worker_uid_base,
+		.lower_gid = (gid_t)zygote->config->worker_uid_base,
+	};
+	CLEANUP(fd_cleanup) int lower = -1;
+
+	if (self->state != SLOT_READY)
+		return err_set(err, ERR_CONFLICT, "the sandbox is gone");
+	request->checkout_path[sizeof(request->checkout_path) - 1] = '\0';
+	if (request->checkout_path[0] != '\0') {
+		if (fd_open_beneath(zygote->store_fd, request->checkout_path,
+				    O_RDONLY | O_DIRECTORY, 0, &lower, err) < 0)
+			return -1;
+		workspace.lower_fd = lower;
+	}
+	return box_attach(self->box, &workspace, &request->limits, err);
+}
+
+static void on_attach(struct zygote *zygote, struct ipc_box_attach *request)
+{
+	struct ipc_box_attached reply = {.kind = IPC_BOX_ATTACHED, .slot = request->slot};
+	struct err err = {0};
+
+	assert(request->slot < zygote->slots_len);
+	reply.ok = attach(zygote, request, &err) == 0;
+	ipc_text(reply.error, err.message);
+	tell(zygote, &reply, sizeof(reply), NULL);
+}
+
+static void on_kill(struct zygote *zygote, const struct ipc_box_kill *request)
+{
+	struct slot *self = &zygote->slots[request->slot];
+
+	assert(request->slot < zygote->slots_len);
+	if (self->state == SLOT_READY)
+		(void)kill(self->executor, SIGKILL);
+}
+
+static void on_supervisor(struct zygote *zygote)
+{
+	static _Alignas(max_align_t) uint8_t room[IPC_MESSAGE_BYTES];
+	enum ipc_kind *kind = (enum ipc_kind *)room;
+	struct err err = {0};
+	ssize_t len = fd_recv(ROLE_SOCKET, room, sizeof(room), NULL, NULL, &err);
+
+	if (len == sizeof(struct ipc_box_attach) && *kind == IPC_BOX_ATTACH)
+		on_attach(zygote, (struct ipc_box_attach *)room);
+	else if (len == sizeof(struct ipc_box_kill) && *kind == IPC_BOX_KILL)
+		on_kill(zygote, (struct ipc_box_kill *)room);
+	else
+		zygote->quit = true;
+}
+
+/* --- the loop --------------------------------------------------------- */
+
+static int watched_fd(const struct slot *self)
+{
+	switch (self->state) {
+	case SLOT_EMPTY:
+		return -1;
+	case SLOT_READY:
+		return self->executor_pidfd;
+	case SLOT_DYING:
+		return box_pidfd(self->box);
+	}
+	return -1;
+}
+
+static void serve(struct zygote *zygote)
+{
+	static struct pollfd fds[ROLE_SLOTS_MAX + 1];
+
+	while (!zygote->quit) {
+		fds[0] = (struct pollfd){.fd = ROLE_SOCKET, .events = POLLIN};
+		for (size_t i = 0; i < zygote->slots_len; i++)
+			fds[i + 1] = (struct pollfd){.fd = watched_fd(&zygote->slots[i]),
+						     .events = POLLIN};
+		if (poll(fds, zygote->slots_len + 1, IDLE_MS) < 0)
+			continue;
+		if (fds[0].revents != 0)
+			on_supervisor(zygote);
+		for (size_t i = 0; i < zygote->slots_len; i++) {
+			struct slot *self = &zygote->slots[i];
+
+			if (fds[i + 1].revents == 0)
+				continue;
+			if (self->state == SLOT_READY)
+				executor_ended(self);
+			else if (self->state == SLOT_DYING)
+				box_ended(self);
+		}
+		fill(zygote);
+	}
+}
+
+/* --- start and end ---------------------------------------------------- */
+
+static int sweep(void *ctx, const char *name, struct err *err)
+{
+	struct zygote *zygote = ctx;
+
+	return box_host_sweep(zygote->host, name, err);
+}
+
+static bool allows_missing_cgroup(const struct config *config)
+{
+	for (size_t i = 0; i < config->sandbox_allow_missing.len; i++) {
+		if (strcmp(config->sandbox_allow_missing.items[i], "cgroup") == 0)
+			return true;
+	}
+	return false;
+}
+
+static const char *text_or_null(const char *text)
+{
+	return *text == '\0' ? NULL : text;
+}
+
+static int open_store(struct zygote *zygote, struct arena *arena, struct err *err)
+{
+	const char *path = arena_printf(arena, "%s/store", zygote->config->worker_state_dir);
+
+	if (path == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	zygote->store_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (zygote->store_fd < 0)
+		return err_sys(err, "cannot open '%s'", path);
+	return 0;
+}
+
+static int start(struct zygote *zygote, struct arena *arena, struct err *err)
+{
+	const struct config *config = zygote->config;
+
+	zygote->as_root = geteuid() == 0;
+	zygote->slots_len = (size_t)config->worker_slots;
+	zygote->box_config = (struct box_config){
+		.cgroup_parent = text_or_null(config->sandbox_cgroup_parent),
+		.allow_missing_cgroup = allows_missing_cgroup(config),
+		.uid_base = (uid_t)(config->worker_uid_base + ROLE_UID_SANDBOX),
+		.slots = (unsigned)config->worker_slots,
+		.root = text_or_null(config->sandbox_root),
+	};
+	(void)umask(077);
+	if (open_store(zygote, arena, err) < 0 || gitdb_library_init(err) < 0 ||
+	    instance_take(config->worker_state_dir, &zygote->instance, err) < 0)
+		return -1;
+	zygote->box_config.instance = zygote->instance.name;
+	if (box_host_open(&zygote->host, &zygote->box_config, err) < 0)
+		return -1;
+	return instance_sweep(&zygote->instance, sweep, zygote, err);
+}
+
+static void end(struct zygote *zygote)
+{
+	for (size_t i = 0; i < zygote->slots_len; i++) {
+		struct slot *self = &zygote->slots[i];
+
+		if (self->state == SLOT_READY) {
+			(void)kill(self->executor, SIGKILL);
+			executor_ended(self);
+		}
+	}
+	for (size_t i = 0; i < zygote->slots_len; i++) {
+		if (zygote->slots[i].state == SLOT_DYING)
+			box_ended(&zygote->slots[i]);
+	}
+	box_host_close(zygote->host);
+	instance_release(&zygote->instance);
+}
+
+int zygote_main(void)
+{
+	static struct zygote zygote;
+	struct arena arena;
+	struct config config;
+	struct err err = {0};
+
+	arena_init(&arena, CONFIG_ARENA_BYTES);
+	zygote.config = &config;
+	if (role_enter("zygote", &config, &arena, &err) < 0 || start(&zygote, &arena, &err) < 0) {
+		log_error("zygote cannot start", "error", err.message, NULL);
+		return 1;
+	}
+	tell_host(&zygote);
+	serve(&zygote);
+	end(&zygote);
+	arena_release(&arena);
+	return 0;
+}
