@@ -21,6 +21,7 @@
 
 enum { JOB_VERSION = 1 };
 
+/* `items` has a NULL behind its last text, so it can serve as an argv. */
 struct text_list {
 	const char **items;
 	size_t len;
@@ -57,7 +58,7 @@ struct job_protect {
 
 /* Exactly one of `run` and `shell` is given. */
 struct job_step {
-	const char *name; /* default "step-N" */
+	const char *name; /* default "step-N", N counted from 1 */
 	struct text_list run;
 	const char *shell; /* given to /bin/sh -c */
 	const char *cwd;   /* relative to the workspace */

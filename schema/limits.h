@@ -9,22 +9,33 @@
 
 /* the message */
 #define LIMIT_MESSAGE_BYTES (8u << 20)
-#define LIMIT_DEPTH 16
-#define LIMIT_NODES (256u << 10)      /* values in one message */
-#define LIMIT_ARENA_BYTES (64u << 20) /* memory to decode one */
+#define LIMIT_DEPTH	    16
+#define LIMIT_NODES	    (512u << 10) /* values and keys in one message */
+#define LIMIT_OPEN_KEYS	    4096	 /* keys of all maps that are open at one place */
+#define LIMIT_ARENA_BYTES   (64u << 20)	 /* memory to decode one */
+#define LIMIT_JSON_BYTES    (64u << 20)	 /* the same message spelled as JSON */
 
 /* the job */
-#define LIMIT_ID_CHARS 64
-#define LIMIT_NAME_CHARS 128 /* tenant, stage, step names */
-#define LIMIT_TEXT_CHARS 4096
-#define LIMIT_LABELS 64
-#define LIMIT_STEPS 64
-#define LIMIT_ARGV 1024
-#define LIMIT_ARGV_BYTES (128u << 10)
-#define LIMIT_ENV 256
-#define LIMIT_GLOBS 256
-#define LIMIT_TEST_IDS 20000
+#define LIMIT_ID_CHARS	  64
+#define LIMIT_NAME_CHARS  128 /* tenant, stage, step names */
+#define LIMIT_TEXT_CHARS  4096
+#define LIMIT_LABELS	  64
+#define LIMIT_STEPS	  64
+#define LIMIT_ARGV	  1024
+#define LIMIT_ARGV_BYTES  (128u << 10)
+#define LIMIT_ENV	  256
+#define LIMIT_ENV_BYTES	  (128u << 10)
+#define LIMIT_GLOBS	  256
+#define LIMIT_TEST_IDS	  20000
 #define LIMIT_STDIN_BYTES (4u << 20)
+#define LIMIT_DEADLINE_MS 253402300799999 /* the end of the year 9999 */
+#define LIMIT_TIME_MS	  604800000	  /* one week: the most a job may ask for */
+#define LIMIT_SIZE_BYTES  (1ll << 40)	  /* likewise, of memory or disk */
+#define LIMIT_COUNT	  (1 << 22)	  /* likewise, of processes, inodes, open files */
+#define LIMIT_CPUS	  1024
+#define LIMIT_ATTEMPTS	  100
+#define LIMIT_RUN	  1000000
+#define LIMIT_STRIP	  64
 
 /* the diff */
 #define LIMIT_DIFF_BYTES (6u << 20)
@@ -36,23 +47,28 @@
 #define LIMIT_FILE_BYTES (64u << 20) /* one pre- or postimage */
 
 /* the result */
-#define LIMIT_STREAM_HEAD_BYTES (64u << 10) /* kept from the start of a stream */
-#define LIMIT_STREAM_TAIL_BYTES (64u << 10) /* kept from its end */
-#define LIMIT_STREAMS_TOTAL_BYTES (2u << 20) /* all steps together */
-#define LIMIT_FINDINGS 500
-#define LIMIT_CASES 20000
-#define LIMIT_CASE_MESSAGE_BYTES 2048
-#define LIMIT_CHANGES 5000
-#define LIMIT_ARTIFACTS 256
-#define LIMIT_ARTIFACT_INLINE_BYTES (256u << 10) /* one, after compression */
-#define LIMIT_ARTIFACTS_INLINE_BYTES (3u << 20)	 /* all together */
-#define LIMIT_REPORT_BYTES (32u << 20)		 /* one test report that is parsed */
-#define LIMIT_RESULT_BYTES (8u << 20)
+#define LIMIT_STREAM_HEAD_BYTES	     (64u << 10) /* kept from the start of a stream */
+#define LIMIT_STREAM_TAIL_BYTES	     (64u << 10) /* kept from its end */
+#define LIMIT_STREAMS_TOTAL_BYTES    (2u << 20)	 /* all steps together */
+#define LIMIT_FINDINGS		     500
+#define LIMIT_CASES		     20000
+#define LIMIT_CASE_MESSAGE_BYTES     2048
+#define LIMIT_CHANGES		     5000
+#define LIMIT_ARTIFACTS		     256
+#define LIMIT_ARTIFACT_INLINE_BYTES  (256u << 10) /* one, after compression */
+#define LIMIT_ARTIFACTS_INLINE_BYTES (3u << 20)	  /* all together */
+#define LIMIT_REPORT_BYTES	     (32u << 20)  /* one test report that is parsed */
+#define LIMIT_RESULT_BYTES	     (8u << 20)
 
 static_assert(LIMIT_DIFF_BYTES < LIMIT_MESSAGE_BYTES, "a diff travels inside a message");
 static_assert(LIMIT_STDIN_BYTES < LIMIT_MESSAGE_BYTES, "so does an input");
 static_assert(LIMIT_STREAMS_TOTAL_BYTES + LIMIT_ARTIFACTS_INLINE_BYTES < LIMIT_RESULT_BYTES,
 	      "a result holds its streams and artifacts");
+static_assert(LIMIT_RESULT_BYTES <= LIMIT_MESSAGE_BYTES, "the walk bounds both");
+static_assert(LIMIT_CASES * 9 + LIMIT_CHANGES * 15 + LIMIT_DIFF_FILES * 13 + LIMIT_FINDINGS * 13 <
+		      LIMIT_NODES * 3 / 4,
+	      "the largest lists of a result fit into one message together");
+static_assert(2 * LIMIT_TEST_IDS < LIMIT_NODES / 2, "so do those of a job");
 static_assert(LIMIT_NAME_BYTES < LIMIT_PATH_BYTES, "a name is part of a path");
 
 #endif

@@ -34,7 +34,7 @@ struct result_file {
 	enum change_status status;
 	int64_t additions; /* lines */
 	int64_t deletions;
-	uint32_t mode;	   /* git's: 0100644, 0100755, 0120000; 0 when deleted */
+	uint32_t mode;	    /* git's: 0100644, 0100755, 0120000; 0 when deleted */
 	int64_t size_bytes; /* changes only; -1: unknown */
 };
 
@@ -134,21 +134,36 @@ struct result_head {
 	const struct pair_list *labels;
 	const char *traceparent;
 	enum verdict verdict;
-	struct reason reason;			  /* code REASON_NONE: none */
-	int64_t state_at_us[STATE_COUNT];	  /* Unix time; 0: not reached */
+	struct reason reason;		  /* code REASON_NONE: none */
+	int64_t state_at_us[STATE_COUNT]; /* Unix time; 0: not reached */
 	struct result_metrics metrics;
 	struct text_list missing; /* sandbox layers that were not there, by name */
 	struct text_list clamped; /* limits that were lowered to the worker's maxima */
 };
 
-/* Appends the body's pairs; sets `ret_pairs` to how many. */
+/*
+ * Appends the body's pairs; sets `ret_pairs` to how many. Text that is not
+ * UTF-8 travels with U+FFFD in place of each such byte. Check out->failed and
+ * arena->exhausted.
+ */
 void result_body_pack(struct arena *arena, const struct result_body *body, struct buf *out,
 		      size_t *ret_pairs);
 
-/* The whole message. `body` may be empty (0 pairs). ERR_INPUT when the body
- * is not what it claims, ERR_LIMIT above LIMIT_RESULT_BYTES. */
+/*
+ * The whole message. `body` may be empty (0 pairs) and may hold no key but
+ * those of a body, so an executor cannot speak for the supervisor. ERR_INPUT
+ * when the body is not what it claims, ERR_LIMIT above LIMIT_RESULT_BYTES or
+ * the bound of `arena` or `out`; `out` is then as before.
+ */
 int result_encode(struct arena *arena, const struct result_head *head, struct bytes body,
 		  size_t body_pairs, struct buf *out, struct err *err) MUST_CHECK;
+
+/*
+ * The message of a result that was kept as JSON: binaries are turned from
+ * JSON's spelling into bin, the known fields are checked, unknown ones stay.
+ */
+int result_prepare(struct arena *arena, struct value *tree, struct buf *ret_message,
+		   struct reason *ret_reason, struct err *err) MUST_CHECK;
 
 /* The human report of a result tree: what was applied, steps, tests, times.
  * `color` uses terminal colours. Text from the job is made harmless. */

@@ -28,7 +28,8 @@ enum value_kind {
 	VALUE_STR, /* UTF-8 */
 	VALUE_BIN, /* any bytes */
 	VALUE_LIST,
-	VALUE_MAP, /* keys are unique UTF-8 strings, in the order of the input */
+	VALUE_MAP,  /* keys are unique UTF-8 strings, in the order of the input */
+	VALUE_TIME, /* msgpack's timestamp; no field of ours has one, unknown ones may */
 };
 
 struct value {
@@ -47,9 +48,15 @@ struct value {
 			struct value **items;
 			size_t len;
 		} map;
+		struct {
+			int64_t seconds;
+			uint32_t nanoseconds;
+		} time;
 	};
 };
 
+/* "nil", "bool", "int", "real", "str", "bin", "list", "map", "time": the words
+ * of PROTOCOL.md. */
 const char *value_kind_name(enum value_kind kind);
 
 /* --- msgpack ---------------------------------------------------------- */
@@ -57,26 +64,33 @@ const char *value_kind_name(enum value_kind kind);
 /*
  * Checks without allocating that `data` is exactly one msgpack value within
  * LIMIT_DEPTH and LIMIT_NODES: strings UTF-8, map keys unique strings,
- * declared counts covered by the bytes that are there, no NaN, no extension
- * but the timestamp, integers within int64. ERR_INPUT says what and where.
+ * declared counts covered by the bytes that are there, reals finite, no
+ * extension but the timestamp, integers within int64. ERR_INPUT says what and
+ * where, ERR_LIMIT when it is longer than LIMIT_MESSAGE_BYTES.
  */
 int value_walk(const void *data, size_t len, struct err *err) MUST_CHECK;
 
-/* value_walk, then the tree. */
+/* value_walk, then the tree. ERR_LIMIT when the arena is exhausted. */
 int value_unpack(struct arena *arena, const void *data, size_t len, struct value **ret,
 		 struct err *err) MUST_CHECK;
 
 /* Appends the tree's shortest msgpack form; check out->failed. */
 void value_pack(const struct value *value, struct buf *out);
 
+/* How many bytes value_pack appends. */
+size_t value_packed_size(const struct value *value);
+
 /* --- JSON ------------------------------------------------------------- */
 
 /* Binary travels as text where it is UTF-8 and as {"base64": "..."} else;
- * reading leaves the choice open: a field that is binary accepts both. */
+ * reading leaves the choice open: a field that is binary accepts both.
+ * Nothing is borrowed from `text`. ERR_INPUT with line and column for what is
+ * not JSON or beyond the bounds of value_walk. */
 int value_from_json(struct arena *arena, const char *text, size_t len, struct value **ret,
 		    struct err *err) MUST_CHECK;
 
-/* Appends JSON; `indent` 0 puts it on one line. */
+/* Appends JSON; `indent` 0 puts it on one line without blanks. A timestamp
+ * becomes {"seconds": ..., "nanoseconds": ...}. */
 void value_to_json(const struct value *value, unsigned indent, struct buf *out);
 
 /* --- reading and making trees ----------------------------------------- */
@@ -92,8 +106,8 @@ const char *value_text(struct arena *arena, const struct value *value);
  * so one check of arena->exhausted at the end is enough. */
 struct value *value_bool(struct arena *arena, bool boolean);
 struct value *value_int(struct arena *arena, int64_t integer);
-struct value *value_str(struct arena *arena, const char *text);	      /* borrowed; NULL gives nil */
-struct value *value_bin(struct arena *arena, struct bytes bytes);     /* borrowed */
+struct value *value_str(struct arena *arena, const char *text);	  /* borrowed; NULL gives nil */
+struct value *value_bin(struct arena *arena, struct bytes bytes); /* borrowed */
 struct value *value_list(struct arena *arena);
 struct value *value_map(struct arena *arena);
 void value_append(struct arena *arena, struct value *list, struct value *item);

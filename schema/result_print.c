@@ -1,0 +1,523 @@
+/*
+ * result_print.c - a result as a person wants to read it.
+ *
+ * It reads the tree rather than the structs: a result of a newer version, or
+ * one with damaged parts, still prints what can be understood.
+ *
+ * Names, messages and output come from the job. Control characters, escape
+ * sequences and the marks that reverse the direction of text are shown as
+ * '?', so nothing in a result can move the cursor, recolour the terminal or
+ * dress up as another line of the report.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "schema/result.h"
+
+enum {
+	SHOWN_FILES = 30,
+	SHOWN_CASES = 20,
+	SHOWN_FINDINGS = 20,
+	SHOWN_LINES = 12,
+	SHOWN_LINE_BYTES = 300,
+};
+
+struct printer {
+	struct buf *out;
+	bool color;
+};
+
+/* --- text ------------------------------------------------------------- */
+
+#define RED    "\x1b[31m"
+#define GREEN  "\x1b[32m"
+#define YELLOW "\x1b[33m"
+#define BOLD   "\x1b[1m"
+#define PLAIN  "\x1b[0m"
+
+/* Length of the UTF-8 character at the start, 0 when there is none. */
+static size_t character_len(struct bytes text)
+{
+	for (size_t len = 1; len <= 4 && len <= text.len; len++) {
+		if (text_is_utf8(text.data, len))
+			return len;
+	}
+	return 0;
+}
+
+static bool is_harmless(const uint8_t *at, size_t len)
+{
+	if (len == 1)
+		return at[0] >= 0x20 && at[0] != 0x7f;
+	if (len == 2)
+		return at[0] != 0xc2 || at[1] >= 0xa0;
+	/* U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069 */
+	if (len == 3 && at[0] == 0xe2 && at[1] == 0x80)
+		return at[2] != 0x8e && at[2] != 0x8f && !(at[2] >= 0xa8 && at[2] <= 0xae);
+	if (len == 3 && at[0] == 0xe2 && at[1] == 0x81)
+		return !(at[2] >= 0xa6 && at[2] <= 0xa9);
+	return true;
+}
+
+static void add_harmless(struct buf *out, struct bytes text)
+{
+	size_t cut = text.len > SHOWN_LINE_BYTES ? SHOWN_LINE_BYTES : text.len;
+
+	for (size_t i = 0; i < cut;) {
+		struct bytes rest = {text.data + i, text.len - i};
+		size_t len = character_len(rest);
+
+		if (len > 0 && is_harmless(rest.data, len))
+			buf_add(out, rest.data, len);
+		else
+			buf_add_byte(out, rest.data[0] == '\t' ? ' ' : '?');
+		i += len == 0 ? 1 : len;
+	}
+	if (cut < text.len)
+		buf_add_text(out, "...");
+}
+
+static struct bytes bytes_of(const struct value *value)
+{
+	bool is_text = value != NULL && (value->kind == VALUE_STR || value->kind == VALUE_BIN);
+
+	return is_text ? value->bytes : (struct bytes){NULL, 0};
+}
+
+static struct bytes get_text(const struct value *map, const char *key)
+{
+	return bytes_of(value_get(map, key));
+}
+
+static int64_t get_int(const struct value *map, const char *key)
+{
+	const struct value *value = value_get(map, key);
+
+	return value != NULL && value->kind == VALUE_INT ? value->integer : 0;
+}
+
+static size_t list_len(const struct value *list)
+{
+	return list != NULL && list->kind == VALUE_LIST ? list->list.len : 0;
+}
+
+static bool text_is(struct bytes text, const char *word)
+{
+	return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
+}
+
+static void add_colored(struct printer *printer, const char *color, struct bytes text)
+{
+	if (printer->color)
+		buf_add_text(printer->out, color);
+	add_harmless(printer->out, text);
+	if (printer->color)
+		buf_add_text(printer->out, PLAIN);
+}
+
+/* A section's first line starts with its name, the others with blanks. */
+static void add_label(struct printer *printer, const char *label)
+{
+	buf_printf(printer->out, "%-10s", label);
+}
+
+static void add_duration(struct buf *out, int64_t us)
+{
+	if (us < 10000)
+		buf_printf(out, "%.2f ms", (double)us / 1000);
+	else if (us < 1000000)
+		buf_printf(out, "%.0f ms", (double)us / 1000);
+	else
+		buf_printf(out, "%.2f s", (double)us / 1000000);
+}
+
+static void add_size(struct buf *out, int64_t size)
+{
+	if (size < 10240)
+		buf_printf(out, "%" PRId64 " B", size);
+	else if (size < 10485760)
+		buf_printf(out, "%" PRId64 " KiB", size / 1024);
+	else
+		buf_printf(out, "%" PRId64 " MiB", size / 1048576);
+}
+
+static void add_more(struct printer *printer, size_t len, size_t shown)
+{
+	if (len > shown) {
+		add_label(printer, "");
+		buf_printf(printer->out, "... and %zu more\n", len - shown);
+	}
+}
+
+/* Lines of a text, each below the label. */
+static void add_lines(struct printer *printer, const char *label, struct bytes text)
+{
+	while (text.len > 0) {
+		const uint8_t *end = memchr(text.data, '\n', text.len);
+		size_t len = end == NULL ? text.len : (size_t)(end - text.data);
+
+		add_label(printer, label);
+		add_harmless(printer->out, (struct bytes){text.data, len});
+		buf_add_byte(printer->out, '\n');
+		len += end != NULL;
+		text.data += len;
+		text.len -= len;
+		label = "";
+	}
+}
+
+/* --- head ------------------------------------------------------------- */
+
+static const char *verdict_color(struct bytes verdict)
+{
+	return text_is(verdict, "passed") ? GREEN : text_is(verdict, "failed") ? RED : YELLOW;
+}
+
+static void print_head(struct printer *printer, const struct value *result)
+{
+	struct bytes verdict = get_text(result, "verdict");
+	struct buf *out = printer->out;
+
+	add_colored(printer, verdict_color(verdict), verdict);
+	buf_add_text(out, "  ");
+	add_colored(printer, BOLD, get_text(result, "job"));
+	buf_printf(out, "  run %" PRId64 ", attempt %" PRId64, get_int(result, "run"),
+		   get_int(result, "attempt"));
+	if (get_text(result, "worker").len > 0) {
+		buf_add_text(out, ", worker ");
+		add_harmless(out, get_text(result, "worker"));
+	}
+	buf_add_byte(out, '\n');
+}
+
+static void print_reason(struct printer *printer, const struct value *reason)
+{
+	struct buf *out = printer->out;
+
+	if (reason == NULL)
+		return;
+	add_label(printer, "reason");
+	add_colored(printer, BOLD, get_text(reason, "code"));
+	if (get_text(reason, "subject").len > 0) {
+		buf_add_text(out, "  ");
+		add_harmless(out, get_text(reason, "subject"));
+	}
+	buf_add_byte(out, '\n');
+	add_lines(printer, "", get_text(reason, "message"));
+	if (get_text(reason, "hint").len > 0) {
+		add_label(printer, "");
+		buf_add_text(out, "hint: ");
+		add_harmless(out, get_text(reason, "hint"));
+		buf_add_byte(out, '\n');
+	}
+}
+
+/* --- what was applied and changed ------------------------------------- */
+
+static void print_file(struct printer *printer, const struct value *file)
+{
+	struct buf *out = printer->out;
+	struct bytes status = get_text(file, "status");
+
+	add_label(printer, "");
+	buf_printf(out, "%-9.*s", (int)(status.len > 9 ? 9 : status.len),
+		   status.data == NULL ? "" : (const char *)status.data);
+	if (get_text(file, "old_path").len > 0) {
+		add_harmless(out, get_text(file, "old_path"));
+		buf_add_text(out, " -> ");
+	}
+	add_harmless(out, get_text(file, "path"));
+	if (value_get(file, "additions") != NULL)
+		buf_printf(out, "  +%" PRId64 " -%" PRId64, get_int(file, "additions"),
+			   get_int(file, "deletions"));
+	if (value_get(file, "size") != NULL) {
+		buf_add_text(out, "  ");
+		add_size(out, get_int(file, "size"));
+	}
+	buf_add_byte(out, '\n');
+}
+
+static void print_files(struct printer *printer, const struct value *files)
+{
+	size_t len = list_len(files);
+
+	for (size_t i = 0; i < len && i < SHOWN_FILES; i++)
+		print_file(printer, files->list.items[i]);
+	add_more(printer, len, SHOWN_FILES);
+}
+
+static const char *plural(size_t count)
+{
+	return count == 1 ? "" : "s";
+}
+
+static void print_patch(struct printer *printer, const struct value *patch)
+{
+	size_t len = list_len(value_get(patch, "files"));
+
+	if (patch == NULL)
+		return;
+	add_label(printer, "patch");
+	buf_printf(printer->out, "%zu file%s, +%" PRId64 " -%" PRId64 "\n", len, plural(len),
+		   get_int(patch, "additions"), get_int(patch, "deletions"));
+	print_files(printer, value_get(patch, "files"));
+}
+
+static void print_changes(struct printer *printer, const struct value *result)
+{
+	const struct value *changes = value_get(result, "changes");
+	const struct value *truncated = value_get(result, "changes_truncated");
+	size_t len = list_len(changes);
+
+	if (len == 0)
+		return;
+	add_label(printer, "changes");
+	buf_printf(printer->out, "%s%zu file%s changed by the steps\n",
+		   truncated != NULL ? "more than " : "", len, plural(len));
+	print_files(printer, changes);
+}
+
+static void print_snapshots(struct printer *printer, const struct value *snapshots)
+{
+	if (snapshots == NULL || snapshots->kind != VALUE_MAP || snapshots->map.len == 0)
+		return;
+	add_label(printer, "snapshots");
+	for (size_t i = 0; i < snapshots->map.len; i++) {
+		struct bytes oid = bytes_of(snapshots->map.items[i]);
+
+		buf_add_text(printer->out, i == 0 ? "" : ", ");
+		add_harmless(printer->out, snapshots->map.keys[i]);
+		buf_add_byte(printer->out, ' ');
+		add_harmless(printer->out, (struct bytes){oid.data, oid.len > 12 ? 12 : oid.len});
+	}
+	buf_add_byte(printer->out, '\n');
+}
+
+static void print_findings(struct printer *printer, const struct value *findings)
+{
+	size_t len = list_len(findings);
+
+	for (size_t i = 0; i < len && i < SHOWN_FINDINGS; i++) {
+		const struct value *finding = findings->list.items[i];
+
+		add_label(printer, i == 0 ? "findings" : "");
+		add_harmless(printer->out, get_text(finding, "severity"));
+		buf_add_byte(printer->out, ' ');
+		add_harmless(printer->out, get_text(finding, "rule"));
+		if (get_text(finding, "path").len > 0) {
+			buf_add_text(printer->out, " in ");
+			add_harmless(printer->out, get_text(finding, "path"));
+		}
+		if (get_int(finding, "line") > 0)
+			buf_printf(printer->out, ":%" PRId64, get_int(finding, "line"));
+		buf_add_text(printer->out, ": ");
+		add_harmless(printer->out, get_text(finding, "message"));
+		buf_add_byte(printer->out, '\n');
+	}
+	add_more(printer, len, SHOWN_FINDINGS);
+}
+
+/* --- steps ------------------------------------------------------------ */
+
+/* The last lines of a stream. */
+static struct bytes last_lines(struct bytes text)
+{
+	size_t at = text.len;
+	size_t lines = 0;
+
+	if (at > 0 && text.data[at - 1] == '\n')
+		at--;
+	while (at > 0 && lines < SHOWN_LINES) {
+		if (text.data[at - 1] == '\n' && ++lines == SHOWN_LINES)
+			break;
+		at--;
+	}
+	return (struct bytes){text.data + at, text.len - at};
+}
+
+static void print_step_end(struct printer *printer, const struct value *step)
+{
+	struct buf *out = printer->out;
+
+	if (get_int(step, "signal") > 0)
+		buf_printf(out, "  signal %" PRId64, get_int(step, "signal"));
+	else if (get_int(step, "exit") > 0)
+		buf_printf(out, "  exit %" PRId64, get_int(step, "exit"));
+	if (get_text(step, "syscall").len > 0) {
+		buf_add_text(out, "  system call ");
+		add_harmless(out, get_text(step, "syscall"));
+	}
+	buf_add_text(out, "  ");
+	add_duration(out, get_int(step, "wall_us"));
+	buf_add_byte(out, '\n');
+}
+
+static void print_step(struct printer *printer, const struct value *step, const char *label)
+{
+	const struct value *argv = value_get(step, "argv");
+	struct bytes outcome = get_text(step, "outcome");
+	bool passed = text_is(outcome, "passed");
+
+	add_label(printer, label);
+	add_colored(printer, passed ? GREEN : RED, outcome);
+	buf_add_text(printer->out, "  ");
+	add_harmless(printer->out, get_text(step, "name"));
+	buf_add_text(printer->out, list_len(argv) > 0 ? ":" : "");
+	for (size_t i = 0; i < list_len(argv); i++) {
+		buf_add_byte(printer->out, ' ');
+		add_harmless(printer->out, bytes_of(argv->list.items[i]));
+	}
+	print_step_end(printer, step);
+	if (passed || text_is(outcome, "skipped"))
+		return;
+	add_lines(printer, "  stdout", last_lines(get_text(step, "stdout")));
+	add_lines(printer, "  stderr", last_lines(get_text(step, "stderr")));
+}
+
+static void print_steps(struct printer *printer, const struct value *steps)
+{
+	for (size_t i = 0; i < list_len(steps); i++)
+		print_step(printer, steps->list.items[i], i == 0 ? "steps" : "");
+}
+
+/* --- tests ------------------------------------------------------------ */
+
+static bool is_bad(struct bytes status)
+{
+	return !text_is(status, "passed") && !text_is(status, "skipped") &&
+	       !text_is(status, "xfail");
+}
+
+static void print_case(struct printer *printer, const struct value *item)
+{
+	struct bytes message = get_text(item, "message");
+	const uint8_t *end = message.len == 0 ? NULL : memchr(message.data, '\n', message.len);
+
+	add_label(printer, "");
+	add_colored(printer, RED, get_text(item, "status"));
+	buf_add_text(printer->out, "  ");
+	add_harmless(printer->out, get_text(item, "id"));
+	if (message.len > 0) {
+		buf_add_text(printer->out, ": ");
+		if (end != NULL)
+			message.len = (size_t)(end - message.data);
+		add_harmless(printer->out, message);
+	}
+	buf_add_byte(printer->out, '\n');
+}
+
+static void print_tests(struct printer *printer, const struct value *tests)
+{
+	static const char *const counts[] = {"failed", "errors", "skipped"};
+	const struct value *resolved = value_get(tests, "resolved");
+	const struct value *cases = value_get(tests, "cases");
+	size_t bad = 0;
+
+	if (tests == NULL)
+		return;
+	add_label(printer, "tests");
+	buf_printf(printer->out, "%" PRId64 " of %" PRId64 " passed", get_int(tests, "passed"),
+		   get_int(tests, "total"));
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+		if (get_int(tests, counts[i]) > 0)
+			buf_printf(printer->out, ", %" PRId64 " %s", get_int(tests, counts[i]),
+				   counts[i]);
+	}
+	if (resolved != NULL && resolved->kind == VALUE_BOOL)
+		buf_printf(printer->out, "; %s", resolved->boolean ? "resolved" : "not resolved");
+	buf_add_byte(printer->out, '\n');
+	for (size_t i = 0; i < list_len(cases); i++) {
+		if (is_bad(get_text(cases->list.items[i], "status")) && bad++ < SHOWN_CASES)
+			print_case(printer, cases->list.items[i]);
+	}
+	add_more(printer, bad, SHOWN_CASES);
+}
+
+/* --- the rest --------------------------------------------------------- */
+
+static void print_artifacts(struct printer *printer, const struct value *artifacts)
+{
+	size_t len = list_len(artifacts);
+
+	for (size_t i = 0; i < len && i < SHOWN_FILES; i++) {
+		const struct value *artifact = artifacts->list.items[i];
+
+		add_label(printer, i == 0 ? "artifacts" : "");
+		add_harmless(printer->out, get_text(artifact, "path"));
+		buf_add_text(printer->out, "  ");
+		add_size(printer->out, get_int(artifact, "size"));
+		if (text_is(get_text(artifact, "encoding"), "omitted"))
+			buf_add_text(printer->out, "  (content left out)");
+		buf_add_byte(printer->out, '\n');
+	}
+	add_more(printer, len, SHOWN_FILES);
+}
+
+/* A state lasts until the next one is entered. */
+static void print_states(struct printer *printer, const struct value *states)
+{
+	size_t len = list_len(states);
+
+	for (size_t i = 0; i < len; i++) {
+		const struct value *state = states->list.items[i];
+
+		if (i % 4 == 0)
+			add_label(printer, i == 0 ? "times" : "");
+		add_harmless(printer->out, get_text(state, "state"));
+		if (i + 1 < len) {
+			buf_add_byte(printer->out, ' ');
+			add_duration(printer->out, get_int(states->list.items[i + 1], "at_us") -
+							   get_int(state, "at_us"));
+		}
+		buf_add_text(printer->out, i + 1 == len ? "\n" : i % 4 == 3 ? ",\n" : ", ");
+	}
+}
+
+static void print_metrics(struct printer *printer, const struct value *metrics)
+{
+	if (metrics == NULL)
+		return;
+	add_label(printer, "used");
+	buf_add_text(printer->out, "cpu ");
+	add_duration(printer->out, get_int(metrics, "cpu_us"));
+	buf_add_text(printer->out, ", memory ");
+	add_size(printer->out, get_int(metrics, "memory_peak_bytes"));
+	buf_add_text(printer->out, "; steps ");
+	add_duration(printer->out, get_int(metrics, "run_us"));
+	buf_add_text(printer->out, ", overhead ");
+	add_duration(printer->out, get_int(metrics, "overhead_us"));
+	buf_add_byte(printer->out, '\n');
+}
+
+static void print_names(struct printer *printer, const char *label, const struct value *names)
+{
+	if (list_len(names) == 0)
+		return;
+	add_label(printer, label);
+	for (size_t i = 0; i < list_len(names); i++) {
+		buf_add_text(printer->out, i == 0 ? "" : ", ");
+		add_harmless(printer->out, bytes_of(names->list.items[i]));
+	}
+	buf_add_byte(printer->out, '\n');
+}
+
+void result_print(const struct value *result, bool color, struct buf *out)
+{
+	struct printer printer = {out, color};
+
+	print_head(&printer, result);
+	print_reason(&printer, value_get(result, "reason"));
+	print_patch(&printer, value_get(result, "patch"));
+	print_findings(&printer, value_get(result, "findings"));
+	print_steps(&printer, value_get(result, "steps"));
+	print_tests(&printer, value_get(result, "tests"));
+	print_changes(&printer, result);
+	print_artifacts(&printer, value_get(result, "artifacts"));
+	print_snapshots(&printer, value_get(result, "snapshots"));
+	print_names(&printer, "missing", value_get(result, "missing"));
+	print_names(&printer, "clamped", value_get(result, "clamped"));
+	print_states(&printer, value_get(result, "states"));
+	print_metrics(&printer, value_get(result, "metrics"));
+}
