@@ -1,0 +1,112 @@
+/*
+ * gitdb_private.h - what the files of gitdb share: the open database, raw
+ * objects, the walk over a raw tree, refs as files. Only gitdb*.c include it.
+ */
+#ifndef SBX_SNAPSHOTS_GITDB_PRIVATE_H
+#define SBX_SNAPSHOTS_GITDB_PRIVATE_H
+
+#include <git2.h>
+#include <git2/sys/odb_backend.h>
+
+#include "snapshots/gitdb.h"
+#include "snapshots/gitdb_store.h"
+
+enum {
+	GITDB_TREE_BYTES_MAX = 64 << 20,   /* one tree object */
+	GITDB_COMMIT_BYTES_MAX = 16 << 20, /* one commit or tag */
+	GITDB_DEPTH_MAX = 256,		   /* directories inside each other */
+	GITDB_QUARANTINE_BYTES_MAX = 1 << 30,
+};
+
+/* --- the quarantine: objects in memory, in the order they were made ---- */
+
+struct quarantine_object {
+	struct oid oid;
+	git_object_t type;
+	size_t len;
+	uint8_t *data;
+};
+
+struct quarantine {
+	struct quarantine_object *objects;
+	size_t len;
+	size_t capacity;
+	size_t *slots; /* open addressing; index + 1, 0 is free */
+	size_t slots_len;
+	size_t bytes;
+};
+
+void quarantine_release(struct quarantine *q);
+const struct quarantine_object *quarantine_find(const struct quarantine *q, const struct oid *oid);
+int quarantine_add(struct quarantine *q, const struct oid *oid, git_object_t type,
+		   struct bytes data, struct err *err) MUST_CHECK;
+
+/* --- the database ------------------------------------------------------ */
+
+struct gitdb {
+	enum gitdb_mode mode;
+	git_odb *odb;
+	git_odb_backend *loose; /* owned by odb; where GITDB_WRITE writes */
+	char *dir;		/* the git directory that objects and refs are in */
+	char *head_dir;		/* where HEAD is: another one in a linked work tree */
+	struct quarantine quarantine;
+};
+
+/* Fills `err` from libgit2's last error; `code` is what it returned. */
+int gitdb_fail(struct err *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* --- raw objects ------------------------------------------------------- */
+
+struct object {
+	git_object_t type;
+	struct bytes bytes;	/* borrowed from `handle` or from the quarantine */
+	git_odb_object *handle; /* NULL for one of the quarantine */
+};
+
+/* ERR_NOT_FOUND, ERR_INPUT for another type, ERR_LIMIT. `type` may be
+ * GIT_OBJECT_ANY. */
+int object_read(struct gitdb *db, const struct oid *oid, git_object_t type, size_t limit_bytes,
+		struct object *ret, struct err *err) MUST_CHECK;
+void object_release(struct object *object); /* also for CLEANUP */
+
+/* Type and size, without inflating. ERR_NOT_FOUND. */
+int object_header(struct gitdb *db, const struct oid *oid, git_object_t *ret_type, size_t *ret_size,
+		  struct err *err) MUST_CHECK;
+
+void object_oid(git_object_t type, struct bytes content, struct oid *ret);
+
+/* Writes where the mode says, unless it is there already. */
+int object_write(struct gitdb *db, git_object_t type, struct bytes content, struct oid *ret,
+		 struct err *err) MUST_CHECK;
+
+/* --- raw trees --------------------------------------------------------- */
+
+struct tree_item {
+	const char *name; /* NUL-terminated, borrowed from the tree */
+	size_t name_len;
+	struct bytes raw;	  /* the whole entry */
+	bool canonical;		  /* `raw` spells the mode as git does today */
+	struct gitdb_entry entry; /* its mode is one of the five */
+};
+
+/* Takes one item off `left`. Returns 1, 0 at the end, -1 for a malformed tree. */
+int tree_next(struct bytes *left, struct tree_item *ret, struct err *err) MUST_CHECK;
+
+/* git's order: directories compare as if they ended in '/'. */
+int tree_compare(const struct tree_item *a, const struct tree_item *b);
+
+/* Whether a tree entry may have this name: none that any file system takes
+ * for ".git", no '/', not "." or "..". */
+bool tree_name_valid(const char *name, size_t len);
+
+/* Form alone: order, duplicates, names, modes. */
+int tree_check(struct bytes tree, struct err *err) MUST_CHECK;
+
+/* --- refs -------------------------------------------------------------- */
+
+bool ref_name_valid(const char *name);
+
+/* Returns 0, 1 when there is no such ref, -1. Symbolic refs are followed. */
+int ref_read(struct gitdb *db, const char *name, struct oid *ret, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * gitdb_store.h - what the store needs of gitdb beyond the public header: to
+ * copy or fetch a commit from a source that is not trusted, and to check what
+ * came. Included by store*.c and gitdb*.c only.
+ */
+#ifndef SBX_SNAPSHOTS_GITDB_STORE_H
+#define SBX_SNAPSHOTS_GITDB_STORE_H
+
+#include "snapshots/gitdb.h"
+
+/*
+ * Opens a local repository that somebody else may have prepared: objects and
+ * refs must lie inside `path`, without alternates and links that lead out of
+ * it. ERR_INPUT says what is wrong with it, and how to put it right.
+ */
+int gitdb_open_foreign(const char *path, struct gitdb **ret, struct err *err) MUST_CHECK;
+
+/*
+ * Copies one commit with its tree, without history, so a shallow clone is a
+ * source as good as any. Each object is hashed on its way. Only what `to`
+ * lacks is copied; either all of it becomes visible, or the commit does not.
+ * ERR_LIMIT above `max_bytes` of content; ERR_INPUT for a corrupt source.
+ */
+int gitdb_copy_commit(struct gitdb *from, struct gitdb *to, const struct oid *commit,
+		      int64_t max_bytes, struct err *err) MUST_CHECK;
+
+/* Walks the commit's tree: every object is there, has the type its entry
+ * claims, every tree is well-formed. ERR_INPUT names what is wrong. */
+int gitdb_check_commit(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;
+
+struct gitdb_fetch {
+	const char *path;    /* of the bare repository that receives */
+	const char *url;     /* normalised, of an allowed source */
+	const char *commit;  /* full or abbreviated oid, or ref name */
+	const char *ca_file; /* NULL: the system's certificates */
+	int64_t max_bytes;
+};
+
+/*
+ * Fetches over the network, in the calling process and without a timeout of
+ * its own: call it in a child. Returns 0 with the commit (peeled), or -1:
+ * ERR_NOT_FOUND when the server answers but lacks the commit, ERR_LIMIT above
+ * max_bytes, ERR_PEER and others when it cannot be reached or refuses.
+ */
+int gitdb_fetch(const struct gitdb_fetch *fetch, struct oid *ret, struct err *err) MUST_CHECK;
+
+#endif
