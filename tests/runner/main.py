@@ -74,7 +74,6 @@ class Runner:
         self.logs = os.path.join(options.build, "test-logs")
         self.env = dict(os.environ, TMPDIR=folder, SBX_B=options.build,
                         SBX_BIN=os.path.join(options.build, "bin"), PYTHONDONTWRITEBYTECODE="1")
-        self.env[leftovers.MARK] = os.path.basename(folder)
         self.running = set()
         os.makedirs(self.logs, exist_ok=True)
 
@@ -185,7 +184,7 @@ def run(options, chosen):
     report = Report(options.verbose)
     folder = tempfile.mkdtemp(prefix="sbx-test-")
     os.chmod(folder, 0o1777)  # ordinary users that tests make work here too
-    watch = leftovers.Watch(os.path.basename(folder), folder)
+    watch = leftovers.Watch(folder, broker_may_stay=False)
     runner = Runner(options, folder, report)
     try:
         if not options.no_broker and any(each.group != "style" for each in chosen):
@@ -197,7 +196,8 @@ def run(options, chosen):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         runner.stop_broker()
-        for found in watch.settle():
+        files = [f"file {os.path.join(folder, name)}" for name in sorted(os.listdir(folder))]
+        for found in watch.settle() + files:
             report.fault(f"left behind: {found}")
         shutil.rmtree(folder, ignore_errors=True)
     return report.finish()

@@ -80,16 +80,19 @@ class Counting(unittest.TestCase):
 
 
 class LeftOver(unittest.TestCase):
-    def test_processes_with_the_mark_and_files_are_found(self):
+    def test_a_detached_process_is_found_and_a_dead_one_is_not(self):
         with tempfile.TemporaryDirectory() as folder:
-            watch = leftovers.Watch("a-run-of-the-test", folder)
+            watch = leftovers.Watch(folder, broker_may_stay=True)
             self.assertEqual(watch.look(), [])
-            with open(os.path.join(folder, "file"), "w", encoding="utf-8"):
-                pass
-            with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE,
-                                  env={leftovers.MARK: "a-run-of-the-test"}) as child:
-                self.assertEqual(watch.look(), [f"process {child.pid} (cat)",
-                                                f"file {folder}/file"])
+            # The shell ends at once; cat goes on in a session of its own.
+            reader, writer = os.pipe()
+            subprocess.run(["/bin/sh", "-c", "setsid cat <&0 >&- 2>&- &"], stdin=reader,
+                           env={}, check=True)
+            os.close(reader)
+            found = watch.look()
+            self.assertEqual(len(found), 1, found)
+            os.close(writer)
+            self.assertEqual(watch.settle(), [])
 
 
 class Whole(unittest.TestCase):
