@@ -28,6 +28,7 @@ enum config_role { ROLE_SUPERVISOR = 1, ROLE_PUBLISHER = 2, ROLE_STOREKEEPER = 4
 #define CONFIG_TYPE_DURATION int64_t /* milliseconds */
 #define CONFIG_TYPE_BOOL     bool
 #define CONFIG_TYPE_LIST     struct text_list
+#define CONFIG_TYPE_LINES    struct text_list
 
 struct config {
 	struct arena *arena;
@@ -38,14 +39,21 @@ struct config {
 
 int config_init(struct config *config, struct arena *arena, struct err *err) MUST_CHECK;
 
-/* Unknown sections and keys are errors that name file and line, with the
- * nearest known key. */
+/*
+ * Unknown sections and keys are errors that name file and line, with the
+ * nearest known key. A key may stand once in a file, a list key several times
+ * or with several indented lines: the items are joined. A list in a later
+ * source replaces the one of an earlier source. Comments stand on lines of
+ * their own and start with '#' or ';'. Messages never show what stands before
+ * the '@' of a URL.
+ */
 int config_read_file(struct config *config, const char *path, struct err *err) MUST_CHECK;
 int config_read_text(struct config *config, const char *text, const char *origin,
 		     struct err *err) MUST_CHECK;
 
 /* Variables that start with SBX_ and name no key are errors, but for those of
- * other programs listed in config.c. */
+ * other programs listed in config_file.c. A list is separated by commas or
+ * newlines, [commands] allow by newlines only. */
 int config_read_env(struct config *config, char *const *env, struct err *err) MUST_CHECK;
 int config_set(struct config *config, const char *key, const char *value,
 	       struct err *err) MUST_CHECK;
@@ -54,6 +62,19 @@ int config_set(struct config *config, const char *key, const char *value,
  * values fit together; the first misfit is the error. */
 int config_finish(struct config *config, struct err *err) MUST_CHECK;
 
+/*
+ * For `sbx-worker check`, which wants all problems and not the first: as
+ * config_read_file (`path` may be NULL), config_read_env and config_finish,
+ * but each problem is told to `found`, and reading goes on. -1 only when
+ * memory is exhausted.
+ */
+struct config_sink {
+	void (*found)(void *ctx, const char *problem);
+	void *ctx;
+};
+int config_load(struct config *config, const char *path, char *const *env,
+		const struct config_sink *sink, struct err *err) MUST_CHECK;
+
 /* The keys of one role as INI text for config_read_text. */
 void config_role_text(const struct config *config, enum config_role role, struct buf *out);
 
@@ -61,7 +82,8 @@ void config_role_text(const struct config *config, enum config_role role, struct
 void config_print_template(struct buf *out);
 
 /* The limits of one job: the defaults, what the job asks for, clamped to the
- * maxima. Each that was lowered is appended to `ret_clamped` as text. */
+ * maxima. Each that was lowered is listed in `ret_clamped`, by the names of
+ * the wire: "wall_ms: 7200000 lowered to 3600000". */
 int config_limits(const struct config *config, const struct job_limits *asked, struct arena *arena,
 		  struct job_limits *ret, struct text_list *ret_clamped,
 		  struct err *err) MUST_CHECK;

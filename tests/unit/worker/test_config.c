@@ -1,0 +1,584 @@
+/* test_config.c - every way into the configuration, and what it refuses. Run
+ * from the top of the tree: contrib/ is compared with what the table prints. */
+#include "worker/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fd.h"
+#include "schema/limits.h"
+
+enum { ARENA_BYTES = 16 << 20 };
+
+static struct arena arena;
+static struct config config;
+static struct err err;
+
+static int setup(void **state)
+{
+	(void)state;
+	arena_init(&arena, ARENA_BYTES);
+	err = (struct err){0};
+	return config_init(&config, &arena, &err);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	arena_release(&arena);
+	return 0;
+}
+
+static void assert_says(const char *message, const char *part)
+{
+	if (strstr(message, part) == NULL)
+		fail_msg("'%s' does not say '%s'", message, part);
+}
+
+static void assert_list(const struct text_list *list, const char *const *items)
+{
+	size_t i = 0;
+
+	for (; items[i] != NULL; i++) {
+		if (i >= list->len)
+			fail_msg("'%s' is not in the list", items[i]);
+		assert_string_equal(list->items[i], items[i]);
+	}
+	assert_int_equal(list->len, i);
+	if (i > 0)
+		assert_null(list->items[i]);
+}
+
+/* --- files ------------------------------------------------------------ */
+
+static void defaults_are_those_of_the_table(void **state)
+{
+	(void)state;
+	assert_int_equal(config.worker_slots, 0);
+	assert_int_equal(config.limits_wall, 600000);
+	assert_int_equal(config.limits_memory, 2LL << 30);
+	assert_int_equal(config.worker_keep_history, 168LL * 3600 * 1000);
+	assert_true(config.worker_events);
+	assert_false(config.log_json);
+	assert_string_equal(config.queue_prefix, "sbx");
+	assert_int_equal(config.commands_allow.len, 0);
+}
+
+static void a_file_sets_values_of_each_kind(void **state)
+{
+	(void)state;
+	assert_int_equal(config_read_text(&config,
+					  "\xef\xbb\xbf# comment\n"
+					  "[worker]\r\n"
+					  "slots = 4\r\n"
+					  "name: w1 ; not a comment\n"
+					  "events = no\n"
+					  "drain=90s\n"
+					  "; comment\n"
+					  "[limits]\nmemory = 512M\n",
+					  "t.ini", &err),
+			 0);
+	assert_int_equal(config.worker_slots, 4);
+	assert_string_equal(config.worker_name, "w1 ; not a comment");
+	assert_false(config.worker_events);
+	assert_int_equal(config.worker_drain, 90000);
+	assert_int_equal(config.limits_memory, 512LL << 20);
+}
+
+static void lists_are_split_by_their_kind(void **state)
+{
+	(void)state;
+	assert_int_equal(config_read_text(&config,
+					  "[sources]\n"
+					  "allow = /srv/git/, https://a/\n"
+					  "  # comment in between\n"
+					  "\n"
+					  "\thttps://b/c/ ,, /x/\n"
+					  "[commands]\n"
+					  "allow =\n"
+					  "  make test\n"
+					  "  awk '{ print $1, $2 }' **\n"
+					  "allow = python3 -c * ; x\n",
+					  "t.ini", &err),
+			 0);
+	assert_list(&config.sources_allow,
+		    (const char *[]){"/srv/git/", "https://a/", "https://b/c/", "/x/", NULL});
+	assert_list(&config.commands_allow,
+		    (const char *[]){"make test", "awk '{ print $1, $2 }' **", "python3 -c * ; x",
+				     NULL});
+	/* a later source replaces, it does not append */
+	assert_int_equal(config_read_text(&config, "[sources]\nallow = /y/\n", "u.ini", &err), 0);
+	assert_list(&config.sources_allow, (const char *[]){"/y/", NULL});
+	assert_int_equal(config_read_text(&config, "[sources]\nallow =\n", "u.ini", &err), 0);
+	assert_list(&config.sources_allow, (const char *[]){NULL});
+}
+
+static void a_long_list_stays_whole(void **state)
+{
+	struct buf text;
+	char item[16];
+
+	(void)state;
+	buf_init(&text, 1 << 20);
+	buf_add_text(&text, "[commands]\nallow =\n");
+	for (int i = 0; i < 1000; i++)
+		buf_printf(&text, "  c%d\n", i);
+	assert_int_equal(config_read_text(&config, buf_text(&text), "t", &err), 0);
+	assert_int_equal(config.commands_allow.len, 1000);
+	for (int i = 0; i < 1000; i++) {
+		(void)snprintf(item, sizeof(item), "c%d", i);
+		assert_string_equal(config.commands_allow.items[i], item);
+	}
+	assert_null(config.commands_allow.items[1000]);
+	for (int i = 0; i < 10000; i++)
+		buf_add_text(&text, "  x\n");
+	assert_int_equal(config_read_text(&config, buf_text(&text), "t", &err), -1);
+	assert_says(err.message, "more than 10000 items");
+	buf_release(&text);
+}
+
+static void wrong_text_is_refused_with_its_line(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *parts[3];
+	} rows[] = {
+		{"[worker]\n\nslot = 4\n", {"'t.ini' line 3", "'worker.slot'", "'worker.slots'?"}},
+		{"[workr]\nslots = 4\n", {"line 2", "[workr]", "[worker]?"}},
+		{"[nothing-like-it]\nslots = 4\n", {"line 2", "unknown section", ""}},
+		{"slots = 4\n", {"line 1", "before any [section]", ""}},
+		{"[worker]\nmemory = 4\n", {"line 2", "'worker.memory'", "'limits.memory'?"}},
+		{"[worker]\nslots = four\n", {"line 2", "worker.slots: 'four'", "whole number"}},
+		{"[worker]\nslots = -1\n", {"line 2", "'-1'", "0 or more"}},
+		{"[worker]\nslots = 4 ; inline\n", {"line 2", "'4 ; inline'", ""}},
+		{"[worker]\nslots = 99999999999999999999\n", {"line 2", "whole number", ""}},
+		{"[worker]\nslots = 1\nslots = 2\n", {"line 3", "second time", ""}},
+		{"[worker]\nname = a\n  b\n", {"line 3", "continued", ""}},
+		{"[worker]\nevents = maybe\n", {"line 2", "true or false", ""}},
+		{"[worker]\ndrain = 5 m\n", {"line 2", "duration", ""}},
+		{"[limits]\nmemory = 2t\n", {"line 2", "size", ""}},
+		{"[worker\nslots = 1\n", {"line 1", "expected '[section]'", ""}},
+		{"[worker]\njust words\nslots = x\n", {"line 2", "key = value", ""}},
+		{"[worker]\nname = a\x01z\n", {"line 2", "control character", ""}},
+		{"[worker]\nname = \xff\n", {"line 2", "not UTF-8", ""}},
+		{"[queue]\nurl = x\n[queue]\nurl = amqp://u:secret@h/\n", {"line 4", "second", ""}},
+		{"[queue]\nprefix = sbx\n  amqp://u:secret@h/\n", {"line 3", "continued", ""}},
+		{"[queue]\nheartbeat = amqp://u:sec@ret@h/\n", {"line 2", "amqp://***@h/", ""}},
+		{"[queue]\nurll = amqp://u:secret@h/\n", {"line 2", "'queue.url'?", ""}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		err = (struct err){0};
+		if (config_read_text(&config, rows[i].text, "t.ini", &err) != -1)
+			fail_msg("accepted: %s", rows[i].text);
+		assert_int_equal(err.kind, ERR_INPUT);
+		for (size_t k = 0; k < 3; k++)
+			assert_says(err.message, rows[i].parts[k]);
+		assert_null(strstr(err.message, "secret"));
+		assert_null(strstr(err.message, "sec@ret"));
+	}
+}
+
+static void the_first_wrong_line_is_the_error(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		config_read_text(&config, "[worker]\nslots = x\nrubbish\nslots = y\n", "t", &err),
+		-1);
+	assert_says(err.message, "line 2");
+}
+
+static void long_lines_are_refused_not_split(void **state)
+{
+	char *text = malloc(10000);
+	size_t n = (size_t)snprintf(text, 10000, "[worker]\nname = ");
+
+	(void)state;
+	(void)memset(text + n, 'x', 4000);
+	text[n + 4000] = '\0';
+	assert_int_equal(config_read_text(&config, text, "t", &err), 0);
+	assert_int_equal(strlen(config.worker_name), 4000);
+	(void)memset(text + n, 'x', 9000);
+	(void)strcpy(text + n + 9000, "\nslots = 3\n");
+	assert_int_equal(config_read_text(&config, text, "t", &err), -1);
+	assert_says(err.message, "line 2");
+	assert_says(err.message, "longer than");
+	free(text);
+}
+
+static void files_are_read_and_checked(void **state)
+{
+	char path[] = "/tmp/sbx-config-XXXXXX";
+	CLEANUP(fd_cleanup) int fd = mkstemp(path);
+
+	(void)state;
+	assert_int_equal(fd_write_all(fd, "[worker]\nslots = 7\n", 19, &err), 0);
+	assert_int_equal(config_read_file(&config, path, &err), 0);
+	assert_int_equal(config.worker_slots, 7);
+	assert_int_equal(fd_write_all(fd, "\0", 1, &err), 0);
+	assert_int_equal(config_read_file(&config, path, &err), -1);
+	assert_says(err.message, "NUL");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(config_read_file(&config, path, &err), -1);
+	assert_says(err.message, path);
+	assert_says(err.message, "No such file");
+}
+
+/* --- environment and flags -------------------------------------------- */
+
+static void the_environment_sets_keys(void **state)
+{
+	static const char *const good[] = {"PATH=/bin",
+					   "SBX_QUEUE_URL=amqp://u:p@h/v",
+					   "SBX_WORKER_MAX_ATTEMPTS=3",
+					   "SBX_COMMANDS_ALLOW=make a, b\n make c ",
+					   "SBX_SOURCES_ALLOW=/a/,/b/",
+					   "SBX_CONFIG=/etc/x",
+					   "SBX_TEST_BROKER=1",
+					   "SBXY=1",
+					   NULL};
+
+	(void)state;
+	assert_int_equal(config_read_env(&config, (char *const *)(uintptr_t)good, &err), 0);
+	assert_string_equal(config.queue_url, "amqp://u:p@h/v");
+	assert_int_equal(config.worker_max_attempts, 3);
+	assert_list(&config.commands_allow, (const char *[]){"make a, b", "make c", NULL});
+	assert_list(&config.sources_allow, (const char *[]){"/a/", "/b/", NULL});
+}
+
+static void unknown_variables_are_errors(void **state)
+{
+	static const struct {
+		const char *entry;
+		const char *part;
+	} rows[] = {
+		{"SBX_WORKER_SLOT=1", "did you mean SBX_WORKER_SLOTS?"},
+		{"SBX_WORKER_SLOTS=x", "SBX_WORKER_SLOTS: worker.slots: 'x'"},
+		{"SBX_QUEUE_URLL=amqp://u:secret@h/",
+		 "SBX_QUEUE_URLL; did you mean SBX_QUEUE_URL?"},
+		{"SBX_=1", "unknown environment variable SBX_"},
+		{"SBX_CONFIGURATION=1", "unknown environment variable"},
+		{"SBX_worker_slots=1", "unknown environment variable"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *env[] = {rows[i].entry, NULL};
+
+		assert_int_equal(config_read_env(&config, (char *const *)(uintptr_t)env, &err), -1);
+		assert_says(err.message, rows[i].part);
+		assert_null(strstr(err.message, "secret"));
+	}
+}
+
+static void flags_set_one_key(void **state)
+{
+	(void)state;
+	assert_int_equal(config_set(&config, "worker.slots", " 9 ", &err), 0);
+	assert_int_equal(config.worker_slots, 9);
+	assert_int_equal(config_set(&config, "slots", "9", &err), -1);
+	assert_says(err.message, "section.key=value");
+	assert_int_equal(config_set(&config, "worker.slotz", "9", &err), -1);
+	assert_says(err.message, "'worker.slots'?");
+	assert_int_equal(config_set(&config, "worker.name", "a\nb", &err), -1);
+	assert_says(err.message, "control character");
+}
+
+/* --- finishing -------------------------------------------------------- */
+
+static void the_machine_fills_the_gaps(void **state)
+{
+	char host[256];
+
+	(void)state;
+	assert_int_equal(gethostname(host, sizeof(host)), 0);
+	assert_int_equal(config_finish(&config, &err), 0);
+	assert_string_equal(config.worker_name, host);
+	assert_int_equal(config.worker_slots, sysconf(_SC_NPROCESSORS_ONLN));
+	assert_int_equal(config.worker_state_dir[0], '/');
+	if (geteuid() == 0)
+		assert_string_equal(config.worker_state_dir, "/var/lib/sbx");
+}
+
+static void misfits_are_named(void **state)
+{
+	static const struct {
+		const char *key;
+		const char *value;
+		const char *part; /* NULL: fits */
+	} rows[] = {
+		{"worker.slots", "1025", "worker.slots: 1025"},
+		{"worker.uid_base", "1000", "worker.uid_base: 1000"},
+		{"worker.uid_base", "4294967295", "worker.uid_base"},
+		{"worker.uid_base", "100000", NULL},
+		{"worker.max_attempts", "0", "worker.max_attempts: 0 is not between 1"},
+		{"worker.poison_cap", "0", "worker.poison_cap"},
+		{"worker.state_dir", "var/lib", "worker.state_dir: 'var/lib' is not an absolute"},
+		{"queue.url", "redis://u:secret@h/", "'redis://***@h/'"},
+		{"queue.url", "u:secret@h", "'...'"},
+		{"queue.url", "amqps://u:secret@h/", NULL},
+		{"queue.prefix", "a b", "queue.prefix: 'a b'"},
+		{"queue.prefix", "", "queue.prefix"},
+		{"queue.heartbeat", "500ms", "queue.heartbeat"},
+		{"queue.cert_file", "/a", "only one of them"},
+		{"sources.max_files", "0", "sources.max_files: 0"},
+		{"sandbox.allow_missing", "cgroup, seccomp", "'seccomp' cannot be missing"},
+		{"sandbox.allow_missing", "cgroup", NULL},
+		{"sandbox.root", "rootfs", "sandbox.root"},
+		{"log.level", "loud", "log.level: 'loud'"},
+		{"limits.wall", "2h", "limits.wall: 7200000 is above max.wall, 3600000"},
+		{"limits.memory", "0", "limits.memory: 0"},
+		{"max.processes", "0", "max.processes: 0"},
+		{"limits.millicpus", "65000", "limits.millicpus: 65000 is above"},
+		{"max.millicpus", "0", NULL},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		(void)teardown(state);
+		assert_int_equal(setup(state), 0);
+		assert_int_equal(config_set(&config, rows[i].key, rows[i].value, &err), 0);
+		if (rows[i].part == NULL) {
+			if (config_finish(&config, &err) != 0)
+				fail_msg("%s", err.message);
+			continue;
+		}
+		if (config_finish(&config, &err) != -1)
+			fail_msg("%s = %s fits", rows[i].key, rows[i].value);
+		assert_says(err.message, rows[i].part);
+		assert_null(strstr(err.message, "secret"));
+	}
+}
+
+static void found(void *ctx, const char *problem)
+{
+	buf_printf(ctx, "%s\n", problem);
+}
+
+static void loading_lists_every_problem(void **state)
+{
+	char path[] = "/tmp/sbx-config-XXXXXX";
+	CLEANUP(fd_cleanup) int fd = mkstemp(path);
+	static const char text[] = "[worker]\nslots = x\nnope = 1\n[limits]\nwall = 2h\nidle = 0\n";
+	static const char *const env[] = {"SBX_LOG_LEVEL=loud", "SBX_NOPE=1", "SBX_X=2", NULL};
+	CLEANUP(buf_release) struct buf all;
+	const struct config_sink sink = {.found = found, .ctx = &all};
+
+	(void)state;
+	buf_init(&all, 1 << 16);
+	assert_int_equal(fd_write_all(fd, text, strlen(text), &err), 0);
+	assert_int_equal(config_load(&config, path, (char *const *)(uintptr_t)env, &sink, &err), 0);
+	assert_says(buf_text(&all), "line 2: worker.slots");
+	assert_says(buf_text(&all), "line 3: unknown key 'worker.nope'");
+	assert_says(buf_text(&all), "SBX_NOPE");
+	assert_says(buf_text(&all), "SBX_X");
+	assert_says(buf_text(&all), "limits.wall");
+	assert_says(buf_text(&all), "log.level");
+	assert_int_equal(unlink(path), 0);
+	buf_clear(&all);
+	assert_int_equal(config_load(&config, path, NULL, &sink, &err), 0);
+	assert_says(buf_text(&all), "No such file");
+}
+
+/* --- printing --------------------------------------------------------- */
+
+static void a_role_is_given_its_keys_only(void **state)
+{
+	CLEANUP(buf_release) struct buf text;
+	struct config other;
+
+	(void)state;
+	buf_init(&text, 1 << 20);
+	assert_int_equal(config_set(&config, "queue.url", "amqp://u:secret@h/", &err), 0);
+	assert_int_equal(config_set(&config, "sources.allow", "/a/\n#odd/, ;odder/", &err), 0);
+	assert_int_equal(config_set(&config, "worker.slots", "5", &err), 0);
+	assert_int_equal(config_set(&config, "protect.paths", "*.lock\n[#]x", &err), 0);
+	config_role_text(&config, ROLE_STOREKEEPER, &text);
+	assert_null(strstr(buf_text(&text), "secret"));
+	assert_null(strstr(buf_text(&text), "url"));
+	assert_null(strstr(buf_text(&text), "commands"));
+	assert_int_equal(config_init(&other, &arena, &err), 0);
+	assert_int_equal(config_read_text(&other, buf_text(&text), "role", &err), 0);
+	assert_list(&other.sources_allow, (const char *[]){"/a/", "#odd/", ";odder/", NULL});
+	assert_int_equal(other.worker_slots, 0);
+	buf_clear(&text);
+	config_role_text(&config, ROLE_ZYGOTE, &text);
+	assert_null(strstr(buf_text(&text), "secret"));
+	assert_int_equal(config_init(&other, &arena, &err), 0);
+	assert_int_equal(config_read_text(&other, buf_text(&text), "role", &err), 0);
+	assert_int_equal(other.worker_slots, 5);
+	assert_list(&other.protect_paths, (const char *[]){"*.lock", "[#]x", NULL});
+}
+
+static void every_role_reads_back_the_same(void **state)
+{
+	static const enum config_role roles[] = {ROLE_SUPERVISOR, ROLE_PUBLISHER, ROLE_STOREKEEPER,
+						 ROLE_ZYGOTE};
+
+	(void)state;
+	assert_int_equal(config_set(&config, "limits.wall", "61s", &err), 0);
+	assert_int_equal(config_set(&config, "max.memory", "3g", &err), 0);
+	assert_int_equal(config_set(&config, "commands.allow", "a b, c\n'#' ;\n; x", &err), 0);
+	assert_int_equal(config_finish(&config, &err), 0);
+	for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+		CLEANUP(buf_release) struct buf first;
+		CLEANUP(buf_release) struct buf second;
+		struct config other;
+
+		buf_init(&first, 1 << 20);
+		buf_init(&second, 1 << 20);
+		config_role_text(&config, roles[i], &first);
+		assert_int_equal(config_init(&other, &arena, &err), 0);
+		assert_int_equal(config_read_text(&other, buf_text(&first), "role", &err), 0);
+		config_role_text(&other, roles[i], &second);
+		assert_string_equal(buf_text(&first), buf_text(&second));
+	}
+}
+
+static void the_template_is_contribs_and_the_defaults(void **state)
+{
+	CLEANUP(buf_release) struct buf text;
+	CLEANUP(buf_release) struct buf shipped;
+	struct config other;
+	char *open;
+
+	(void)state;
+	buf_init(&text, 1 << 20);
+	buf_init(&shipped, 1 << 20);
+	config_print_template(&text);
+	if (fd_read_file("contrib/sbx-worker.ini", 1 << 20, &shipped, &err) < 0)
+		fail_msg("%s", err.message);
+	assert_string_equal(buf_text(&text), buf_text(&shipped));
+	/* with every key uncommented it still reads, and changes nothing */
+	open = arena_strdup(&arena, buf_text(&text));
+	for (char *at = strstr(open, "\n#"); at != NULL; at = strstr(at + 1, "\n#")) {
+		if (at[2] != ' ' && at[2] != '\n')
+			(void)memmove(at + 1, at + 2, strlen(at + 1));
+	}
+	assert_int_equal(config_init(&other, &arena, &err), 0);
+	if (config_read_text(&other, open, "template", &err) < 0)
+		fail_msg("%s", err.message);
+	buf_clear(&text);
+	buf_clear(&shipped);
+	config_role_text(&config, ROLE_SUPERVISOR, &text);
+	config_role_text(&other, ROLE_SUPERVISOR, &shipped);
+	assert_string_equal(buf_text(&text), buf_text(&shipped));
+}
+
+static void the_manual_names_each_key(void **state)
+{
+	CLEANUP(buf_release) struct buf page;
+	char wanted[128];
+
+	(void)state;
+	buf_init(&page, 1 << 20);
+	if (fd_read_file("contrib/man/sbx-worker.ini.5", 1 << 20, &page, &err) < 0)
+		fail_msg("%s", err.message);
+#define KEY(section, name, kind, def, roles, reload, doc)                          \
+	(void)snprintf(wanted, sizeof(wanted), ".It Va %s.%s\n", #section, #name); \
+	assert_says(buf_text(&page), wanted);
+#include "worker/config.def"
+#undef KEY
+}
+
+/* --- limits ----------------------------------------------------------- */
+
+static void limits_are_defaults_asked_or_clamped(void **state)
+{
+	const struct job_limits asked = {
+		.wall_ms = 7200000, .memory_bytes = 1 << 20, .millicpus = 1500, .processes = 5000};
+	struct job_limits limits;
+	struct text_list clamped;
+
+	(void)state;
+	assert_int_equal(config_set(&config, "max.millicpus", "1050", &err), 0);
+	assert_int_equal(config_limits(&config, &asked, &arena, &limits, &clamped, &err), 0);
+	assert_int_equal(limits.wall_ms, 3600000);
+	assert_int_equal(limits.memory_bytes, 1 << 20);
+	assert_int_equal(limits.processes, 2048);
+	assert_int_equal(limits.millicpus, 1050);
+	assert_int_equal(limits.disk_bytes, 2LL << 30);
+	assert_int_equal(limits.idle_ms, 300000);
+	assert_list(&clamped, (const char *[]){"wall_ms: 7200000 lowered to 3600000",
+					       "processes: 5000 lowered to 2048",
+					       "cpus: 1.5 lowered to 1.05", NULL});
+}
+
+static void a_quota_may_be_absent(void **state)
+{
+	const struct job_limits asked = {0};
+	struct job_limits limits;
+	struct text_list clamped;
+
+	(void)state;
+	assert_int_equal(config_set(&config, "max.millicpus", "1024000", &err), 0);
+	assert_int_equal(config_limits(&config, &asked, &arena, &limits, &clamped, &err), 0);
+	assert_int_equal(limits.millicpus, 0);
+	assert_int_equal(clamped.len, 0);
+	assert_int_equal(config_set(&config, "max.millicpus", "1", &err), 0);
+	assert_int_equal(config_limits(&config, &asked, &arena, &limits, &clamped, &err), 0);
+	assert_int_equal(limits.millicpus, 1);
+	assert_int_equal(clamped.len, 0);
+}
+
+static void exhausted_memory_is_an_error(void **state)
+{
+	const struct job_limits asked = {.wall_ms = LIMIT_TIME_MS};
+	struct job_limits limits;
+	struct text_list clamped;
+	struct arena small;
+
+	(void)state;
+	arena_init(&small, 128);
+	assert_int_equal(config_limits(&config, &asked, &small, &limits, &clamped, &err), -1);
+	assert_int_equal(err.kind, ERR_LIMIT);
+	arena_release(&small);
+	arena_init(&small, 64);
+	assert_int_equal(config_init(&config, &small, &err), -1);
+	arena_release(&small);
+	for (size_t bytes = 512; bytes < 1200; bytes += 64) {
+		arena_init(&small, bytes);
+		if (config_init(&config, &small, &err) == 0 &&
+		    config_read_text(&config, "[commands]\nallow = a\n b\n c\n d\n e\n f\n g\n h\n",
+				     "t", &err) < 0)
+			assert_int_equal(err.kind, ERR_LIMIT);
+		arena_release(&small);
+	}
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(defaults_are_those_of_the_table),
+		T(a_file_sets_values_of_each_kind),
+		T(lists_are_split_by_their_kind),
+		T(a_long_list_stays_whole),
+		T(wrong_text_is_refused_with_its_line),
+		T(the_first_wrong_line_is_the_error),
+		T(long_lines_are_refused_not_split),
+		T(files_are_read_and_checked),
+		T(the_environment_sets_keys),
+		T(unknown_variables_are_errors),
+		T(flags_set_one_key),
+		T(the_machine_fills_the_gaps),
+		T(misfits_are_named),
+		T(loading_lists_every_problem),
+		T(a_role_is_given_its_keys_only),
+		T(every_role_reads_back_the_same),
+		T(the_template_is_contribs_and_the_defaults),
+		T(the_manual_names_each_key),
+		T(limits_are_defaults_asked_or_clamped),
+		T(a_quota_may_be_absent),
+		T(exhausted_memory_is_an_error),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,273 @@
+/*
+ * config_check.c - the second half of reading a configuration: what depends
+ * on the machine is filled in, and values are held against each other.
+ *
+ * Each rule is a small function that fills a struct err when it is broken.
+ * config_finish wants the first broken one, `sbx-worker check` all of them.
+ */
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "schema/limits.h"
+#include "worker/config_private.h"
+
+enum {
+	SLOTS_MAX = 1024,
+	UID_SYSTEM_MAX = 65535,
+	HEARTBEAT_MIN_MS = 1000,
+	HEARTBEAT_MAX_MS = 600000
+};
+
+/* --- what depends on the machine -------------------------------------- */
+
+static int derive_name(struct config *config, struct err *err)
+{
+	char host[HOST_NAME_MAX + 1] = "";
+
+	if (*config->worker_name != '\0')
+		return 0;
+	if (gethostname(host, sizeof(host) - 1) < 0)
+		return err_sys(err, "cannot read the host's name");
+	config->worker_name = arena_strdup(config->arena, *host == '\0' ? "worker" : host);
+	return config->worker_name == NULL ? err_set(err, ERR_LIMIT, "out of memory") : 0;
+}
+
+static void derive_slots(struct config *config)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (config->worker_slots == 0)
+		config->worker_slots = cpus < 1 ? 1 : cpus > SLOTS_MAX ? SLOTS_MAX : cpus;
+}
+
+static int derive_state_dir(struct config *config, struct err *err)
+{
+	const char *state = getenv("XDG_STATE_HOME");
+	const char *home = getenv("HOME");
+	char *path;
+
+	if (*config->worker_state_dir != '\0')
+		return 0;
+	if ((home == NULL || *home != '/') && geteuid() != 0) {
+		const struct passwd *entry = getpwuid(geteuid());
+
+		home = entry == NULL ? NULL : entry->pw_dir;
+	}
+	if (geteuid() == 0)
+		path = arena_strdup(config->arena, "/var/lib/sbx");
+	else if (state != NULL && *state == '/')
+		path = arena_printf(config->arena, "%s/sbx", state);
+	else if (home != NULL && *home == '/')
+		path = arena_printf(config->arena, "%s/.local/state/sbx", home);
+	else
+		return err_set(err, ERR_INPUT,
+			       "worker.state_dir: no home directory known; give a path");
+	if (path == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	config->worker_state_dir = path;
+	return 0;
+}
+
+int config_derive(struct config *config, struct err *err)
+{
+	derive_slots(config);
+	if (derive_name(config, err) < 0)
+		return -1;
+	return derive_state_dir(config, err);
+}
+
+/* --- rules ------------------------------------------------------------ */
+
+static int in_range(const char *key, int64_t value, int64_t low, int64_t high, struct err *err)
+{
+	if (value >= low && value <= high)
+		return 0;
+	return err_set(err, ERR_INPUT, "%s: %lld is not between %lld and %lld", key,
+		       (long long)value, (long long)low, (long long)high);
+}
+
+static int rule_name(const struct config *config, struct err *err)
+{
+	size_t len = strlen(config->worker_name);
+
+	return len <= LIMIT_NAME_CHARS
+		       ? 0
+		       : err_set(err, ERR_INPUT, "worker.name: longer than %d characters",
+				 LIMIT_NAME_CHARS);
+}
+
+static int rule_slots(const struct config *config, struct err *err)
+{
+	return in_range("worker.slots", config->worker_slots, 0, SLOTS_MAX, err);
+}
+
+static int rule_uid_base(const struct config *config, struct err *err)
+{
+	return in_range("worker.uid_base", config->worker_uid_base, UID_SYSTEM_MAX + 1,
+			(int64_t)UINT32_MAX - 4 * SLOTS_MAX, err);
+}
+
+static int rule_attempts(const struct config *config, struct err *err)
+{
+	if (in_range("worker.max_attempts", config->worker_max_attempts, 1, LIMIT_ATTEMPTS, err) <
+	    0)
+		return -1;
+	return in_range("worker.poison_cap", config->worker_poison_cap, 1, LIMIT_ATTEMPTS, err);
+}
+
+static int absolute(const char *key, const char *path, struct err *err)
+{
+	if (*path == '\0' || *path == '/')
+		return 0;
+	return err_set(err, ERR_INPUT, "%s: '%.128s' is not an absolute path", key, path);
+}
+
+static int rule_paths(const struct config *config, struct err *err)
+{
+	if (absolute("worker.state_dir", config->worker_state_dir, err) < 0 ||
+	    absolute("queue.ca_file", config->queue_ca_file, err) < 0 ||
+	    absolute("queue.cert_file", config->queue_cert_file, err) < 0 ||
+	    absolute("queue.key_file", config->queue_key_file, err) < 0 ||
+	    absolute("sandbox.root", config->sandbox_root, err) < 0)
+		return -1;
+	return 0;
+}
+
+static int rule_url(const struct config *config, struct err *err)
+{
+	char shown[CONFIG_SHOWN_BYTES];
+
+	if (*config->queue_url == '\0' || strncmp(config->queue_url, "amqp://", 7) == 0 ||
+	    strncmp(config->queue_url, "amqps://", 8) == 0)
+		return 0;
+	config_shown(config->queue_url, shown);
+	return err_set(err, ERR_INPUT, "queue.url: '%s' does not start with amqp:// or amqps://",
+		       strstr(config->queue_url, "://") == NULL ? "..." : shown);
+}
+
+static int rule_prefix(const struct config *config, struct err *err)
+{
+	if (text_is_id(config->queue_prefix))
+		return 0;
+	return err_set(err, ERR_INPUT, "queue.prefix: '%.64s' is not 1-64 of A-Za-z0-9._-",
+		       config->queue_prefix);
+}
+
+static int rule_heartbeat(const struct config *config, struct err *err)
+{
+	return in_range("queue.heartbeat (ms)", config->queue_heartbeat, HEARTBEAT_MIN_MS,
+			HEARTBEAT_MAX_MS, err);
+}
+
+static int rule_certificate(const struct config *config, struct err *err)
+{
+	if ((*config->queue_cert_file == '\0') != (*config->queue_key_file == '\0'))
+		return err_set(err, ERR_INPUT,
+			       "queue.cert_file and queue.key_file: only one of them is given");
+	return 0;
+}
+
+static int rule_sources(const struct config *config, struct err *err)
+{
+	if (in_range("sources.fetch_timeout (ms)", config->sources_fetch_timeout, 1, LIMIT_TIME_MS,
+		     err) < 0 ||
+	    in_range("sources.max_repo", config->sources_max_repo, 1, INT64_MAX, err) < 0 ||
+	    in_range("sources.max_files", config->sources_max_files, 1, INT64_MAX, err) < 0)
+		return -1;
+	return in_range("sources.max_checkout", config->sources_max_checkout, 1, INT64_MAX, err);
+}
+
+static int rule_allow_missing(const struct config *config, struct err *err)
+{
+	const struct text_list *list = &config->sandbox_allow_missing;
+
+	for (size_t i = 0; i < list->len; i++) {
+		if (strcmp(list->items[i], "cgroup") != 0)
+			return err_set(err, ERR_INPUT,
+				       "sandbox.allow_missing: '%.40s' cannot be missing; only "
+				       "'cgroup' can",
+				       list->items[i]);
+	}
+	return 0;
+}
+
+static int rule_log(const struct config *config, struct err *err)
+{
+	enum log_level level;
+
+	if (log_level_parse(config->log_level, &level))
+		return 0;
+	return err_set(err, ERR_INPUT, "log.level: '%.40s' is not debug, info, warn or error",
+		       config->log_level);
+}
+
+/* A default of 0 would mean "no limit", and above its maximum it could never
+ * hold. A quota of CPUs may be absent. */
+static int rule_limits(const struct config *config, struct err *err)
+{
+#define FITS(name, most)                                                                       \
+	if (in_range("limits." #name, config->limits_##name, 1, most, err) < 0 ||              \
+	    in_range("max." #name, config->max_##name, 1, most, err) < 0)                      \
+		return -1;                                                                     \
+	if (config->limits_##name > config->max_##name)                                        \
+		return err_set(err, ERR_INPUT, "limits.%s: %lld is above max.%s, %lld", #name, \
+			       (long long)config->limits_##name, #name,                        \
+			       (long long)config->max_##name);
+	FITS(wall, LIMIT_TIME_MS)
+	FITS(cpu, LIMIT_TIME_MS)
+	FITS(idle, LIMIT_TIME_MS)
+	FITS(memory, LIMIT_SIZE_BYTES)
+	FITS(disk, LIMIT_SIZE_BYTES)
+	FITS(inodes, LIMIT_COUNT)
+	FITS(processes, LIMIT_COUNT)
+	FITS(open_files, LIMIT_COUNT)
+	FITS(file, LIMIT_SIZE_BYTES)
+	FITS(output, LIMIT_SIZE_BYTES)
+#undef FITS
+	return 0;
+}
+
+static int rule_quota(const struct config *config, struct err *err)
+{
+	if (in_range("limits.millicpus", config->limits_millicpus, 0, LIMIT_CPUS * 1000, err) < 0 ||
+	    in_range("max.millicpus", config->max_millicpus, 0, LIMIT_CPUS * 1000, err) < 0)
+		return -1;
+	if (config->max_millicpus != 0 && config->limits_millicpus > config->max_millicpus)
+		return err_set(
+			err, ERR_INPUT, "limits.millicpus: %lld is above max.millicpus, %lld",
+			(long long)config->limits_millicpus, (long long)config->max_millicpus);
+	return 0;
+}
+
+static int (*const rules[])(const struct config *config, struct err *err) = {
+	rule_name,	    rule_slots,	 rule_uid_base,	 rule_attempts,	   rule_paths,
+	rule_url,	    rule_prefix, rule_heartbeat, rule_certificate, rule_sources,
+	rule_allow_missing, rule_log,	 rule_limits,	 rule_quota,
+};
+
+void config_misfits(const struct config *config, const struct config_sink *sink)
+{
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		struct err err = {0};
+
+		if (rules[i](config, &err) < 0)
+			sink->found(sink->ctx, err.message);
+	}
+}
+
+int config_finish(struct config *config, struct err *err)
+{
+	if (config_derive(config, err) < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		if (rules[i](config, err) < 0)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,118 @@
+/*
+ * config_limits.c - the limits of one job. One row a limit: where struct
+ * config has its default and its maximum, where struct job_limits has what the
+ * job asks for, and what the wire calls it.
+ *
+ * A CPU quota is the only limit that may be absent. A maximum that all CPUs of
+ * this machine together cannot pass needs no quota either, so that hosts
+ * without a cpu controller can run with the defaults.
+ */
+#include <assert.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "worker/config_private.h"
+
+enum unit { PLAIN, THOUSANDTHS };
+
+struct row {
+	const char *name; /* on the wire */
+	enum unit unit;
+	size_t asked;
+	size_t def;
+	size_t max;
+};
+
+#define ROW(wire, unit, asked, key)                                                               \
+	{                                                                                         \
+		wire, unit, offsetof(struct job_limits, asked),                                   \
+			offsetof(struct config, limits_##key), offsetof(struct config, max_##key) \
+	}
+
+static const struct row rows[] = {
+	ROW("wall_ms", PLAIN, wall_ms, wall),
+	ROW("cpu_ms", PLAIN, cpu_ms, cpu),
+	ROW("idle_ms", PLAIN, idle_ms, idle),
+	ROW("memory_bytes", PLAIN, memory_bytes, memory),
+	ROW("disk_bytes", PLAIN, disk_bytes, disk),
+	ROW("inodes", PLAIN, inodes, inodes),
+	ROW("processes", PLAIN, processes, processes),
+	ROW("open_files", PLAIN, open_files, open_files),
+	ROW("file_bytes", PLAIN, file_bytes, file),
+	ROW("output_bytes", PLAIN, output_bytes, output),
+	ROW("cpus", THOUSANDTHS, millicpus, millicpus),
+};
+
+/* --- one limit -------------------------------------------------------- */
+
+static int64_t number_at(const void *base, size_t offset)
+{
+	return *(const int64_t *)((const char *)base + offset);
+}
+
+/* 0 stays 0 where the machine itself is below the maximum. */
+static int64_t quota_without_asking(int64_t max)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return max == 0 || (cpus > 0 && max >= (int64_t)cpus * 1000) ? 0 : max;
+}
+
+static void number_text(enum unit unit, int64_t value, char ret[32])
+{
+	int end;
+
+	if (unit == PLAIN) {
+		(void)snprintf(ret, 32, "%lld", (long long)value);
+		return;
+	}
+	end = snprintf(ret, 32, "%lld.%03d", (long long)(value / 1000), (int)(value % 1000));
+	while (ret[end - 1] == '0')
+		ret[--end] = '\0';
+	if (ret[end - 1] == '.')
+		ret[end - 1] = '\0';
+}
+
+static int64_t settle(const struct row *row, const struct config *config, int64_t asked)
+{
+	int64_t max = number_at(config, row->max);
+	int64_t value = asked != 0 ? asked : number_at(config, row->def);
+
+	assert(asked >= 0);
+	if (row->unit == THOUSANDTHS && value == 0)
+		return quota_without_asking(max);
+	return max != 0 && value > max ? max : value;
+}
+
+/* --- all -------------------------------------------------------------- */
+
+int config_limits(const struct config *config, const struct job_limits *asked, struct arena *arena,
+		  struct job_limits *ret, struct text_list *ret_clamped, struct err *err)
+{
+	struct job_limits limits = {.preset = asked->preset};
+	struct text_list clamped = {
+		.items = arena_array(arena, ARRAY_LEN(rows) + 1, sizeof(*clamped.items))};
+
+	if (clamped.items == NULL)
+		return err_set(err, ERR_LIMIT, "cannot set limits: out of memory");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int64_t wanted = number_at(asked, rows[i].asked);
+		int64_t value = settle(&rows[i], config, wanted);
+		char from[32];
+		char to[32];
+
+		*(int64_t *)((char *)&limits + rows[i].asked) = value;
+		if (wanted == 0 || value >= wanted)
+			continue;
+		number_text(rows[i].unit, wanted, from);
+		number_text(rows[i].unit, value, to);
+		clamped.items[clamped.len] =
+			arena_printf(arena, "%s: %s lowered to %s", rows[i].name, from, to);
+		if (clamped.items[clamped.len++] == NULL)
+			return err_set(err, ERR_LIMIT, "cannot set limits: out of memory");
+	}
+	*ret = limits;
+	*ret_clamped = clamped;
+	return 0;
+}
