@@ -110,6 +110,14 @@ UNUSED static int fixture_teardown(void **state)
 	return 0;
 }
 
+/* git finds no fault with any object. */
+UNUSED static void assert_fsck(const char *repo)
+{
+	sh("git -C '%s' fsck --strict --full >fsck 2>&1; "
+	   "! grep -v '^notice\\|^dangling' fsck",
+	   repo);
+}
+
 /* Asserts that a call succeeded, and shows its error when not. */
 #define OK(call)                                                \
 	do {                                                    \

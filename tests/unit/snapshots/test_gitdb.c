@@ -125,11 +125,621 @@ static void trees_are_listed_and_looked_up(void **state)
 	gitdb_close(db);
 }
 
+/* --- rewriting trees --------------------------------------------------- */
+
+enum { FILES_MAX = 64, CASES = 300 };
+
+struct file {
+	char path[64];
+	uint32_t mode; /* 0: unused */
+	struct oid oid;
+};
+
+struct model {
+	struct file files[FILES_MAX];
+};
+
+/* Names that sort differently as files and as directories. */
+static void random_path(char *ret, size_t size)
+{
+	static const char *const names[] = {"a", "a.b", "a-", "a0", "b", "Z", "\xc3\xa9", "a b"};
+	unsigned depth = 1 + random_below(4);
+
+	ret[0] = '\0';
+	for (unsigned i = 0; i < depth; i++) {
+		size_t len = strlen(ret);
+
+		(void)snprintf(ret + len, size - len, "%s%s", i == 0 ? "" : "/",
+			       names[random_below(ARRAY_LEN(names))]);
+	}
+}
+
+static bool is_below(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && path[len] == '/';
+}
+
+static const struct file *model_find(const struct model *model, const char *path)
+{
+	for (size_t i = 0; i < FILES_MAX; i++) {
+		if (model->files[i].mode != 0 && strcmp(model->files[i].path, path) == 0)
+			return &model->files[i];
+	}
+	return NULL;
+}
+
+static void model_put(struct gitdb *db, struct model *model, const char *path)
+{
+	static const uint32_t modes[] = {MODE_FILE, MODE_FILE, MODE_EXEC, MODE_LINK, MODE_GITLINK};
+	struct file *free_slot = NULL;
+	struct err err = {0};
+	char text[16];
+
+	for (size_t i = 0; i < FILES_MAX; i++) {
+		struct file *file = &model->files[i];
+
+		if (file->mode != 0 && (strcmp(file->path, path) == 0 ||
+					is_below(file->path, path) || is_below(path, file->path)))
+			file->mode = 0;
+		if (file->mode == 0)
+			free_slot = file;
+	}
+	if (free_slot == NULL)
+		return;
+	(void)snprintf(text, sizeof(text), "%u", random_below(50));
+	(void)snprintf(free_slot->path, sizeof(free_slot->path), "%s", path);
+	free_slot->mode = modes[random_below(ARRAY_LEN(modes))];
+	OK(gitdb_blob_write(db, (struct bytes){(const uint8_t *)text, strlen(text)},
+			    &free_slot->oid, &err));
+}
+
+static void model_change(struct gitdb *db, struct model *model)
+{
+	unsigned changes = 1 + random_below(12);
+	char path[64];
+
+	for (unsigned i = 0; i < changes; i++) {
+		struct file *file = &model->files[random_below(FILES_MAX)];
+
+		if (random_below(3) == 0) {
+			file->mode = 0;
+			continue;
+		}
+		random_path(path, sizeof(path));
+		model_put(db, model, path);
+	}
+	if (random_below(60) == 0)
+		*model = (struct model){0};
+}
+
+/* The edits from one model to another; sometimes a directory goes as one. */
+static size_t model_edits(const struct model *from, const struct model *to, struct gitdb_edit *ret)
+{
+	bool whole = random_below(2) == 0;
+	size_t len = 0;
+
+	for (size_t i = 0; i < FILES_MAX; i++) {
+		const struct file *old = &from->files[i];
+		const struct file *file = &to->files[i];
+
+		if (old->mode != 0 && model_find(to, old->path) == NULL)
+			ret[len++] = (struct gitdb_edit){.path = old->path};
+		if (file->mode == 0)
+			continue;
+		old = model_find(from, file->path);
+		if (old == NULL || old->mode != file->mode || !oid_equal(&old->oid, &file->oid))
+			ret[len++] = (struct gitdb_edit){
+				.path = file->path, .mode = file->mode, .oid = file->oid};
+	}
+	for (size_t i = 0; whole && i < FILES_MAX; i++) {
+		static char dir[FILES_MAX][64];
+		bool kept = false;
+
+		(void)snprintf(dir[i], sizeof(dir[i]), "%s", from->files[i].path);
+		if (from->files[i].mode == 0 || strrchr(dir[i], '/') == NULL)
+			continue;
+		*strrchr(dir[i], '/') = '\0';
+		for (size_t j = 0; j < FILES_MAX; j++)
+			kept |= from->files[j].mode != 0 && is_below(from->files[j].path, dir[i]) &&
+				model_find(to, from->files[j].path) != NULL;
+		for (size_t j = 0; j < len; j++)
+			kept |= strcmp(ret[j].path, dir[i]) == 0;
+		if (!kept)
+			ret[len++] = (struct gitdb_edit){.path = dir[i]};
+	}
+	for (size_t i = len; i > 1; i--) {
+		size_t j = random_below((uint32_t)i);
+		struct gitdb_edit swap = ret[i - 1];
+
+		ret[i - 1] = ret[j];
+		ret[j] = swap;
+	}
+	return len;
+}
+
+static struct oid git_tree(const struct model *model)
+{
+	FILE *list = fopen("list", "w");
+	char hex[OID_HEX_BYTES];
+
+	assert_non_null(list);
+	for (size_t i = 0; i < FILES_MAX; i++) {
+		if (model->files[i].mode == 0)
+			continue;
+		oid_hex(&model->files[i].oid, hex);
+		(void)fprintf(list, "%o %s\t%s%c", model->files[i].mode, hex, model->files[i].path,
+			      0);
+	}
+	(void)fclose(list);
+	return sh_oid("rm -f index; export GIT_INDEX_FILE=$PWD/index; "
+		      "git -C trees.git update-index -z --index-info <list && "
+		      "git -C trees.git write-tree --missing-ok");
+}
+
+/* 300 random edits, each against git's own write-tree; then all of it goes
+ * through export and import, and git finds no fault with it. */
+static void trees_are_rewritten_as_git_does(void **state)
+{
+	static struct gitdb_edit edits[4 * FILES_MAX];
+	static struct model model, next;
+	struct gitdb *db = NULL;
+	struct gitdb *store = NULL;
+	struct err err = {0};
+	struct oid tree = {{0}}, commit;
+	bool first = true;
+	struct buf stream;
+
+	(void)state;
+	sh("git init -q --bare trees.git && git -C trees.git read-tree --empty");
+	OK(gitdb_create("import.git", &err));
+	OK(gitdb_open("import.git", GITDB_QUARANTINE, &db, &err));
+	OK(gitdb_tree_update(db, NULL, NULL, 0, &tree, &err));
+	for (int i = 0; i < CASES; i++) {
+		struct oid want, parent = commit;
+		size_t len;
+
+		next = model;
+		model_change(db, &next);
+		len = model_edits(&model, &next, edits);
+		OK(gitdb_tree_update(db, &tree, edits, len, &tree, &err));
+		want = git_tree(&next);
+		ASSERT_OID(&tree, &want);
+		OK(gitdb_commit_write(db, &tree, first ? NULL : &parent, "step", 1700000000 + i,
+				      &commit, &err));
+		first = false;
+		model = next;
+	}
+	buf_init(&stream, 64 << 20);
+	OK(gitdb_export(db, &stream, &err));
+	gitdb_close(db);
+
+	OK(gitdb_open("import.git", GITDB_WRITE, &store, &err));
+	assert_false(gitdb_has(store, &commit));
+	OK(gitdb_import(store, buf_bytes(&stream), &err));
+	OK(gitdb_ref_set(store, "refs/sbx/job-1", &commit, &err));
+	assert_fsck("import.git");
+	sh("test $(git -C import.git rev-list refs/sbx/job-1 | wc -l) = %d", CASES);
+	/* Again changes nothing and fails nothing. */
+	OK(gitdb_import(store, buf_bytes(&stream), &err));
+	gitdb_close(store);
+	buf_release(&stream);
+}
+
+static void edits_that_collide_are_refused(void **state)
+{
+	struct gitdb_edit edit = {.path = "dir", .mode = MODE_FILE};
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct oid tree, base, blob;
+
+	(void)state;
+	make_repo("collide");
+	OK(gitdb_open("collide", GITDB_QUARANTINE, &db, &err));
+	OK(gitdb_resolve(db, "main", &base, &err));
+	OK(gitdb_commit_tree(db, &base, &base, &err));
+	OK(gitdb_blob_write(db, BYTES("new"), &blob, &err));
+	edit.oid = blob;
+	FAILS(gitdb_tree_update(db, &base, &edit, 1, &tree, &err), ERR_CONFLICT);
+	edit.path = "a.txt/below";
+	FAILS(gitdb_tree_update(db, &base, &edit, 1, &tree, &err), ERR_CONFLICT);
+	/* Removing what is not there changes nothing. */
+	edit = (struct gitdb_edit){.path = "a.txt/below"};
+	OK(gitdb_tree_update(db, &base, &edit, 1, &tree, &err));
+	ASSERT_OID(&tree, &base);
+	edit.path = "none/none";
+	OK(gitdb_tree_update(db, &base, &edit, 1, &tree, &err));
+	ASSERT_OID(&tree, &base);
+	gitdb_close(db);
+}
+
+/* --- the quarantine ---------------------------------------------------- */
+
+static void a_quarantine_leaves_no_trace(void **state)
+{
+	struct gitdb_edit edit = {.path = "dir/new", .mode = MODE_FILE};
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct gitdb_blob blob;
+	struct oid commit, tree, oid;
+	char before[128], after[128];
+
+	(void)state;
+	make_repo("trace");
+	sh_line(before, sizeof(before), "find trace -printf '%%p %%s %%T@ %%i\\n' | sort | md5sum");
+	OK(gitdb_open("trace", GITDB_QUARANTINE, &db, &err));
+	OK(gitdb_resolve(db, "main", &commit, &err));
+	OK(gitdb_commit_tree(db, &commit, &tree, &err));
+	OK(gitdb_blob_write(db, BYTES("two\n"), &oid, &err)); /* there already */
+	OK(gitdb_blob_write(db, BYTES("fresh"), &edit.oid, &err));
+	gitdb_blob_oid(BYTES("fresh"), &oid);
+	ASSERT_OID(&oid, &edit.oid);
+	OK(gitdb_tree_update(db, &tree, &edit, 1, &tree, &err));
+	OK(gitdb_commit_write(db, &tree, &commit, "x", 1, &commit, &err));
+	OK(gitdb_blob_read(db, &edit.oid, 5, &blob, &err));
+	assert_memory_equal(blob.bytes.data, "fresh", 5);
+	gitdb_blob_release(&blob);
+	gitdb_close(db);
+	sh_line(after, sizeof(after), "find trace -printf '%%p %%s %%T@ %%i\\n' | sort | md5sum");
+	assert_string_equal(before, after);
+}
+
+/* --- hostile streams --------------------------------------------------- */
+
+static void add_object(struct buf *stream, char type, const void *data, size_t len)
+{
+	buf_add_byte(stream, (uint8_t)type);
+	for (unsigned i = 0; i < 8; i++)
+		buf_add_byte(stream, (uint8_t)(len >> (8 * i)));
+	buf_add(stream, data, len);
+}
+
+static void add_end(struct buf *stream, size_t count)
+{
+	buf_add_byte(stream, 'e');
+	for (unsigned i = 0; i < 8; i++)
+		buf_add_byte(stream, (uint8_t)(count >> (8 * i)));
+}
+
+static void begin(struct buf *stream)
+{
+	buf_clear(stream);
+	buf_add(stream, "sbxobj1\n", 8);
+}
+
+static void add_entry(struct buf *tree, const char *mode_and_name, const struct oid *oid)
+{
+	buf_add(tree, mode_and_name, strlen(mode_and_name) + 1);
+	buf_add(tree, oid->raw, OID_BYTES);
+}
+
+/* Imports blob "x" (1), an empty tree (2) and a tree of the given entries. */
+static int import_tree(struct gitdb *db, const char *const *entries, size_t len, struct err *err)
+{
+	struct buf tree, stream;
+	struct oid blob, empty;
+	int result;
+
+	gitdb_blob_oid(BYTES("x"), &blob);
+	assert_true(oid_parse("4b825dc642cb6eb9a060e54bf8d69288fbee4904", &empty));
+	buf_init(&tree, 1 << 20);
+	buf_init(&stream, 1 << 20);
+	for (size_t i = 0; i < len; i++)
+		add_entry(&tree, entries[i],
+			  strncmp(entries[i], "40000 ", 6) == 0 ? &empty : &blob);
+	begin(&stream);
+	add_object(&stream, 'b', "x", 1);
+	add_object(&stream, 't', "", 0);
+	add_object(&stream, 't', tree.data, tree.len);
+	add_end(&stream, 3);
+	result = gitdb_import(db, buf_bytes(&stream), err);
+	buf_release(&tree);
+	buf_release(&stream);
+	return result;
+}
+
+static void hostile_trees_are_refused(void **state)
+{
+	static const struct {
+		const char *entries[3];
+		size_t len;
+		bool good;
+	} rows[] = {
+		{{"100644 a", "100755 b", "120000 c"}, 3, true},
+		{{"100644 a", "100644 a.b", "40000 a0"}, 3, true},
+		{{"100644 a-b", "40000 a", "100644 a0"}, 3, true},
+		{{"160000 module"}, 1, true},
+		{{"100644 .gitignore", "100644 git", "100644 git~2"}, 3, true},
+		{{"100644 b", "100644 a"}, 2, false},
+		{{"100644 a", "100644 a"}, 2, false},
+		{{"100644 a", "100644 a.b", "40000 a"}, 3, false},
+		{{"40000 a", "100644 a-b"}, 2, false},
+		{{"100664 a"}, 1, false},
+		{{"100600 a"}, 1, false},
+		{{"104755 a"}, 1, false},
+		{{"040000 a"}, 1, false},
+		{{"0100644 a"}, 1, false},
+		{{"177777 a"}, 1, false},
+		{{"0 a"}, 1, false},
+		{{"100644  a"}, 1, true}, /* a leading blank is part of the name */
+		{{"100644 "}, 1, false},
+		{{"100644"}, 1, false},
+		{{"100844 a"}, 1, false},
+		{{"100644 ."}, 1, false},
+		{{"40000 .."}, 1, false},
+		{{"100644 a/b"}, 1, false},
+		{{"40000 .git"}, 1, false},
+		{{"40000 .GiT"}, 1, false},
+		{{"40000 .git "}, 1, false},
+		{{"40000 .git.."}, 1, false},
+		{{"40000 .git::$INDEX_ALLOCATION"}, 1, false},
+		{{"40000 GIT~1"}, 1, false},
+		{{"40000 .g\xe2\x80\x8cit"}, 1, false},
+		{{"40000 .git\xef\xbb\xbf"}, 1, false},
+	};
+	struct gitdb *db = NULL;
+	struct err err = {0};
+
+	(void)state;
+	OK(gitdb_create("hostile-trees.git", &err));
+	OK(gitdb_open("hostile-trees.git", GITDB_WRITE, &db, &err));
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int result = import_tree(db, rows[i].entries, rows[i].len, &err);
+
+		if (rows[i].good != (result == 0))
+			fail_msg("row %zu ('%s'): %d %s", i, rows[i].entries[0], result,
+				 err.message);
+	}
+	gitdb_close(db);
+	assert_fsck("hostile-trees.git");
+}
+
+static void references_must_exist_and_have_their_type(void **state)
+{
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct buf stream, tree;
+	struct oid blob, empty, other;
+
+	(void)state;
+	OK(gitdb_create("hostile-refs.git", &err));
+	OK(gitdb_open("hostile-refs.git", GITDB_WRITE, &db, &err));
+	buf_init(&stream, 1 << 20);
+	buf_init(&tree, 1 << 20);
+	gitdb_blob_oid(BYTES("x"), &blob);
+	gitdb_blob_oid(BYTES("never sent"), &other);
+	assert_true(oid_parse("4b825dc642cb6eb9a060e54bf8d69288fbee4904", &empty));
+
+	/* missing */
+	add_entry(&tree, "100644 a", &other);
+	begin(&stream);
+	add_object(&stream, 't', tree.data, tree.len);
+	add_end(&stream, 1);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &err), ERR_NOT_FOUND);
+	/* in the wrong order */
+	buf_clear(&tree);
+	add_entry(&tree, "100644 a", &blob);
+	begin(&stream);
+	add_object(&stream, 't', tree.data, tree.len);
+	add_object(&stream, 'b', "x", 1);
+	add_end(&stream, 2);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &err), ERR_NOT_FOUND);
+	/* a blob as a directory, a directory as a blob */
+	buf_clear(&tree);
+	add_entry(&tree, "40000 a", &blob);
+	begin(&stream);
+	add_object(&stream, 'b', "x", 1);
+	add_object(&stream, 't', tree.data, tree.len);
+	add_end(&stream, 2);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &err), ERR_INPUT);
+	buf_clear(&tree);
+	add_entry(&tree, "100644 a", &empty);
+	begin(&stream);
+	add_object(&stream, 't', "", 0);
+	add_object(&stream, 't', tree.data, tree.len);
+	add_end(&stream, 2);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &err), ERR_INPUT);
+	/* none of all this left anything behind */
+	assert_false(gitdb_has(db, &blob));
+	assert_false(gitdb_has(db, &empty));
+	sh("test -z \"$(find hostile-refs.git/objects -type f)\"");
+	gitdb_close(db);
+	buf_release(&stream);
+	buf_release(&tree);
+}
+
+static void hostile_commits_are_refused(void **state)
+{
+#define TREE_LINE "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n"
+#define BLOB_OID  "c1b0730e0133e4ce6e5a5a1b7b5d1f6d3e2c1b00"
+#define AUTHOR	  "author sbx <sbx@localhost> 1 +0000\n"
+#define COMMITTER "committer sbx <sbx@localhost> 1 +0000\n"
+	static const struct {
+		const char *text;
+		bool good;
+	} rows[] = {
+		{TREE_LINE AUTHOR COMMITTER "\nok\n", true},
+		{AUTHOR COMMITTER "\nno tree\n", false},
+		{"tree " BLOB_OID "\n" AUTHOR COMMITTER "\nmissing tree\n", false},
+		{TREE_LINE "parent " BLOB_OID "\n" AUTHOR COMMITTER "\nmissing parent\n", false},
+		{TREE_LINE "parent 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n" AUTHOR COMMITTER
+			   "\nparent is a tree\n",
+		 false},
+		{TREE_LINE TREE_LINE AUTHOR COMMITTER "\ntwo trees\n", false},
+		{TREE_LINE AUTHOR "\nno committer\n", false},
+		{TREE_LINE "author Linus <l@example.org> 1 +0000\n" COMMITTER "\nforged\n", false},
+		{TREE_LINE AUTHOR COMMITTER "encoding latin1\n\nheader\n", false},
+		{TREE_LINE AUTHOR COMMITTER "\nno newline", false},
+		{TREE_LINE AUTHOR COMMITTER "\n\xff\n", false},
+		{TREE_LINE AUTHOR COMMITTER, false},
+		{"", false},
+	};
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct buf stream;
+
+	(void)state;
+	OK(gitdb_create("hostile-commits.git", &err));
+	OK(gitdb_open("hostile-commits.git", GITDB_WRITE, &db, &err));
+	buf_init(&stream, 1 << 20);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int result;
+
+		begin(&stream);
+		add_object(&stream, 't', "", 0);
+		add_object(&stream, 'c', rows[i].text, strlen(rows[i].text));
+		add_end(&stream, 2);
+		result = gitdb_import(db, buf_bytes(&stream), &err);
+		if (rows[i].good != (result == 0))
+			fail_msg("row %zu: %d %s", i, result, err.message);
+	}
+	gitdb_close(db);
+	buf_release(&stream);
+}
+
+/* Every cut and every flipped byte of a good stream is refused, or harmless:
+ * then the repository is still without fault. */
+static void damaged_streams_are_refused(void **state)
+{
+	struct gitdb *db = NULL;
+	struct gitdb *store = NULL;
+	struct err err = {0};
+	struct gitdb_edit edits[2] = {{.path = "dir/a", .mode = MODE_FILE},
+				      {.path = "b", .mode = MODE_LINK}};
+	struct oid tree, commit;
+	struct buf stream;
+
+	(void)state;
+	OK(gitdb_create("damaged.git", &err));
+	OK(gitdb_open("damaged.git", GITDB_QUARANTINE, &db, &err));
+	OK(gitdb_blob_write(db, BYTES("content"), &edits[0].oid, &err));
+	OK(gitdb_blob_write(db, BYTES("dir/a"), &edits[1].oid, &err));
+	OK(gitdb_tree_update(db, NULL, edits, 2, &tree, &err));
+	OK(gitdb_commit_write(db, &tree, NULL, "message", 5, &commit, &err));
+	buf_init(&stream, 1 << 20);
+	OK(gitdb_export(db, &stream, &err));
+	gitdb_close(db);
+	OK(gitdb_open("damaged.git", GITDB_WRITE, &store, &err));
+	for (size_t len = 0; len < stream.len; len++)
+		FAILS(gitdb_import(store, (struct bytes){stream.data, len}, &err), ERR_INPUT);
+	sh("test -z \"$(find damaged.git/objects -type f)\"");
+	for (size_t at = 0; at < stream.len; at++) {
+		uint8_t flip = (uint8_t)(1u << random_below(8));
+
+		stream.data[at] ^= flip;
+		assert_in_range(gitdb_import(store, buf_bytes(&stream), &err) + 1, 0, 1);
+		stream.data[at] ^= flip;
+	}
+	gitdb_close(store);
+	buf_release(&stream);
+	assert_fsck("damaged.git");
+}
+
+/* --- refs -------------------------------------------------------------- */
+
+static void refs_are_set_moved_and_deleted(void **state)
+{
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct oid tree, first, second, got, want;
+
+	(void)state;
+	OK(gitdb_create("refs.git", &err));
+	OK(gitdb_open("refs.git", GITDB_WRITE, &db, &err));
+	OK(gitdb_tree_update(db, NULL, NULL, 0, &tree, &err));
+	OK(gitdb_commit_write(db, &tree, NULL, "one", 1, &first, &err));
+	OK(gitdb_commit_write(db, &tree, &first, "two", 2, &second, &err));
+	FAILS(gitdb_ref_get(db, "refs/sbx/j", &got, &err), ERR_NOT_FOUND);
+	OK(gitdb_ref_set(db, "refs/sbx/j", &first, &err));
+	OK(gitdb_ref_set(db, "refs/sbx/j", &second, &err));
+	OK(gitdb_ref_get(db, "refs/sbx/j", &got, &err));
+	ASSERT_OID(&got, &second);
+	want = sh_oid("git -C refs.git rev-parse refs/sbx/j");
+	ASSERT_OID(&got, &want);
+	sh("git -C refs.git tag -a -m note t refs/sbx/j && git -C refs.git pack-refs --all");
+	OK(gitdb_ref_get(db, "refs/sbx/j", &got, &err));
+	ASSERT_OID(&got, &second);
+	OK(gitdb_ref_set(db, "refs/sbx/j", &first, &err));
+	OK(gitdb_ref_get(db, "refs/sbx/j", &got, &err));
+	ASSERT_OID(&got, &first);
+	OK(gitdb_ref_delete(db, "refs/sbx/j", &err));
+	FAILS(gitdb_ref_get(db, "refs/sbx/j", &got, &err), ERR_NOT_FOUND);
+	sh("git -C refs.git rev-parse -q --verify t^{commit} >/dev/null");
+	OK(gitdb_ref_delete(db, "refs/sbx/j", &err));
+	FAILS(gitdb_ref_set(db, "refs/../config", &first, &err), ERR_INPUT);
+	FAILS(gitdb_ref_set(db, "HEAD", &first, &err), ERR_INPUT);
+	FAILS(gitdb_ref_set(db, "refs/x.lock", &first, &err), ERR_INPUT);
+	gitdb_close(db);
+	sh("test -z \"$(find refs.git -name 'sbx-ref-*')\"");
+	assert_fsck("refs.git");
+}
+
+/* --- repositories of every kind ---------------------------------------- */
+
+static void kinds_of_repositories(void **state)
+{
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct oid oid;
+
+	(void)state;
+	make_repo("kinds");
+	sh("git clone -q --shared kinds borrowed && git -C kinds worktree add -q ../linked light "
+	   "&& "
+	   "git init -q --object-format=sha256 newer && mkdir none");
+	OK(gitdb_open("borrowed", GITDB_READ, &db, &err));
+	OK(gitdb_resolve(db, "main", &oid, &err));
+	gitdb_close(db);
+	OK(gitdb_open("linked", GITDB_READ, &db, &err));
+	OK(gitdb_resolve(db, "HEAD", &oid, &err));
+	gitdb_close(db);
+	FAILS(gitdb_open("newer", GITDB_READ, &db, &err), ERR_UNSUPPORTED);
+	FAILS(gitdb_open("none", GITDB_READ, &db, &err), ERR_NOT_FOUND);
+	FAILS(gitdb_open("absent", GITDB_READ, &db, &err), ERR_NOT_FOUND);
+	/* The configuration is not obeyed, not even read as one. */
+	sh("mkfifo fifo && git -C kinds config include.path \"$PWD/fifo\"");
+	OK(gitdb_open("kinds", GITDB_READ, &db, &err));
+	OK(gitdb_resolve(db, "main", &oid, &err));
+	gitdb_close(db);
+}
+
+static void corrupt_objects_are_errors(void **state)
+{
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct gitdb_entry entry;
+	struct gitdb_blob blob;
+	struct oid tree;
+
+	(void)state;
+	make_repo("corrupt");
+	OK(gitdb_open("corrupt", GITDB_READ, &db, &err));
+	tree = sh_oid("git -C corrupt rev-parse 'main^{tree}'");
+	OK(gitdb_lookup(db, &tree, "a.txt", &entry, &err));
+	gitdb_close(db);
+	sh("cd corrupt && o=.git/objects/$(git rev-parse main:a.txt | sed 's,^..,&/,') && "
+	   "chmod u+w $o && printf garbage >$o");
+	OK(gitdb_open("corrupt", GITDB_READ, &db, &err));
+	assert_int_equal(gitdb_blob_read(db, &entry.oid, 100, &blob, &err), -1);
+	gitdb_close(db);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commits_are_resolved_as_git_does),
 		cmocka_unit_test(trees_are_listed_and_looked_up),
+		cmocka_unit_test(trees_are_rewritten_as_git_does),
+		cmocka_unit_test(edits_that_collide_are_refused),
+		cmocka_unit_test(a_quarantine_leaves_no_trace),
+		cmocka_unit_test(hostile_trees_are_refused),
+		cmocka_unit_test(references_must_exist_and_have_their_type),
+		cmocka_unit_test(hostile_commits_are_refused),
+		cmocka_unit_test(damaged_streams_are_refused),
+		cmocka_unit_test(refs_are_set_moved_and_deleted),
+		cmocka_unit_test(kinds_of_repositories),
+		cmocka_unit_test(corrupt_objects_are_errors),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
