@@ -15,7 +15,9 @@ import re
 import subprocess
 import sys
 
-import tables
+sys.dont_write_bytecode = True
+
+import tables  # noqa: E402
 
 RULES = []
 
@@ -142,14 +144,16 @@ def head_comment(file):
 def guard(file):
     parts = re.sub(r"\.h$", "", file.path).split("/")
     names = {"SBX_" + "_".join(parts[at:]).upper() + "_H" for at in range(len(parts) - 1)}
-    names.add("SBX_" + parts[-1].upper() + "_H" if len(parts) == 1 else "")
+    if parts[0] == "tests":
+        names.add("SBX_TESTS_" + "_".join(parts[-2:]).upper() + "_H")
+        names.add("SBX_TESTS_" + parts[-1].upper() + "_H")
     code = [(n, line.split()) for n, line in numbered(file.code) if line.strip()]
     if len(code) < 3 or code[0][1][0] != "#ifndef" or code[1][1][:1] != ["#define"]:
         yield 1, "a header opens with #ifndef GUARD and #define GUARD"
         return
     name = code[0][1][1]
     if name not in names or code[1][1][1] != name:
-        allowed = " or ".join(sorted(n for n in names if n))
+        allowed = " or ".join(sorted(names))
         yield code[0][0], f"the include guard is '{name}', not {allowed}"
     if code[-1][1] != ["#endif"]:
         yield code[-1][0], "the last line of a header is #endif"
@@ -207,7 +211,9 @@ def floors(file):
     for number, name, quoted in includes(file):
         if not quoted:
             continue
-        if not os.path.exists(os.path.join(file.root, name)):
+        beside = file.path.startswith("tests/") and "/" not in name and \
+            os.path.exists(os.path.join(file.root, file.folder, name))
+        if not beside and not os.path.exists(os.path.join(file.root, name)):
             yield number, f"'{name}' does not exist; give the path from the top"
         target = floor_of(name)
         if floor and target and target not in tables.FLOORS[floor]:

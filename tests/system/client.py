@@ -122,6 +122,9 @@ class Client:
             lambda channel: channel.queue_declare(self.name(suffix), passive=True)
         ).method.message_count
 
+    def purge(self, suffix):
+        self.with_channel(lambda channel: channel.queue_purge(self.name(suffix)))
+
     def close(self):
         """Removes everything under the prefix."""
         for suffix in QUEUES:

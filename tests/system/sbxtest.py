@@ -50,7 +50,8 @@ def poll(condition, what, timeout=20.0, pause=0.02):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what}")
+            said = what() if callable(what) else what
+            raise AssertionError(f"not within {timeout} s: {said}")
         time.sleep(pause)
 
 
@@ -195,6 +196,24 @@ class Worker:
 
     def processes(self):
         return leftovers.descendants(self.process.pid)
+
+    def role(self, name):
+        """The pid of one of the worker's own processes, by its command line."""
+        wanted = b"\0--role\0" + name.encode() + b"\0"
+        [pid] = [pid for pid in self.processes()
+                 if wanted in leftovers.read(f"/proc/{pid}/cmdline")
+                 and leftovers.parents()[pid][0] == self.process.pid]
+        return pid
+
+    def executors(self):
+        """As root an executor is known by its uid (worker/role.h)."""
+        base = int(self.config.get("worker.uid_base", 1879048192))
+        found = []
+        for pid in self.processes():
+            uids = re.search(rb"^Uid:\s+(\d+)", leftovers.read(f"/proc/{pid}/status"), re.MULTILINE)
+            if uids and base + 100 <= int(uids.group(1)) < base + 600:
+                found.append(pid)
+        return found
 
     def signal(self, number):
         self.process.send_signal(number)

@@ -55,7 +55,8 @@ class Passed(sbxtest.WorkerCase):
         self.assertEqual(result["steps"][1]["argv"], ["/bin/sh", "-c", "test -f README && pwd"])
 
     def test_the_patch_is_what_the_steps_see(self):
-        diff = self.repo.diff({"README": "one\nTWO\nthree\n", "dir/new.sh": "#!/bin/sh\necho hi\n"})
+        diff = self.repo.diff({"README": "one\nTWO\nthree\n",
+                               "dir/new.sh": "#!/bin/sh\necho hi\n"})
         result = self.run_job(diff, ["grep -qx TWO README && dir/new.sh"], tenant="acme",
                               labels={"k": "v"}, stage="build")
         self.assert_verdict(result, "passed")
@@ -98,8 +99,9 @@ class Passed(sbxtest.WorkerCase):
         self.assertEqual(times, sorted(times))
 
     def test_artifacts_come_back_and_links_are_not_followed(self):
-        result = self.run_job(steps=["mkdir out; echo data > out/a.txt; ln -s /etc/passwd out/b.txt;"
-                                     " mkfifo out/c.txt"], artifacts={"paths": ["out/*.txt"]})
+        result = self.run_job(steps=["mkdir out; echo data > out/a.txt; mkfifo out/c.txt;"
+                                     "ln -s /etc/passwd out/b.txt"],
+                              artifacts={"paths": ["out/*.txt"]})
         self.assert_verdict(result, "passed")
         self.assertEqual([(each["path"], each["size"]) for each in result["artifacts"]],
                          [("out/a.txt", 5)])
@@ -155,8 +157,8 @@ class Failed(sbxtest.WorkerCase):
         self.assertEqual([case["status"] for case in tests["cases"]], ["passed", "failed"])
 
     def test_by_tap(self):
-        result = self.run_job(steps=["printf '1..3\\nok 1 - a\\nnot ok 2 - b\\nok 3 - c # SKIP\\n'"],
-                              tests={"format": "tap"})
+        lines = "1..3\\nok 1 - a\\nnot ok 2 - b\\nok 3 - c # SKIP\\n"
+        result = self.run_job(steps=[f"printf '{lines}'"], tests={"format": "tap"})
         self.assert_verdict(result, "failed", "tests.failed")
         tests = result["tests"]
         self.assertEqual((tests["total"], tests["passed"], tests["failed"], tests["skipped"]),
@@ -307,7 +309,8 @@ class Limits(sbxtest.WorkerCase):
         self.assertEqual(result["steps"][0]["stdout"], b"said\n")
 
     def test_memory(self):
-        self.assert_limit("memory", "head -c 400m /dev/zero | tail", {"memory_bytes": 64 * self.MIB})
+        self.assert_limit("memory", "head -c 400m /dev/zero | tail",
+                          {"memory_bytes": 64 * self.MIB})
 
     def test_disk(self):
         for place in (".", "/tmp", "/dev/shm"):
