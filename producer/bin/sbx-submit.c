@@ -1,0 +1,29 @@
+/*
+ * sbx-submit - sends jobs to the queue, waits for results, looks after dead
+ * letters. The first word chooses the command; anything else is a job to send,
+ * so a job file that is called like a command is written ./dead.
+ */
+#include <signal.h>
+#include <string.h>
+
+#include "base/defs.h"
+#include "producer/commands.h"
+
+static const struct {
+	const char *name;
+	int (*main)(char *const *argv);
+} commands[] = {
+	{"dead", dead_main},
+	{"replay", replay_main},
+};
+
+int main(int argc, char **argv)
+{
+	/* A reader that goes away is an error to report, not a death. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; argc > 1 && i < ARRAY_LEN(commands); i++) {
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].main(argv + 2);
+	}
+	return submit_main(argv + (argc > 0));
+}
