@@ -6,6 +6,7 @@
 #include "schema/field_private.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,11 +54,12 @@ const char *field_type_name(const struct field *field)
 void quote_text(struct bytes text, char ret_text[QUOTE_BYTES])
 {
 	size_t len = text.len < QUOTE_BYTES - 4 ? text.len : QUOTE_BYTES - 4;
+	const char *end = len < text.len ? "..." : "";
 
 	for (size_t i = 0; i < len; i++)
 		ret_text[i] =
 			text.data[i] < 0x20 || text.data[i] == 0x7f ? '?' : (char)text.data[i];
-	(void)strcpy(ret_text + len, len < text.len ? "..." : "");
+	(void)snprintf(ret_text + len, QUOTE_BYTES - len, "%s", end);
 }
 
 static void append(char *text, size_t size, const char *more)
@@ -109,4 +111,25 @@ int decoder_exhausted(struct decoder *decoder)
 	return err_set(decoder->err, ERR_LIMIT,
 		       "out of memory: the bound for one message is %zu bytes",
 		       decoder->arena->limit_bytes);
+}
+
+int decoder_wrong_kind(struct decoder *decoder, const struct field *field,
+		       const struct value *value, const struct path *path)
+{
+	return decoder_refuse(decoder, REASON_JOB_INVALID, path, "expected %s, found %s",
+			      field_type_name(field), value_kind_name(value->kind));
+}
+
+int decoder_check_range(struct decoder *decoder, const struct path *path, int64_t number,
+			int64_t min, int64_t max, const char *unit)
+{
+	if (number < min)
+		return decoder_refuse(decoder, REASON_JOB_INVALID, path,
+				      "%" PRId64 "%s is below the minimum %" PRId64, number, unit,
+				      min);
+	if (number > max)
+		return decoder_refuse(decoder, REASON_JOB_INVALID, path,
+				      "%" PRId64 "%s is above the maximum %" PRId64, number, unit,
+				      max);
+	return 0;
 }

@@ -114,6 +114,7 @@ static struct value *encode_mode(struct arena *arena, uint32_t mode)
 
 /* --- fields ----------------------------------------------------------- */
 
+/* Maps hold fields that are maps: encode_map and encode_maps come back here. */
 static struct value *encode(struct arena *arena, const struct map *map, const void *at,
 			    size_t index);
 

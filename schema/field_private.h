@@ -159,6 +159,15 @@ int decoder_refuse(struct decoder *decoder, enum reason_code code, const struct 
 /* The arena is exhausted. Returns -1. */
 int decoder_exhausted(struct decoder *decoder);
 
+/* job.invalid: "expected int, found str". */
+int decoder_wrong_kind(struct decoder *decoder, const struct field *field,
+		       const struct value *value, const struct path *path);
+
+/* 0, or job.invalid: "0 is below the minimum 1". `unit` is "", " bytes" or
+ * " items". */
+int decoder_check_range(struct decoder *decoder, const struct path *path, int64_t number,
+			int64_t min, int64_t max, const char *unit) MUST_CHECK;
+
 /* A text of the message made fit for an error: short, no control characters. */
 enum { QUOTE_BYTES = 80 };
 void quote_text(struct bytes text, char ret_text[QUOTE_BYTES]);
@@ -170,6 +179,15 @@ const char *field_type_name(const struct field *field);
 const struct field *map_find(const struct map *map, struct bytes name);
 
 /* --- directions ------------------------------------------------------- */
+
+/* field_scalar.c: a field of one value into its place; `ret` is NULL when it
+ * is not stored. 0, REFUSED or -1. */
+int scalar_decode(struct decoder *decoder, const struct field *field, const struct value *value,
+		  const struct path *path, void *ret) MUST_CHECK;
+
+/* field_scalar.c: the bytes of a str as a checked C string; `rule` may be NULL. */
+int string_decode(struct decoder *decoder, struct bytes bytes, const struct path *path, int64_t min,
+		  int64_t max, const struct text_rule *rule, const char **ret) MUST_CHECK;
 
 /*
  * field_decode.c: fills the struct at `at` from `tree`; with NULL or nil, from

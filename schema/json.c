@@ -56,6 +56,7 @@ static int check_bounds(const char *text, size_t len, struct err *err)
 
 /* --- reading ---------------------------------------------------------- */
 
+/* Lists and maps hold values, so these three call each other. */
 static struct value *copy(struct arena *arena, const json_t *from);
 
 static struct value *copy_str(struct arena *arena, const json_t *from)

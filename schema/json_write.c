@@ -95,6 +95,7 @@ static void write_real(struct buf *out, double real)
 
 /* --- lists and maps --------------------------------------------------- */
 
+/* Lists and maps hold values, so these three call each other. */
 static void write_value(struct writer *writer, const struct value *value);
 
 static void write_break(struct writer *writer)

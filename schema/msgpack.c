@@ -16,6 +16,7 @@
 
 /* --- reading ---------------------------------------------------------- */
 
+/* Lists and maps hold values, so these three call each other. */
 static struct value *copy(struct arena *arena, const msgpack_object *from);
 
 static struct value *copy_list(struct arena *arena, const msgpack_object_array *from)

@@ -3,25 +3,21 @@
  *
  * It reads the tree rather than the structs: a result of a newer version, or
  * one with damaged parts, still prints what can be understood.
- *
- * Names, messages and output come from the job. Control characters, escape
- * sequences and the marks that reverse the direction of text are shown as
- * '?', so nothing in a result can move the cursor, recolour the terminal or
- * dress up as another line of the report.
+ * Whatever comes from the job is printed through print_harmless.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/text.h"
+#include "schema/print_private.h"
 #include "schema/result.h"
 
 enum {
+	STATUS_CHARS = 9,
 	SHOWN_FILES = 30,
 	SHOWN_CASES = 20,
 	SHOWN_FINDINGS = 20,
 	SHOWN_LINES = 12,
-	SHOWN_LINE_BYTES = 300,
 };
 
 struct printer {
@@ -36,48 +32,6 @@ struct printer {
 #define YELLOW "\x1b[33m"
 #define BOLD   "\x1b[1m"
 #define PLAIN  "\x1b[0m"
-
-/* Length of the UTF-8 character at the start, 0 when there is none. */
-static size_t character_len(struct bytes text)
-{
-	for (size_t len = 1; len <= 4 && len <= text.len; len++) {
-		if (text_is_utf8(text.data, len))
-			return len;
-	}
-	return 0;
-}
-
-static bool is_harmless(const uint8_t *at, size_t len)
-{
-	if (len == 1)
-		return at[0] >= 0x20 && at[0] != 0x7f;
-	if (len == 2)
-		return at[0] != 0xc2 || at[1] >= 0xa0;
-	/* U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069 */
-	if (len == 3 && at[0] == 0xe2 && at[1] == 0x80)
-		return at[2] != 0x8e && at[2] != 0x8f && !(at[2] >= 0xa8 && at[2] <= 0xae);
-	if (len == 3 && at[0] == 0xe2 && at[1] == 0x81)
-		return !(at[2] >= 0xa6 && at[2] <= 0xa9);
-	return true;
-}
-
-static void add_harmless(struct buf *out, struct bytes text)
-{
-	size_t cut = text.len > SHOWN_LINE_BYTES ? SHOWN_LINE_BYTES : text.len;
-
-	for (size_t i = 0; i < cut;) {
-		struct bytes rest = {text.data + i, text.len - i};
-		size_t len = character_len(rest);
-
-		if (len > 0 && is_harmless(rest.data, len))
-			buf_add(out, rest.data, len);
-		else
-			buf_add_byte(out, rest.data[0] == '\t' ? ' ' : '?');
-		i += len == 0 ? 1 : len;
-	}
-	if (cut < text.len)
-		buf_add_text(out, "...");
-}
 
 static struct bytes bytes_of(const struct value *value)
 {
@@ -112,7 +66,7 @@ static void add_colored(struct printer *printer, const char *color, struct bytes
 {
 	if (printer->color)
 		buf_add_text(printer->out, color);
-	add_harmless(printer->out, text);
+	print_harmless(printer->out, text);
 	if (printer->color)
 		buf_add_text(printer->out, PLAIN);
 }
@@ -121,26 +75,6 @@ static void add_colored(struct printer *printer, const char *color, struct bytes
 static void add_label(struct printer *printer, const char *label)
 {
 	buf_printf(printer->out, "%-10s", label);
-}
-
-static void add_duration(struct buf *out, int64_t us)
-{
-	if (us < 10000)
-		buf_printf(out, "%.2f ms", (double)us / 1000);
-	else if (us < 1000000)
-		buf_printf(out, "%.0f ms", (double)us / 1000);
-	else
-		buf_printf(out, "%.2f s", (double)us / 1000000);
-}
-
-static void add_size(struct buf *out, int64_t size)
-{
-	if (size < 10240)
-		buf_printf(out, "%" PRId64 " B", size);
-	else if (size < 10485760)
-		buf_printf(out, "%" PRId64 " KiB", size / 1024);
-	else
-		buf_printf(out, "%" PRId64 " MiB", size / 1048576);
 }
 
 static void add_more(struct printer *printer, size_t len, size_t shown)
@@ -159,7 +93,7 @@ static void add_lines(struct printer *printer, const char *label, struct bytes t
 		size_t len = end == NULL ? text.len : (size_t)(end - text.data);
 
 		add_label(printer, label);
-		add_harmless(printer->out, (struct bytes){text.data, len});
+		print_harmless(printer->out, (struct bytes){text.data, len});
 		buf_add_byte(printer->out, '\n');
 		len += end != NULL;
 		text.data += len;
@@ -187,7 +121,7 @@ static void print_head(struct printer *printer, const struct value *result)
 		   get_int(result, "attempt"));
 	if (get_text(result, "worker").len > 0) {
 		buf_add_text(out, ", worker ");
-		add_harmless(out, get_text(result, "worker"));
+		print_harmless(out, get_text(result, "worker"));
 	}
 	buf_add_byte(out, '\n');
 }
@@ -202,14 +136,14 @@ static void print_reason(struct printer *printer, const struct value *reason)
 	add_colored(printer, BOLD, get_text(reason, "code"));
 	if (get_text(reason, "subject").len > 0) {
 		buf_add_text(out, "  ");
-		add_harmless(out, get_text(reason, "subject"));
+		print_harmless(out, get_text(reason, "subject"));
 	}
 	buf_add_byte(out, '\n');
 	add_lines(printer, "", get_text(reason, "message"));
 	if (get_text(reason, "hint").len > 0) {
 		add_label(printer, "");
 		buf_add_text(out, "hint: ");
-		add_harmless(out, get_text(reason, "hint"));
+		print_harmless(out, get_text(reason, "hint"));
 		buf_add_byte(out, '\n');
 	}
 }
@@ -222,19 +156,20 @@ static void print_file(struct printer *printer, const struct value *file)
 	struct bytes status = get_text(file, "status");
 
 	add_label(printer, "");
-	buf_printf(out, "%-9.*s", (int)(status.len > 9 ? 9 : status.len),
-		   status.data == NULL ? "" : (const char *)status.data);
+	print_harmless(out, status);
+	buf_printf(out, "%*s", status.len < STATUS_CHARS ? (int)(STATUS_CHARS - status.len) : 1,
+		   "");
 	if (get_text(file, "old_path").len > 0) {
-		add_harmless(out, get_text(file, "old_path"));
+		print_harmless(out, get_text(file, "old_path"));
 		buf_add_text(out, " -> ");
 	}
-	add_harmless(out, get_text(file, "path"));
+	print_harmless(out, get_text(file, "path"));
 	if (value_get(file, "additions") != NULL)
 		buf_printf(out, "  +%" PRId64 " -%" PRId64, get_int(file, "additions"),
 			   get_int(file, "deletions"));
 	if (value_get(file, "size") != NULL) {
 		buf_add_text(out, "  ");
-		add_size(out, get_int(file, "size"));
+		print_size(out, get_int(file, "size"));
 	}
 	buf_add_byte(out, '\n');
 }
@@ -288,9 +223,9 @@ static void print_snapshots(struct printer *printer, const struct value *snapsho
 		struct bytes oid = bytes_of(snapshots->map.items[i]);
 
 		buf_add_text(printer->out, i == 0 ? "" : ", ");
-		add_harmless(printer->out, snapshots->map.keys[i]);
+		print_harmless(printer->out, snapshots->map.keys[i]);
 		buf_add_byte(printer->out, ' ');
-		add_harmless(printer->out, (struct bytes){oid.data, oid.len > 12 ? 12 : oid.len});
+		print_harmless(printer->out, (struct bytes){oid.data, oid.len > 12 ? 12 : oid.len});
 	}
 	buf_add_byte(printer->out, '\n');
 }
@@ -303,17 +238,17 @@ static void print_findings(struct printer *printer, const struct value *findings
 		const struct value *finding = findings->list.items[i];
 
 		add_label(printer, i == 0 ? "findings" : "");
-		add_harmless(printer->out, get_text(finding, "severity"));
+		print_harmless(printer->out, get_text(finding, "severity"));
 		buf_add_byte(printer->out, ' ');
-		add_harmless(printer->out, get_text(finding, "rule"));
+		print_harmless(printer->out, get_text(finding, "rule"));
 		if (get_text(finding, "path").len > 0) {
 			buf_add_text(printer->out, " in ");
-			add_harmless(printer->out, get_text(finding, "path"));
+			print_harmless(printer->out, get_text(finding, "path"));
 		}
 		if (get_int(finding, "line") > 0)
 			buf_printf(printer->out, ":%" PRId64, get_int(finding, "line"));
 		buf_add_text(printer->out, ": ");
-		add_harmless(printer->out, get_text(finding, "message"));
+		print_harmless(printer->out, get_text(finding, "message"));
 		buf_add_byte(printer->out, '\n');
 	}
 	add_more(printer, len, SHOWN_FINDINGS);
@@ -347,10 +282,10 @@ static void print_step_end(struct printer *printer, const struct value *step)
 		buf_printf(out, "  exit %" PRId64, get_int(step, "exit"));
 	if (get_text(step, "syscall").len > 0) {
 		buf_add_text(out, "  system call ");
-		add_harmless(out, get_text(step, "syscall"));
+		print_harmless(out, get_text(step, "syscall"));
 	}
 	buf_add_text(out, "  ");
-	add_duration(out, get_int(step, "wall_us"));
+	print_duration(out, get_int(step, "wall_us"));
 	buf_add_byte(out, '\n');
 }
 
@@ -363,11 +298,11 @@ static void print_step(struct printer *printer, const struct value *step, const 
 	add_label(printer, label);
 	add_colored(printer, passed ? GREEN : RED, outcome);
 	buf_add_text(printer->out, "  ");
-	add_harmless(printer->out, get_text(step, "name"));
+	print_harmless(printer->out, get_text(step, "name"));
 	buf_add_text(printer->out, list_len(argv) > 0 ? ":" : "");
 	for (size_t i = 0; i < list_len(argv); i++) {
 		buf_add_byte(printer->out, ' ');
-		add_harmless(printer->out, bytes_of(argv->list.items[i]));
+		print_harmless(printer->out, bytes_of(argv->list.items[i]));
 	}
 	print_step_end(printer, step);
 	if (passed || text_is(outcome, "skipped"))
@@ -398,12 +333,12 @@ static void print_case(struct printer *printer, const struct value *item)
 	add_label(printer, "");
 	add_colored(printer, RED, get_text(item, "status"));
 	buf_add_text(printer->out, "  ");
-	add_harmless(printer->out, get_text(item, "id"));
+	print_harmless(printer->out, get_text(item, "id"));
 	if (message.len > 0) {
 		buf_add_text(printer->out, ": ");
 		if (end != NULL)
 			message.len = (size_t)(end - message.data);
-		add_harmless(printer->out, message);
+		print_harmless(printer->out, message);
 	}
 	buf_add_byte(printer->out, '\n');
 }
@@ -445,9 +380,9 @@ static void print_artifacts(struct printer *printer, const struct value *artifac
 		const struct value *artifact = artifacts->list.items[i];
 
 		add_label(printer, i == 0 ? "artifacts" : "");
-		add_harmless(printer->out, get_text(artifact, "path"));
+		print_harmless(printer->out, get_text(artifact, "path"));
 		buf_add_text(printer->out, "  ");
-		add_size(printer->out, get_int(artifact, "size"));
+		print_size(printer->out, get_int(artifact, "size"));
 		if (text_is(get_text(artifact, "encoding"), "omitted"))
 			buf_add_text(printer->out, "  (content left out)");
 		buf_add_byte(printer->out, '\n');
@@ -465,11 +400,11 @@ static void print_states(struct printer *printer, const struct value *states)
 
 		if (i % 4 == 0)
 			add_label(printer, i == 0 ? "times" : "");
-		add_harmless(printer->out, get_text(state, "state"));
+		print_harmless(printer->out, get_text(state, "state"));
 		if (i + 1 < len) {
 			buf_add_byte(printer->out, ' ');
-			add_duration(printer->out, get_int(states->list.items[i + 1], "at_us") -
-							   get_int(state, "at_us"));
+			print_duration(printer->out, get_int(states->list.items[i + 1], "at_us") -
+							     get_int(state, "at_us"));
 		}
 		buf_add_text(printer->out, i + 1 == len ? "\n" : i % 4 == 3 ? ",\n" : ", ");
 	}
@@ -481,13 +416,13 @@ static void print_metrics(struct printer *printer, const struct value *metrics)
 		return;
 	add_label(printer, "used");
 	buf_add_text(printer->out, "cpu ");
-	add_duration(printer->out, get_int(metrics, "cpu_us"));
+	print_duration(printer->out, get_int(metrics, "cpu_us"));
 	buf_add_text(printer->out, ", memory ");
-	add_size(printer->out, get_int(metrics, "memory_peak_bytes"));
+	print_size(printer->out, get_int(metrics, "memory_peak_bytes"));
 	buf_add_text(printer->out, "; steps ");
-	add_duration(printer->out, get_int(metrics, "run_us"));
+	print_duration(printer->out, get_int(metrics, "run_us"));
 	buf_add_text(printer->out, ", overhead ");
-	add_duration(printer->out, get_int(metrics, "overhead_us"));
+	print_duration(printer->out, get_int(metrics, "overhead_us"));
 	buf_add_byte(printer->out, '\n');
 }
 
@@ -498,7 +433,7 @@ static void print_names(struct printer *printer, const char *label, const struct
 	add_label(printer, label);
 	for (size_t i = 0; i < list_len(names); i++) {
 		buf_add_text(printer->out, i == 0 ? "" : ", ");
-		add_harmless(printer->out, bytes_of(names->list.items[i]));
+		print_harmless(printer->out, bytes_of(names->list.items[i]));
 	}
 	buf_add_byte(printer->out, '\n');
 }
