@@ -85,7 +85,8 @@ static size_t cut_at_end(const uint8_t *data, size_t len)
 
 		if ((byte & 0xc0) == 0x80)
 			continue;
-		return byte >= 0xc0 && !text_is_utf8(data + len - back, back) ? back : 0;
+		return byte >= 0xc2 && byte <= 0xf4 && !text_is_utf8(data + len - back, back) ? back
+											      : 0;
 	}
 	return 0;
 }
