@@ -15,6 +15,14 @@
  * then the delivery is acked. A crash in between repeats; nothing is lost.
  *
  * The carrier is chosen by the URL's scheme: amqp:, amqps:.
+ *
+ * Errors say by their kind whether trying again helps. ERR_PEER and
+ * ERR_TIMEOUT: the connection is lost or was not made; it may come back.
+ * ERR_UNSUPPORTED (access refused), ERR_CONFLICT (a queue or exchange of that
+ * name has other properties, or the message is larger than the broker takes),
+ * ERR_NOT_FOUND (virtual host, queue or exchange missing) and ERR_INPUT (URL,
+ * prefix or message malformed) stay until a person changes something; the
+ * message says what. Nothing here is safe to use from two threads.
  */
 #ifndef SBX_QUEUE_CARRIER_H
 #define SBX_QUEUE_CARRIER_H
@@ -27,20 +35,30 @@
 #include "schema/job.h"
 
 struct carrier_config {
-	const char *url;    /* amqp://user:password@host:port/vhost */
-	const char *prefix; /* of all names; "sbx" */
-	bool passive;	    /* declare nothing: the operator has */
-	unsigned prefetch;  /* deliveries held and not acked, per queue */
-	unsigned heartbeat_s;
-	const char *ca_file; /* amqps: NULL is the system's */
+	const char *url;      /* amqp://user:password@host:port/vhost */
+	const char *prefix;   /* of all names; "sbx" */
+	bool passive;	      /* declare nothing: the operator has */
+	unsigned prefetch;    /* deliveries held and not acked, per queue; 0 is 1 */
+	unsigned heartbeat_s; /* 0 is 10 */
+	const char *ca_file;  /* amqps: NULL is the system's */
 	const char *cert_file;
 	const char *key_file;
 	bool insecure;	  /* amqps without verification: for tests by hand only */
 	const char *name; /* shown by the broker as the connection's name */
 };
 
-/* The URL without its password, for messages. */
+/* The URL without its password, for messages; whatever the text, nothing that
+ * could be a password comes out. NULL when the arena is exhausted. */
 const char *carrier_url_redacted(struct arena *arena, const char *url);
+
+/*
+ * Whether a producer may ask for a copy of the result to be sent to `name`: a
+ * queue under "<prefix>.reply.", or the address that the broker makes of
+ * direct reply-to ("amq.rabbitmq.reply-to.<token>"). Anything else would let
+ * a producer write into queues that are none of its business, the job queues
+ * among them. publisher_send refuses other names for ROUTE_REPLY.
+ */
+bool carrier_reply_to_valid(const char *prefix, const char *name);
 
 /* --- messages --------------------------------------------------------- */
 
@@ -82,9 +100,16 @@ struct message {
 	int64_t attempts;	    /* ROUTE_RETRY, ROUTE_DEAD: started so far */
 	enum wait_bucket bucket;    /* ROUTE_RETRY */
 	struct message_death death; /* ROUTE_RETRY, ROUTE_DEAD; reason NULL: none */
+	struct pair_list headers;   /* handed on from the delivery */
 };
 
 /* --- publishing ------------------------------------------------------- */
+
+/*
+ * The most messages without a fate, and the most fates not yet collected.
+ * Whoever sends more without calling publisher_next in between gets ERR_LIMIT.
+ */
+enum { PUBLISHER_WINDOW = 256, PUBLISHER_FATES = 1024 };
 
 struct publisher;
 
@@ -94,10 +119,11 @@ void publisher_close(struct publisher *publisher);
 
 /*
  * Hands a message to the carrier; mandatory and persistent but for events and
- * replies. `tag` comes back through publisher_next once its fate is known.
- * Blocks while the broker does or while the window of unconfirmed messages is
- * full. ERR_PEER: the connection is lost, and the fate of everything pending
- * is unknown: open a new one and send again (consumers dedupe).
+ * replies. `tag` comes back through publisher_next once its fate is known;
+ * that of an event never does. A body beyond LIMIT_MESSAGE_BYTES is refused,
+ * but for ROUTE_DEAD, which takes what consumers hand out. Blocks while the broker does or while
+ * the window of unconfirmed messages is full. ERR_PEER: the connection is lost, and the fate of
+ * everything pending is unknown: open a new one and send again (consumers dedupe).
  */
 int publisher_send(struct publisher *publisher, enum route route, const struct message *message,
 		   uint64_t tag, struct err *err) MUST_CHECK;
@@ -115,7 +141,16 @@ int publisher_next(struct publisher *publisher, int timeout_ms, struct publisher
 /* To be polled beside other descriptors; then publisher_next with timeout 0. */
 int publisher_fd(const struct publisher *publisher);
 
-/* Send and wait for that message's own confirm. For the command line. */
+/* Waits until no message is without a fate. ERR_TIMEOUT. The fates are still
+ * to be collected. */
+int publisher_flush(struct publisher *publisher, int timeout_ms, struct err *err) MUST_CHECK;
+
+/* Whether the broker has said that it takes nothing now; `*ret_why` is its
+ * reason, borrowed, and may be NULL when nobody wants it. */
+bool publisher_blocked(const struct publisher *publisher, const char **ret_why);
+
+/* Send and wait for that message's own confirm. For the command line.
+ * ERR_NOT_FOUND when no queue takes it, ERR_LIMIT when the queue refuses it. */
 int publisher_send_wait(struct publisher *publisher, enum route route,
 			const struct message *message, int timeout_ms, struct err *err) MUST_CHECK;
 
@@ -131,17 +166,30 @@ struct consumer;
 struct delivery {
 	uint64_t tag;
 	uint64_t epoch; /* of the connection */
+	/*
+	 * Never more than LIMIT_MESSAGE_BYTES + 1: of a larger message only the
+	 * start is kept, so that it cannot fill the memory, and `size_bytes` is
+	 * the true length. Such a message is settled with consumer_reject, by
+	 * which the broker moves it, whole, to the dead letters.
+	 */
 	struct bytes body;
+	uint64_t size_bytes;
 	const char *queue;
 	const char *id;
 	const char *correlation_id;
 	const char *reply_to;
 	const char *key;
-	int64_t timestamp_s;	    /* 0: none */
-	int64_t attempts;	    /* our own header; 0 at first */
-	int64_t redeliveries;	    /* the broker's count, where it has one; else 0 or 1 */
-	struct message_death death; /* as far as the headers have it */
+	int64_t timestamp_s;  /* 0: none */
+	int64_t attempts;     /* our own header; 0 at first */
+	int64_t redeliveries; /* the broker's count, where it has one; else 0 or 1 */
+	/* As far as the headers have it. What the broker itself has moved to
+	 * the dead letters has the reason "broker.rejected" or
+	 * "broker.delivery_limit". */
+	struct message_death death;
 	enum job_priority priority; /* by the queue it came from */
+	/* The message's other headers that are text; the broker's x-death family
+	 * and our own are left out. */
+	struct pair_list headers;
 };
 
 enum source { SOURCE_JOBS, SOURCE_RESULTS, SOURCE_DEAD, SOURCE_EVENTS };
@@ -177,14 +225,21 @@ int consumer_timeout_ms(const struct consumer *consumer);
  * the message says what to do. */
 int consumer_dispatch(struct consumer *consumer, struct err *err) MUST_CHECK;
 
-/* Settles; a stale epoch is ignored, for the broker has redelivered already.
- * handback requeues for any worker. */
+/* Settles; a stale epoch is ignored, for the broker has redelivered already,
+ * and so is a connection that breaks now. Settling a tag twice is a bug.
+ * handback requeues for any worker. reject makes the broker move the message
+ * to the dead letters as it is, without reason headers of our own: only for
+ * what is too large to be carried again. */
 int consumer_ack(struct consumer *consumer, uint64_t epoch, uint64_t tag,
 		 struct err *err) MUST_CHECK;
 int consumer_handback(struct consumer *consumer, uint64_t epoch, uint64_t tag,
 		      struct err *err) MUST_CHECK;
+int consumer_reject(struct consumer *consumer, uint64_t epoch, uint64_t tag,
+		    struct err *err) MUST_CHECK;
 
-/* Stop new deliveries (a drain) while acks and heartbeats go on. */
+/* Stop new deliveries (a drain) while acks and heartbeats go on. Those that
+ * are on their way already are handed back. A connection lost from here on is
+ * not made again: everything held is redelivered to other workers anyway. */
 int consumer_stop(struct consumer *consumer, struct err *err) MUST_CHECK;
 
 /* --- looking ---------------------------------------------------------- */
@@ -205,14 +260,19 @@ struct carrier_report {
 int carrier_inspect(struct arena *arena, const struct carrier_config *config,
 		    struct carrier_report *ret, struct err *err) MUST_CHECK;
 
-/* Declares the whole topology (or checks it, when config->passive). */
+/* Declares the whole topology (or checks that it is there, when
+ * config->passive). Without `passive`, opening a consumer or a publisher does
+ * it too. */
 int carrier_declare(const struct carrier_config *config, struct err *err) MUST_CHECK;
 
 /*
  * Takes messages from the dead-letter queue one at a time without a standing
  * consumer. `visit` decides: 0 leaves the letter where it is, 1 acks it (after
- * the caller has published and had confirmed what follows), -1 stops. Letters
- * left stay in their order.
+ * the caller has published and had confirmed what follows), -1 stops and leaves
+ * that letter too. Letters left stay in their order. Each letter that was
+ * there at the start is shown at most once, however long a visit takes; one
+ * that comes back meanwhile is not. `tag` and `epoch` of these deliveries mean
+ * nothing to a consumer. Letters are invisible to others while the visit lasts.
  */
 int carrier_visit_dead(const struct carrier_config *config,
 		       int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,

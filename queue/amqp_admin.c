@@ -1,0 +1,222 @@
+/*
+ * amqp_admin.c - short visits to the broker, each on a connection of its own:
+ * looking, declaring, walking through the dead letters. And the carrier's one
+ * table.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "queue/amqp_private.h"
+
+enum {
+	GET_TIMEOUT_MS = 20000,
+	/* A visit waits for people and for other connections, so its own
+	 * connection does without heartbeats; TCP says when the peer is gone. */
+	NO_HEARTBEAT = 0,
+};
+
+/* --- configuration ---------------------------------------------------- */
+
+static const char *copy(struct arena *arena, const char *text)
+{
+	return text == NULL ? NULL : arena_strdup(arena, text);
+}
+
+int rabbit_config_copy(struct arena *arena, const struct carrier_config *config,
+		       struct carrier_config *ret, struct err *err)
+{
+	*ret = *config;
+	ret->url = copy(arena, config->url);
+	ret->prefix = copy(arena, config->prefix);
+	ret->ca_file = copy(arena, config->ca_file);
+	ret->cert_file = copy(arena, config->cert_file);
+	ret->key_file = copy(arena, config->key_file);
+	ret->name = copy(arena, config->name);
+	if (arena->exhausted)
+		return err_set(err, ERR_LIMIT, "out of memory for a connection's configuration");
+	if (ret->prefetch == 0)
+		ret->prefetch = 1;
+	if (ret->heartbeat_s == 0)
+		ret->heartbeat_s = RABBIT_HEARTBEAT_S;
+	if (ret->heartbeat_s > 3600)
+		return err_set(err, ERR_INPUT, "a heartbeat of %u s is beyond 3600",
+			       ret->heartbeat_s);
+	return 0;
+}
+
+/* --- looking and declaring -------------------------------------------- */
+
+static int look_at(struct rabbit_link *link, struct queue_depth *depth, struct err *err)
+{
+	char what[TOPOLOGY_NAME_BYTES + 32];
+	amqp_queue_declare_ok_t *ok;
+	struct err why = {0};
+
+	ok = amqp_queue_declare(link->state, RABBIT_CHANNEL, amqp_cstring_bytes(depth->name), 1, 0,
+				0, 0, amqp_empty_table);
+	if (ok != NULL) {
+		depth->messages = ok->message_count;
+		depth->consumers = ok->consumer_count;
+		return 0;
+	}
+	(void)snprintf(what, sizeof(what), "look at the queue '%s'", depth->name);
+	if (rabbit_link_check(link, what, &why) == 0)
+		return err_set(err, ERR_PEER, "'%s' gave no answer about a queue", link->where);
+	if (why.kind != ERR_NOT_FOUND) {
+		if (err != NULL)
+			*err = why;
+		return -1;
+	}
+	depth->messages = -1;
+	return rabbit_link_reopen_channel(link, err);
+}
+
+static int rabbit_inspect(struct arena *arena, const struct carrier_config *config,
+			  struct carrier_report *ret, struct err *err)
+{
+	struct carrier_report report = {.queues_len = topology_queues_len};
+	struct rabbit_link link;
+	char name[TOPOLOGY_NAME_BYTES];
+
+	report.queues = arena_array(arena, topology_queues_len, sizeof(*report.queues));
+	if (report.queues == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory for a report");
+	if (rabbit_link_open(&link, config, "inspect", RABBIT_HEARTBEAT_S, err) < 0)
+		return -1;
+	(void)snprintf(report.server, sizeof(report.server), "%s", link.server);
+	for (size_t i = 0; i < topology_queues_len; i++) {
+		topology_name(config->prefix, topology_queues[i].suffix, name);
+		report.queues[i].name = arena_strdup(arena, name);
+		if (report.queues[i].name == NULL) {
+			rabbit_link_close(&link);
+			return err_set(err, ERR_LIMIT, "out of memory for a report");
+		}
+		if (look_at(&link, &report.queues[i], err) < 0) {
+			rabbit_link_drop(&link);
+			return -1;
+		}
+	}
+	rabbit_link_close(&link);
+	*ret = report;
+	return 0;
+}
+
+static int rabbit_declare(const struct carrier_config *config, struct err *err)
+{
+	struct rabbit_link link;
+	int done;
+
+	if (rabbit_link_open(&link, config, "declare", RABBIT_HEARTBEAT_S, err) < 0)
+		return -1;
+	done = config->passive ? rabbit_topology_check(&link, config->prefix, err)
+			       : rabbit_topology_declare(&link, config->prefix, err);
+	if (done < 0)
+		rabbit_link_drop(&link);
+	else
+		rabbit_link_close(&link);
+	return done;
+}
+
+/* --- dead letters ----------------------------------------------------- */
+
+/* The next letter: 1, 0 when there is none, -1. */
+static int get(struct rabbit_link *link, struct rabbit_inbound *inbound, const char *queue,
+	       struct err *err)
+{
+	amqp_basic_get_t method = {.queue = amqp_cstring_bytes(queue)};
+	amqp_frame_t frame;
+	int got;
+
+	got = amqp_send_method(link->state, RABBIT_CHANNEL, AMQP_BASIC_GET_METHOD, &method);
+	if (rabbit_link_check_status(link, got, "get a dead letter", err) < 0)
+		return -1;
+	for (;;) {
+		got = rabbit_link_next(link, GET_TIMEOUT_MS, &frame, err);
+		if (got == 0)
+			return err_set(err, ERR_TIMEOUT, "'%s' did not answer", link->where);
+		if (got < 0)
+			return -1;
+		if (frame.channel == 0)
+			continue;
+		if (frame.frame_type == AMQP_FRAME_METHOD &&
+		    frame.payload.method.id == AMQP_BASIC_GET_EMPTY_METHOD)
+			return 0;
+		got = rabbit_inbound_feed(inbound, &frame, err);
+		if (got != 0)
+			return got;
+	}
+}
+
+static int visit_all(struct rabbit_link *link, const char *queue,
+		     int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,
+		     struct rabbit_inbound *inbound, struct err *err)
+{
+	char what[TOPOLOGY_NAME_BYTES + 32];
+	const amqp_queue_declare_ok_t *ok;
+	uint32_t left;
+
+	(void)snprintf(what, sizeof(what), "look into the queue '%s'", queue);
+	ok = amqp_queue_declare(link->state, RABBIT_CHANNEL, amqp_cstring_bytes(queue), 1, 0, 0, 0,
+				amqp_empty_table);
+	if (ok == NULL && rabbit_link_check(link, what, err) < 0)
+		return -1;
+	if (ok == NULL)
+		return err_set(err, ERR_PEER, "'%s' gave no answer about a queue", link->where);
+	for (left = ok->message_count; left > 0; left--) {
+		int got = get(link, inbound, queue, err);
+		int decided;
+
+		if (got <= 0)
+			return got;
+		inbound->delivery.queue = queue;
+		inbound->delivery.priority = topology_job_priority(inbound->delivery.key);
+		rabbit_inbound_tell_death(inbound);
+		decided = visit(ctx, &inbound->delivery);
+		if (decided < 0)
+			return 0;
+		if (decided == 0)
+			continue;
+		got = amqp_basic_ack(link->state, RABBIT_CHANNEL, inbound->delivery.tag, 0);
+		if (rabbit_link_check_status(link, got, "ack a dead letter", err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Closing the channel gives back, in their order, the letters that were left. */
+static int rabbit_visit_dead(const struct carrier_config *config,
+			     int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,
+			     struct err *err)
+{
+	struct rabbit_link link;
+	struct rabbit_inbound inbound;
+	char queue[TOPOLOGY_NAME_BYTES];
+	int done;
+
+	topology_name(config->prefix, "dead", queue);
+	if (rabbit_link_open(&link, config, "dead letters", NO_HEARTBEAT, err) < 0)
+		return -1;
+	rabbit_inbound_init(&inbound);
+	done = visit_all(&link, queue, visit, ctx, &inbound, err);
+	rabbit_inbound_release(&inbound);
+	if (done == 0)
+		done = rabbit_link_check_reply(
+			&link, amqp_channel_close(link.state, RABBIT_CHANNEL, AMQP_REPLY_SUCCESS),
+			"give back the dead letters", err);
+	if (done < 0)
+		rabbit_link_drop(&link);
+	else
+		rabbit_link_close(&link);
+	return done;
+}
+
+/* --- the carrier ------------------------------------------------------ */
+
+const struct carrier_ops rabbit_carrier = {
+	.schemes = {"amqp", "amqps"},
+	.publisher = &rabbit_publisher_ops,
+	.consumer = &rabbit_consumer_ops,
+	.inspect = rabbit_inspect,
+	.declare = rabbit_declare,
+	.visit_dead = rabbit_visit_dead,
+};

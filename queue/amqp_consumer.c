@@ -1,0 +1,459 @@
+/*
+ * amqp_consumer.c - the consuming connection, driven by its owner's loop.
+ *
+ *	          connected ----failure, cancel----> waiting
+ *	              ^                                 |
+ *	              \------------ retry time ---------/     (refused: over, an error)
+ *
+ * Each connection is an epoch; tags belong to one. After a failure the
+ * connection is destroyed and made again after a while that doubles up to
+ * BACKOFF_MAX_MS, with a random half of it, so that a hundred workers do not
+ * come back in step. What makes no sense to repeat (access refused, a queue of
+ * another kind) ends in an error from consumer_dispatch.
+ *
+ * A queue that was deleted is noticed by the broker's cancel; reconnecting
+ * declares it again, or, when passive, waits until the operator has.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "queue/amqp_private.h"
+
+enum {
+	QUEUES_MAX = 3,
+	BACKOFF_MIN_MS = 250,
+	BACKOFF_MAX_MS = 15000,
+	/* One dispatch hands out no more than this, so that the loop around it
+	 * gets to its other descriptors. */
+	DISPATCH_DELIVERIES = 64,
+	DISPATCH_FRAMES = 2048,
+	PREFETCH_MAX = 65535,
+};
+
+struct rabbit_consumer {
+	struct consumer consumer;
+	struct rabbit_link link;
+	struct rabbit_inbound inbound;
+	struct arena arena; /* config and names */
+	struct carrier_config config;
+	struct consumer_hooks hooks;
+	enum source source;
+	const char *key;
+	const char *queues[QUEUES_MAX];
+	size_t queues_len;
+	uint64_t *unsettled; /* tags handed out, in no order */
+	size_t unsettled_len;
+	size_t unsettled_max;
+	uint64_t epoch;
+	int64_t retry_at_us;
+	int64_t backoff_ms;
+	bool more;    /* the last dispatch left frames behind */
+	bool stopped; /* by consumer_stop */
+	/* A write failed. Nothing is torn down in the midst of a hook: the next
+	 * dispatch does it. */
+	bool broken;
+	struct err broken_why;
+};
+
+static struct rabbit_consumer *from_base(struct consumer *consumer)
+{
+	return (struct rabbit_consumer *)consumer;
+}
+
+static const struct rabbit_consumer *from_const_base(const struct consumer *consumer)
+{
+	return (const struct rabbit_consumer *)consumer;
+}
+
+/* --- setting up ------------------------------------------------------- */
+
+static int name_queues(struct rabbit_consumer *c, struct err *err)
+{
+	static const enum job_priority order[] = {PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW};
+	char name[TOPOLOGY_NAME_BYTES];
+	char uuid[TEXT_UUID_BYTES];
+	const char *suffix = c->source == SOURCE_DEAD ? "dead" : "results";
+
+	if (c->source == SOURCE_JOBS) {
+		for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+			topology_name(c->config.prefix, topology_job_suffix(order[i]), name);
+			c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
+		}
+	} else if (c->key != NULL) {
+		text_uuid7(uuid);
+		topology_name(c->config.prefix, "reply", name);
+		c->queues[c->queues_len++] = arena_printf(&c->arena, "%s.%s", name, uuid);
+	} else {
+		topology_name(c->config.prefix, suffix, name);
+		c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
+	}
+	c->unsettled_max = c->queues_len * c->config.prefetch;
+	c->unsettled = arena_array(&c->arena, c->unsettled_max, sizeof(*c->unsettled));
+	return c->arena.exhausted ? err_set(err, ERR_LIMIT, "out of memory for a consumer") : 0;
+}
+
+/* The queue of one's own: it goes with the connection. */
+static int make_own_queue(struct rabbit_consumer *c, struct err *err)
+{
+	char exchange[TOPOLOGY_NAME_BYTES];
+	char what[TOPOLOGY_NAME_BYTES + 32];
+
+	(void)snprintf(what, sizeof(what), "make the queue '%s'", c->queues[0]);
+	(void)amqp_queue_declare(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(c->queues[0]), 0,
+				 0, 1, 1, amqp_empty_table);
+	if (rabbit_link_check(&c->link, what, err) < 0)
+		return -1;
+	topology_name(c->config.prefix, c->source == SOURCE_EVENTS ? "events" : "results",
+		      exchange);
+	(void)snprintf(what, sizeof(what), "bind the queue '%s'", c->queues[0]);
+	(void)amqp_queue_bind(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(c->queues[0]),
+			      amqp_cstring_bytes(exchange), amqp_cstring_bytes(c->key),
+			      amqp_empty_table);
+	return rabbit_link_check(&c->link, what, err);
+}
+
+/* The consumer's tag is the place of its queue in our list. */
+static int consume(struct rabbit_consumer *c, size_t i, struct err *err)
+{
+	char what[TOPOLOGY_NAME_BYTES + 32];
+	char tag[24];
+
+	(void)snprintf(what, sizeof(what), "consume the queue '%s'", c->queues[i]);
+	(void)snprintf(tag, sizeof(tag), "%zu", i);
+	(void)amqp_basic_qos(c->link.state, RABBIT_CHANNEL, 0, (uint16_t)c->config.prefetch, 0);
+	if (rabbit_link_check(&c->link, "set the prefetch", err) < 0)
+		return -1;
+	(void)amqp_basic_consume(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(c->queues[i]),
+				 amqp_cstring_bytes(tag), 0, 0, 0, amqp_empty_table);
+	return rabbit_link_check(&c->link, what, err);
+}
+
+static int set_up(struct rabbit_consumer *c, struct err *err)
+{
+	if (!c->config.passive && rabbit_topology_declare(&c->link, c->config.prefix, err) < 0)
+		return -1;
+	if (c->key != NULL && make_own_queue(c, err) < 0)
+		return -1;
+	for (size_t i = 0; i < c->queues_len; i++) {
+		if (consume(c, i, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int connect_now(struct rabbit_consumer *c, struct err *err)
+{
+	if (rabbit_link_open(&c->link, &c->config, "consumer", (int)c->config.heartbeat_s, err) < 0)
+		return -1;
+	if (set_up(c, err) < 0) {
+		rabbit_link_drop(&c->link);
+		return -1;
+	}
+	c->epoch++;
+	c->unsettled_len = 0;
+	c->backoff_ms = BACKOFF_MIN_MS;
+	c->more = true; /* deliveries may have come along with the answers */
+	rabbit_inbound_reset(&c->inbound);
+	c->broken = false;
+	if (c->hooks.connected != NULL)
+		c->hooks.connected(c->hooks.ctx, c->epoch);
+	return 0;
+}
+
+/* --- losing and making connections ------------------------------------ */
+
+static void schedule(struct rabbit_consumer *c)
+{
+	uint32_t dice;
+	int64_t wait_ms = c->backoff_ms;
+
+	if (getrandom(&dice, sizeof(dice), 0) != sizeof(dice))
+		dice = (uint32_t)clock_mono_us();
+	wait_ms = wait_ms / 2 + (int64_t)(dice % (uint64_t)(wait_ms / 2 + 1));
+	c->retry_at_us = clock_mono_us() + wait_ms * 1000;
+	c->backoff_ms = c->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : c->backoff_ms * 2;
+}
+
+static void lose(struct rabbit_consumer *c, const struct err *why)
+{
+	bool was_blocked = c->link.blocked;
+
+	rabbit_link_drop(&c->link);
+	rabbit_inbound_reset(&c->inbound);
+	c->unsettled_len = 0;
+	c->more = false;
+	c->broken = false;
+	schedule(c);
+	if (was_blocked && c->hooks.blocked != NULL)
+		c->hooks.blocked(c->hooks.ctx, false, "");
+	if (c->hooks.lost != NULL)
+		c->hooks.lost(c->hooks.ctx, why);
+}
+
+static bool is_final(const struct err *err)
+{
+	return err->kind == ERR_UNSUPPORTED || err->kind == ERR_CONFLICT || err->kind == ERR_INPUT;
+}
+
+static int try_again(struct rabbit_consumer *c, struct err *err)
+{
+	struct err why = {0};
+
+	if (c->stopped || clock_mono_us() < c->retry_at_us || connect_now(c, &why) == 0)
+		return 0;
+	if (is_final(&why)) {
+		if (err != NULL)
+			*err = why;
+		return -1;
+	}
+	lose(c, &why);
+	return 0;
+}
+
+/* --- settling --------------------------------------------------------- */
+
+static int send_settle(struct rabbit_consumer *c, uint64_t tag, enum settle how)
+{
+	switch (how) {
+	case SETTLE_ACK:
+		return amqp_basic_ack(c->link.state, RABBIT_CHANNEL, tag, 0);
+	case SETTLE_HANDBACK:
+		return amqp_basic_nack(c->link.state, RABBIT_CHANNEL, tag, 0, 1);
+	case SETTLE_REJECT:
+		break;
+	}
+	return amqp_basic_reject(c->link.state, RABBIT_CHANNEL, tag, 0);
+}
+
+static void note_written(struct rabbit_consumer *c, int status, const char *what)
+{
+	if (rabbit_link_check_status(&c->link, status, what, &c->broken_why) < 0)
+		c->broken = true;
+}
+
+static void forget_tag(struct rabbit_consumer *c, uint64_t tag)
+{
+	for (size_t i = 0; i < c->unsettled_len; i++) {
+		if (c->unsettled[i] == tag) {
+			c->unsettled[i] = c->unsettled[--c->unsettled_len];
+			return;
+		}
+	}
+	assert(!"a delivery is settled once");
+}
+
+static int rabbit_settle(struct consumer *base, uint64_t epoch, uint64_t tag, enum settle how,
+			 struct err *err)
+{
+	struct rabbit_consumer *c = from_base(base);
+
+	(void)err;
+	if (epoch != c->epoch || c->link.state == NULL || c->broken)
+		return 0;
+	forget_tag(c, tag);
+	note_written(c, send_settle(c, tag, how), "settle a delivery");
+	return 0;
+}
+
+/* --- frames ----------------------------------------------------------- */
+
+static int deliver(struct rabbit_consumer *c, struct err *err)
+{
+	struct rabbit_inbound *in = &c->inbound;
+	struct delivery *delivery = &in->delivery;
+	size_t i = (size_t)(in->consumer[0] - '0');
+
+	if (in->kind != INBOUND_DELIVER || i >= c->queues_len || in->consumer[1] != '\0')
+		return err_set(err, ERR_PEER, "the broker sent a message nobody asked for");
+	if (c->stopped) {
+		int status = send_settle(c, delivery->tag, SETTLE_HANDBACK);
+
+		return rabbit_link_check_status(&c->link, status, "hand back a delivery", err);
+	}
+	if (c->unsettled_len == c->unsettled_max)
+		return err_set(err, ERR_PEER, "the broker sent more than the prefetch allows");
+	c->unsettled[c->unsettled_len++] = delivery->tag;
+	delivery->epoch = c->epoch;
+	delivery->queue = c->queues[i];
+	delivery->priority = topology_job_priority(delivery->key);
+	if (c->source == SOURCE_DEAD)
+		rabbit_inbound_tell_death(in);
+	c->hooks.delivered(c->hooks.ctx, delivery);
+	return 0;
+}
+
+/* Returns 1 when a message was handed out, 0, or -1 when the connection is of
+ * no use any more. */
+static int take_frame(struct rabbit_consumer *c, const amqp_frame_t *frame, struct err *err)
+{
+	int got;
+
+	if (frame->channel == 0)
+		return 0;
+	if (frame->frame_type == AMQP_FRAME_METHOD) {
+		switch (frame->payload.method.id) {
+		case AMQP_BASIC_CANCEL_METHOD:
+			return err_set(err, ERR_PEER,
+				       "the broker cancelled the consumer; was its queue deleted?");
+		case AMQP_BASIC_CANCEL_OK_METHOD:
+			return 0;
+		default:
+			break;
+		}
+	}
+	got = rabbit_inbound_feed(&c->inbound, frame, err);
+	if (got == 1 && deliver(c, err) < 0)
+		return -1;
+	return got;
+}
+
+static void tell_blocked(struct rabbit_consumer *c)
+{
+	if (!c->link.blocked_changed)
+		return;
+	c->link.blocked_changed = false;
+	if (c->hooks.blocked != NULL)
+		c->hooks.blocked(c->hooks.ctx, c->link.blocked, c->link.blocked_why);
+}
+
+/* -1 when the connection was lost. */
+static int pump(struct rabbit_consumer *c, struct err *err)
+{
+	int deliveries = 0;
+
+	c->more = false;
+	if (c->broken)
+		return err_set(err, c->broken_why.kind, "%s", c->broken_why.message);
+	for (int i = 0; i < DISPATCH_FRAMES; i++) {
+		amqp_frame_t frame;
+		int got = rabbit_link_next(&c->link, 0, &frame, err);
+
+		if (got <= 0)
+			return got;
+		got = take_frame(c, &frame, err);
+		if (got < 0)
+			return -1;
+		tell_blocked(c);
+		if (c->broken)
+			return err_set(err, c->broken_why.kind, "%s", c->broken_why.message);
+		deliveries += got;
+		if (deliveries >= DISPATCH_DELIVERIES)
+			break;
+	}
+	c->more = true;
+	return 0;
+}
+
+static int rabbit_dispatch(struct consumer *base, struct err *err)
+{
+	struct rabbit_consumer *c = from_base(base);
+	struct err why = {0};
+
+	if (c->link.state == NULL && try_again(c, err) < 0)
+		return -1;
+	if (c->link.state != NULL && pump(c, &why) < 0)
+		lose(c, &why);
+	return 0;
+}
+
+/* --- the rest --------------------------------------------------------- */
+
+static int rabbit_fd(const struct consumer *base)
+{
+	const struct rabbit_consumer *c = from_const_base(base);
+
+	return c->broken ? -1 : rabbit_link_fd(&c->link);
+}
+
+static int rabbit_timeout_ms(const struct consumer *base)
+{
+	const struct rabbit_consumer *c = from_const_base(base);
+	int64_t left_ms;
+
+	if (c->link.state != NULL)
+		return c->more || c->broken ? 0 : rabbit_link_timeout_ms(&c->link);
+	if (c->stopped)
+		return -1;
+	left_ms = (c->retry_at_us - clock_mono_us() + 999) / 1000;
+	return left_ms < 0 ? 0 : (int)left_ms;
+}
+
+static int rabbit_stop(struct consumer *base, struct err *err)
+{
+	struct rabbit_consumer *c = from_base(base);
+	char tag[24];
+
+	(void)err;
+	if (c->stopped)
+		return 0;
+	c->stopped = true;
+	for (size_t i = 0; i < c->queues_len && c->link.state != NULL && !c->broken; i++) {
+		amqp_basic_cancel_t cancel = {.nowait = 1};
+		int status;
+
+		(void)snprintf(tag, sizeof(tag), "%zu", i);
+		cancel.consumer_tag = amqp_cstring_bytes(tag);
+		status = amqp_send_method(c->link.state, RABBIT_CHANNEL, AMQP_BASIC_CANCEL_METHOD,
+					  &cancel);
+		note_written(c, status, "stop consuming");
+	}
+	return 0;
+}
+
+static void rabbit_close(struct consumer *base)
+{
+	struct rabbit_consumer *c = from_base(base);
+
+	rabbit_link_close(&c->link);
+	rabbit_inbound_release(&c->inbound);
+	arena_release(&c->arena);
+	free(c);
+}
+
+static int rabbit_open(struct consumer **ret, const struct carrier_config *config,
+		       enum source source, const char *key, const struct consumer_hooks *hooks,
+		       struct err *err)
+{
+	struct rabbit_consumer *c = calloc(1, sizeof(*c));
+
+	assert(hooks->delivered != NULL);
+	assert(key != NULL || source != SOURCE_EVENTS);
+	if (c == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory for a consumer");
+	arena_init(&c->arena, 4 << 20);
+	rabbit_inbound_init(&c->inbound);
+	c->consumer.ops = &rabbit_consumer_ops;
+	c->hooks = *hooks;
+	c->source = source;
+	c->backoff_ms = BACKOFF_MIN_MS;
+	if (rabbit_config_copy(&c->arena, config, &c->config, err) < 0)
+		goto fail;
+	if (c->config.prefetch > PREFETCH_MAX) {
+		(void)err_set(err, ERR_INPUT, "a prefetch of %u is beyond %d", c->config.prefetch,
+			      PREFETCH_MAX);
+		goto fail;
+	}
+	if (source == SOURCE_RESULTS || source == SOURCE_EVENTS)
+		c->key = key == NULL ? NULL : arena_strdup(&c->arena, key);
+	if (name_queues(c, err) < 0 || connect_now(c, err) < 0)
+		goto fail;
+	*ret = &c->consumer;
+	return 0;
+fail:
+	rabbit_close(&c->consumer);
+	return -1;
+}
+
+const struct consumer_ops rabbit_consumer_ops = {
+	.open = rabbit_open,
+	.close = rabbit_close,
+	.fd = rabbit_fd,
+	.timeout_ms = rabbit_timeout_ms,
+	.dispatch = rabbit_dispatch,
+	.settle = rabbit_settle,
+	.stop = rabbit_stop,
+};
