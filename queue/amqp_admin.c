@@ -147,6 +147,24 @@ static int get(struct rabbit_link *link, struct rabbit_inbound *inbound, const c
 	}
 }
 
+/*
+ * What was held before and given back stands in a list of its own before the
+ * rest, and what is given back now goes to that list's end. So all of the list
+ * must be held once, to come back in its order; the first letter that nobody
+ * has held yet ends it.
+ */
+static int pass_over(struct rabbit_link *link, struct rabbit_inbound *inbound, const char *queue,
+		     uint32_t left, struct err *err)
+{
+	for (; left > 0 && inbound->redelivered; left--) {
+		int got = get(link, inbound, queue, err);
+
+		if (got <= 0)
+			return got;
+	}
+	return 0;
+}
+
 static int visit_all(struct rabbit_link *link, const char *queue,
 		     int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,
 		     struct rabbit_inbound *inbound, struct err *err)
@@ -173,7 +191,7 @@ static int visit_all(struct rabbit_link *link, const char *queue,
 		rabbit_inbound_tell_death(inbound);
 		decided = visit(ctx, &inbound->delivery);
 		if (decided < 0)
-			return 0;
+			return pass_over(link, inbound, queue, left - 1, err);
 		if (decided == 0)
 			continue;
 		got = amqp_basic_ack(link->state, RABBIT_CHANNEL, inbound->delivery.tag, 0);

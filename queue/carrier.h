@@ -269,7 +269,9 @@ int carrier_declare(const struct carrier_config *config, struct err *err) MUST_C
  * Takes messages from the dead-letter queue one at a time without a standing
  * consumer. `visit` decides: 0 leaves the letter where it is, 1 acks it (after
  * the caller has published and had confirmed what follows), -1 stops and leaves
- * that letter too. Letters left stay in their order. Each letter that was
+ * that letter too. Letters left stay in their order, unless the process is
+ * killed meanwhile: then they are all still there, but those it had seen may
+ * stand behind others that were seen before. Each letter that was
  * there at the start is shown at most once, however long a visit takes; one
  * that comes back meanwhile is not. `tag` and `epoch` of these deliveries mean
  * nothing to a consumer. Letters are invisible to others while the visit lasts.
