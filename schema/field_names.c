@@ -8,48 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "schema/field_private.h"
 #include "schema/value_private.h"
 
-enum { NAME_MAX_CHARS = 40, NEAR_DISTANCE = 2, PREFIX_CHARS = 4 };
+enum { NEAR_DISTANCE = 2, PREFIX_CHARS = 4 };
 
 /* --- nearness --------------------------------------------------------- */
-
-static size_t min3(size_t a, size_t b, size_t c)
-{
-	size_t least = a < b ? a : b;
-
-	return least < c ? least : c;
-}
-
-/* Insertions, deletions, replacements and swaps of neighbours between two
- * names (optimal string alignment, three rows). */
-static size_t distance(const char *a, const char *b)
-{
-	size_t rows[3][NAME_MAX_CHARS + 1];
-	size_t a_len = strlen(a);
-	size_t b_len = strlen(b);
-
-	if (a_len > NAME_MAX_CHARS || b_len > NAME_MAX_CHARS)
-		return SIZE_MAX;
-	for (size_t k = 0; k <= b_len; k++)
-		rows[0][k] = k;
-	for (size_t i = 1; i <= a_len; i++) {
-		size_t *now = rows[i % 3];
-		const size_t *before = rows[(i + 2) % 3];
-		const size_t *earlier = rows[(i + 1) % 3];
-
-		now[0] = i;
-		for (size_t k = 1; k <= b_len; k++) {
-			now[k] = min3(before[k] + 1, now[k - 1] + 1,
-				      before[k - 1] + (a[i - 1] != b[k - 1]));
-			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] &&
-			    earlier[k - 2] + 1 < now[k])
-				now[k] = earlier[k - 2] + 1;
-		}
-	}
-	return rows[a_len % 3][b_len];
-}
 
 static bool starts(const char *text, const char *with)
 {
@@ -63,7 +28,7 @@ static const char *nearest(const struct map *map, const char *key)
 
 	for (size_t i = 0; i < map->len; i++) {
 		const char *name = map->fields[i].name;
-		size_t d = distance(key, name);
+		size_t d = text_distance(key, name);
 
 		/* "v" is two edits from everything short. */
 		if (d < found_distance && 2 * d < strlen(name)) {
