@@ -34,6 +34,7 @@ enum {
 	OPEN_PACKS_MAX = 128,
 	CACHE_BYTES = 16 << 20,
 	CACHED_TREE_BYTES = 64 << 10,
+	PACK_OBJECTS_MAX = 16 << 20,
 	CONFIG_BYTES_MAX = 256 << 10,
 	SMALL_FILE_BYTES_MAX = 64 << 10,
 	ALTERNATES_MAX = 16,
@@ -114,6 +115,18 @@ int gitdb_fail(struct err *err, int code, const char *fmt, ...)
 		       last != NULL && last->message != NULL ? last->message : "unknown error");
 }
 
+int gitdb_oom(struct err *err, const char *fmt, ...)
+{
+	char subject[ERR_MESSAGE_BYTES];
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(subject, sizeof(subject), fmt, args);
+	va_end(args);
+	errno = ENOMEM;
+	return err_sys(err, "%s", subject);
+}
+
 static bool set_options(void)
 {
 	static const int levels[] = {GIT_CONFIG_LEVEL_PROGRAMDATA, GIT_CONFIG_LEVEL_SYSTEM,
@@ -130,6 +143,7 @@ static bool set_options(void)
 	good &= git_libgit2_opts(GIT_OPT_SET_MWINDOW_SIZE, (size_t)WINDOW_BYTES) == 0;
 	good &= git_libgit2_opts(GIT_OPT_SET_MWINDOW_MAPPED_LIMIT, (size_t)MAPPED_BYTES) == 0;
 	good &= git_libgit2_opts(GIT_OPT_SET_MWINDOW_FILE_LIMIT, (size_t)OPEN_PACKS_MAX) == 0;
+	good &= git_libgit2_opts(GIT_OPT_SET_PACK_MAX_OBJECTS, (size_t)PACK_OBJECTS_MAX) == 0;
 	good &= git_libgit2_opts(GIT_OPT_SET_CACHE_MAX_SIZE, (ssize_t)CACHE_BYTES) == 0;
 	good &= git_libgit2_opts(GIT_OPT_SET_CACHE_OBJECT_LIMIT, GIT_OBJECT_TREE,
 				 (size_t)CACHED_TREE_BYTES) == 0;
@@ -367,7 +381,7 @@ static int open_dirs(const char *head_dir, const char *dir, enum gitdb_mode mode
 	int code;
 
 	if (db == NULL)
-		return err_set(err, ERR_LIMIT, "cannot open repository: out of memory");
+		return gitdb_oom(err, "cannot open repository");
 	(void)snprintf(objects, sizeof(objects), "%s/objects", dir);
 	db->mode = mode;
 	db->dir = strdup(dir);
@@ -375,7 +389,7 @@ static int open_dirs(const char *head_dir, const char *dir, enum gitdb_mode mode
 	code = git_odb_new(&db->odb);
 	if (db->dir == NULL || db->head_dir == NULL || code < 0) {
 		gitdb_close(db);
-		return err_set(err, ERR_LIMIT, "cannot open repository: out of memory");
+		return gitdb_oom(err, "cannot open repository");
 	}
 	if (add_backends(db, objects, err) < 0 ||
 	    (alternates && add_alternates(db, objects, err) < 0)) {
@@ -449,6 +463,9 @@ static int check_confined(const char *path, const char *head_dir, const char *di
 
 	if (realpath(path, real_path) == NULL)
 		return err_sys(err, "cannot open '%s'", path);
+	if (strcmp(path, real_path) != 0)
+		return err_set(err, ERR_INPUT, "cannot use '%s': it is a link to somewhere else",
+			       path);
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
 		size_t len = strlen(real_path);
 
@@ -494,8 +511,9 @@ int gitdb_create(const char *path, struct err *err)
 		const char *name;
 		const char *text;
 	} files[] = {
-		{"config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
-			   "\tbigFileThreshold = 1\n"},
+		{"config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"},
+		{"sbx-pack.config", "[core]\n\tbigFileThreshold = 1\n"
+				    "[pack]\n\tdeltaCacheSize = 1\n"},
 		{"HEAD", "ref: refs/heads/main\n"},
 	};
 	char file[PATH_MAX];

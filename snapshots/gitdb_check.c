@@ -117,7 +117,7 @@ int tree_check(struct bytes tree, struct err *err)
 	int got = 0;
 
 	if (items == NULL)
-		return err_set(err, ERR_LIMIT, "cannot check tree: out of memory");
+		return gitdb_oom(err, "cannot check tree");
 	while ((got = tree_next(&tree, &items[len], err)) == 1) {
 		const struct tree_item *item = &items[len];
 

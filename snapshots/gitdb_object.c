@@ -94,7 +94,7 @@ int quarantine_add(struct quarantine *q, const struct oid *oid, git_object_t typ
 	copy = malloc(data.len + 1);
 	if (copy == NULL || !quarantine_grow(q)) {
 		free(copy);
-		return err_set(err, ERR_LIMIT, "cannot keep object: out of memory");
+		return gitdb_oom(err, "cannot keep object");
 	}
 	if (data.len > 0)
 		(void)memcpy(copy, data.data, data.len);
@@ -115,6 +115,12 @@ bool gitdb_has(struct gitdb *db, const struct oid *oid)
 {
 	return quarantine_find(&db->quarantine, oid) != NULL ||
 	       git_odb_exists(db->odb, to_git(oid)) == 1;
+}
+
+bool object_is_here(struct gitdb *db, const struct oid *oid)
+{
+	return quarantine_find(&db->quarantine, oid) != NULL ||
+	       git_odb_exists_ext(db->odb, to_git(oid), GIT_ODB_LOOKUP_NO_REFRESH) == 1;
 }
 
 int object_header(struct gitdb *db, const struct oid *oid, git_object_t *ret_type, size_t *ret_size,
@@ -232,8 +238,7 @@ int object_write(struct gitdb *db, git_object_t type, struct bytes content, stru
 	assert(db->mode != GITDB_READ);
 	object_oid(type, content, &oid);
 	/* Without a look for new packs: at worst an object is there twice. */
-	if (quarantine_find(&db->quarantine, &oid) == NULL &&
-	    git_odb_exists_ext(db->odb, to_git(&oid), GIT_ODB_LOOKUP_NO_REFRESH) != 1) {
+	if (!object_is_here(db, &oid)) {
 		if (db->mode == GITDB_QUARANTINE) {
 			if (quarantine_add(&db->quarantine, &oid, type, content, err) < 0)
 				return -1;

@@ -55,6 +55,9 @@ struct gitdb {
 /* Fills `err` from libgit2's last error; `code` is what it returned. */
 int gitdb_fail(struct err *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* Out of memory: a fault of the host, never a limit that a source reached. */
+int gitdb_oom(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
 /* --- raw objects ------------------------------------------------------- */
 
 struct object {
@@ -68,6 +71,9 @@ struct object {
 int object_read(struct gitdb *db, const struct oid *oid, git_object_t type, size_t limit_bytes,
 		struct object *ret, struct err *err) MUST_CHECK;
 void object_release(struct object *object); /* also for CLEANUP */
+
+/* Without a look for packs that came after the database was opened. */
+bool object_is_here(struct gitdb *db, const struct oid *oid);
 
 /* Type and size, without inflating. ERR_NOT_FOUND. */
 int object_header(struct gitdb *db, const struct oid *oid, git_object_t *ret_type, size_t *ret_size,
@@ -101,6 +107,19 @@ bool tree_name_valid(const char *name, size_t len);
 
 /* Form alone: order, duplicates, names, modes. */
 int tree_check(struct bytes tree, struct err *err) MUST_CHECK;
+
+/* --- sets of oids ------------------------------------------------------ */
+
+struct oid_set {
+	struct oid *slots;
+	size_t slots_len; /* a power of two */
+	size_t len;
+};
+
+void oid_set_release(struct oid_set *set);
+
+/* Returns 1 when it is new, 0 when it was there, -1. The null oid is no member. */
+int oid_set_add(struct oid_set *set, const struct oid *oid, struct err *err) MUST_CHECK;
 
 /* --- refs -------------------------------------------------------------- */
 

@@ -235,7 +235,7 @@ int gitdb_ref_delete(struct gitdb *db, const char *name, struct err *err)
 		line += len + (line[len] == '\n');
 	}
 	if (kept.failed)
-		return err_set(err, ERR_LIMIT, "cannot delete ref '%s': out of memory", name);
+		return gitdb_oom(err, "cannot delete ref '%s'", name);
 	if (kept.len != text.len && write_file(db, "packed-refs", buf_bytes(&kept), err) < 0)
 		return -1;
 	if (unlink(path) < 0 && errno != ENOENT)

@@ -353,7 +353,7 @@ static int update_dir(struct update *update, const struct oid *base,
 	changes = group_edits(update, edits, len, skip, &count);
 	by_order = arena_array(&update->arena, len, sizeof(*by_order));
 	if (changes == NULL || by_order == NULL)
-		return err_set(update->err, ERR_LIMIT, "cannot write tree: out of memory");
+		return gitdb_oom(update->err, "cannot write tree");
 	left = object.bytes;
 	while ((got = tree_next(&left, &item, update->err)) == 1) {
 		change = find_change(changes, count, &item);
@@ -387,7 +387,7 @@ int gitdb_tree_update(struct gitdb *db, const struct oid *base, const struct git
 	sorted = arena_array(&update.arena, len, sizeof(*sorted));
 	if (sorted == NULL) {
 		arena_release(&update.arena);
-		return err_set(err, ERR_LIMIT, "cannot write tree: out of memory");
+		return gitdb_oom(err, "cannot write tree");
 	}
 	for (size_t i = 0; i < len; i++)
 		sorted[i] = &edits[i];
