@@ -34,7 +34,7 @@ static void erase_progress(struct await *await)
 
 static void draw_progress(struct await *await)
 {
-	CLEANUP(buf_release) struct buf line;
+	CLEANUP(buf_release) struct buf line = {0};
 	int64_t seconds = (clock_mono_us() - await->begun_us) / 1000000;
 
 	if (!await->progress)
@@ -63,7 +63,7 @@ static void print_live(struct await *await, const struct buf *out)
 static void event_arrived(void *ctx, const struct event *event)
 {
 	struct await *await = ctx;
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 
 	if (event->kind == EVENT_STATE)
 		(void)snprintf(await->state, sizeof(await->state), "%s", event->state);
@@ -102,7 +102,7 @@ static int verdict_exit(const struct value *result)
 
 static int print_result(struct await *await, const struct value *result)
 {
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 
 	buf_init(&out, REPORT_BYTES);
 	if (await->follow) {

@@ -58,7 +58,7 @@ struct option_group cli_common_options(struct cli *cli)
 /* Messages quote what others wrote, so they are made harmless as well. */
 static void say(const char *before, const char *fmt, va_list args)
 {
-	CLEANUP(buf_release) struct buf line;
+	CLEANUP(buf_release) struct buf line = {0};
 	char text[4096];
 
 	(void)vsnprintf(text, sizeof(text), fmt, args);
@@ -101,9 +101,9 @@ void cli_note(const struct cli *cli, const char *fmt, ...)
 
 int cli_fail_carrier(const struct err *err)
 {
-	const char *way_out = err->kind == ERR_PEER ? "; for a private broker: "
-						      "contrib/broker/sbx-broker start DIR"
-						    : "";
+	const char *way_out = err->kind == ERR_PEER
+				      ? " (a private one: contrib/broker/sbx-broker start DIR)"
+				      : "";
 
 	return cli_fail(err->kind == ERR_INPUT ? CLI_USAGE : CLI_ERROR, "%s%s", err->message,
 			way_out);
@@ -135,7 +135,7 @@ void cli_time(int64_t at_ms, char ret_text[CLI_TIME_BYTES])
 	char text[CLOCK_TEXT_BYTES];
 
 	if (at_ms <= 0 || at_ms > LIMIT_DEADLINE_MS) {
-		(void)strcpy(ret_text, "-");
+		(void)snprintf(ret_text, CLI_TIME_BYTES, "-");
 		return;
 	}
 	clock_text(at_ms * 1000, text);
@@ -155,10 +155,10 @@ bool cli_color(int fd)
 static int print_help(const struct cli_help *help, const struct option_group *groups,
 		      size_t groups_len)
 {
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 
 	buf_init(&out, OUTPUT_BYTES);
-	buf_printf(&out, "%s\n%s", help->usage, help->intro);
+	buf_printf(&out, "%s%s", help->usage, help->intro);
 	options_help(groups, groups_len, &out);
 	buf_printf(&out, "\n%s", help->ending);
 	return cli_print(&out, CLI_DONE);
@@ -166,7 +166,7 @@ static int print_help(const struct cli_help *help, const struct option_group *gr
 
 static int print_version(void)
 {
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 
 	buf_init(&out, 256);
 	buf_add_text(&out, "sbx-submit " SBX_VERSION "\n");

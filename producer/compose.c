@@ -310,12 +310,20 @@ bool compose_init(struct compose *compose, struct arena *arena, struct value *tr
 		.tree = tree != NULL ? tree : value_map(arena),
 		.env = value_map(arena),
 	};
-	return compose->tree != NULL && compose->env != NULL;
+	if (compose->tree == NULL || compose->env == NULL)
+		return false;
+	if (tree == NULL) {
+		/* In front of the rest, where a reader looks for them;
+		 * job_prepare fills in what is nil. */
+		value_put(arena, compose->tree, "v", value_int(arena, JOB_VERSION));
+		value_put(arena, compose->tree, "id", value_str(arena, NULL));
+	}
+	return !arena->exhausted;
 }
 
 static int read_patch(struct compose *c, struct err *err)
 {
-	CLEANUP(buf_release) struct buf diff;
+	CLEANUP(buf_release) struct buf diff = {0};
 	const char *copy;
 	int rc;
 

@@ -47,7 +47,7 @@ static const struct option_row list_rows[] = {
 
 static void print_letter(struct dead *dead, struct arena *arena, const struct letter *letter)
 {
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 	bool whole = dead->id != NULL;
 
 	buf_init(&out, OUTPUT_BYTES);
@@ -66,7 +66,7 @@ static void print_letter(struct dead *dead, struct arena *arena, const struct le
 static int visit(void *ctx, const struct delivery *delivery)
 {
 	struct dead *dead = ctx;
-	CLEANUP(arena_cleanup) struct arena arena;
+	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct letter letter;
 
 	if (dead->limit != 0 && dead->seen == dead->limit)
@@ -147,7 +147,7 @@ static int show_letter(struct arena *arena, char *const *argv)
 
 int dead_main(char *const *argv)
 {
-	CLEANUP(arena_cleanup) struct arena arena;
+	CLEANUP(arena_cleanup) struct arena arena = {0};
 
 	arena_init(&arena, LIMIT_ARENA_BYTES);
 	if (argv[0] != NULL && strcmp(argv[0], "list") == 0)
@@ -155,7 +155,7 @@ int dead_main(char *const *argv)
 	if (argv[0] != NULL && strcmp(argv[0], "show") == 0)
 		return show_letter(&arena, argv + 1);
 	if (argv[0] != NULL && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
-		CLEANUP(buf_release) struct buf out;
+		CLEANUP(buf_release) struct buf out = {0};
 
 		buf_init(&out, OUTPUT_BYTES);
 		buf_printf(&out,

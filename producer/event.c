@@ -7,6 +7,7 @@
 #include "producer/event.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -143,7 +144,7 @@ static void add_output(struct transcript *transcript, const struct event *event,
 
 	if (strncmp(transcript->step, event->step, TRANSCRIPT_STEP_BYTES) != 0) {
 		transcript_finish(transcript, out);
-		(void)strncpy(transcript->step, event->step, TRANSCRIPT_STEP_BYTES);
+		(void)snprintf(transcript->step, sizeof(transcript->step), "%s", event->step);
 	}
 	while (at < event->data.len) {
 		const uint8_t *from = event->data.data + at;

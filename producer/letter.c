@@ -25,6 +25,18 @@ static int64_t int_of(const struct value *map, const char *key, int64_t fallback
 	return value != NULL && value->kind == VALUE_INT ? value->integer : fallback;
 }
 
+/* A message id is any text: it is made one that can be shown and typed. */
+static const char *id_of_header(struct arena *arena, const char *text)
+{
+	CLEANUP(buf_release) struct buf harmless = {0};
+	const char *copy;
+
+	buf_init(&harmless, 4096);
+	terminal_add_text(&harmless, text);
+	copy = arena_strdup(arena, buf_text(&harmless));
+	return copy == NULL || *copy == '\0' ? "?" : copy;
+}
+
 void letter_read(struct arena *arena, const struct delivery *delivery, struct letter *ret)
 {
 	struct bytes body = delivery->body;
@@ -45,7 +57,7 @@ void letter_read(struct arena *arena, const struct delivery *delivery, struct le
 	}
 	job_salvage(arena, body.data, body.len, &ret->id, &ret->tenant);
 	if (ret->id == NULL)
-		ret->id = delivery->id != NULL && *delivery->id != '\0' ? delivery->id : "?";
+		ret->id = id_of_header(arena, delivery->id);
 	if (ret->tree != NULL) {
 		ret->run = int_of(ret->tree, "run", 1);
 		if (ret->tenant == NULL && value_get(ret->tree, "tenant") == NULL)
@@ -64,7 +76,7 @@ static const char *reason_of(const struct letter *letter)
 
 static void put_text(struct arena *arena, struct value *map, const char *key, const char *text)
 {
-	CLEANUP(buf_release) struct buf harmless;
+	CLEANUP(buf_release) struct buf harmless = {0};
 	const char *copy;
 
 	if (text == NULL)
@@ -139,7 +151,10 @@ void letter_print_row(const struct letter *letter, struct buf *out)
 
 	cli_time(death->last_at_ms, last);
 	add_cell(out, letter->id, ROW_ID);
-	buf_printf(out, "%3" PRId64 " ", letter->run);
+	if (letter->run > 0)
+		buf_printf(out, "%3" PRId64 " ", letter->run);
+	else
+		buf_printf(out, "%3s ", "-");
 	add_cell(out, reason_of(letter), ROW_REASON);
 	buf_printf(out, "%8" PRId64 " %-20s ", death->attempts, last);
 	if (letter->problem != NULL)
@@ -191,7 +206,9 @@ void letter_print(const struct letter *letter, struct buf *out)
 	cli_time(death->first_at_ms, first);
 	cli_time(death->last_at_ms, last);
 	terminal_add_text(out, letter->id);
-	buf_printf(out, "  run %" PRId64 "\n", letter->run);
+	if (letter->run > 0)
+		buf_printf(out, "  run %" PRId64, letter->run);
+	buf_add_byte(out, '\n');
 	add_line(out, "tenant", letter->tenant);
 	add_line(out, "reason", reason_of(letter));
 	add_line(out, "error", death->error);
@@ -206,7 +223,7 @@ void letter_print(const struct letter *letter, struct buf *out)
 		add_body(letter, out);
 		return;
 	}
-	buf_printf(out, "  %-10s\n", "job");
+	buf_add_text(out, "  job\n");
 	value_to_json(letter->tree, 2, out);
 	buf_add_byte(out, '\n');
 }

@@ -20,7 +20,7 @@ static const char *nearest(const struct option_group *groups, size_t groups_len,
 {
 	char name[NAME_BYTES + 1] = "";
 	const char *best = NULL;
-	size_t best_distance = len < 7 ? 2 : 3;
+	size_t best_distance = len < 6 ? 2 : 3;
 
 	if (strncmp(word, "--", 2) != 0 || len - 2 > NAME_BYTES)
 		return NULL;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/terminal.h"
 #include "producer/cli.h"
 #include "producer/commands.h"
 #include "producer/letter.h"
@@ -59,13 +60,16 @@ static const struct option_row replay_rows[] = {
 static void add_words(const struct replay *replay, const struct letter *letter,
 		      const struct job *job, const struct reason *reason, struct buf *out)
 {
-	if (reason != NULL)
-		buf_printf(out, "%s.%" PRId64 "  refused: %s: %s\n", letter->id, letter->run,
-			   reason_code_name(reason->code), reason->message);
-	else
-		buf_printf(out, "%s.%" PRId64 "  %s as run %" PRId64 ", priority %s\n", letter->id,
-			   letter->run, replay->dry_run ? "would be sent" : "sent", job->run,
+	terminal_add_text(out, letter->id);
+	if (reason != NULL) {
+		buf_printf(out, "  refused: %s: ", reason_code_name(reason->code));
+		terminal_add_text(out, reason->message);
+		buf_add_byte(out, '\n');
+	} else {
+		buf_printf(out, "  %s as run %" PRId64 ", priority %s\n",
+			   replay->dry_run ? "would be sent" : "sent", job->run,
 			   job_priority_name(job->priority));
+	}
 }
 
 static void add_tree(struct arena *arena, const struct replay *replay, const struct letter *letter,
@@ -91,7 +95,7 @@ static void add_tree(struct arena *arena, const struct replay *replay, const str
 static void report(struct replay *replay, struct arena *arena, const struct letter *letter,
 		   const struct job *job, const struct reason *reason)
 {
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 
 	buf_init(&out, OUTPUT_BYTES);
 	if (replay->cli.json)
@@ -141,7 +145,7 @@ static int send_again(struct replay *replay, const struct letter *letter, const 
 /* The answer of carrier_visit_dead's callback. */
 static int replay_letter(struct replay *replay, struct arena *arena, const struct letter *letter)
 {
-	CLEANUP(buf_release) struct buf body;
+	CLEANUP(buf_release) struct buf body = {0};
 	struct reason reason = {0};
 	struct err err = {0};
 	struct job job;
@@ -168,7 +172,7 @@ static int replay_letter(struct replay *replay, struct arena *arena, const struc
 static int visit(void *ctx, const struct delivery *delivery)
 {
 	struct replay *replay = ctx;
-	CLEANUP(arena_cleanup) struct arena arena;
+	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct letter letter;
 
 	if (replay->exit_code != CLI_DONE)
@@ -278,7 +282,7 @@ static int replay_letters(struct replay *replay, struct arena *arena, char *cons
 
 int replay_main(char *const *argv)
 {
-	CLEANUP(arena_cleanup) struct arena arena;
+	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct replay replay = {0};
 
 	arena_init(&arena, LIMIT_ARENA_BYTES);

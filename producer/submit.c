@@ -139,7 +139,7 @@ static int compose_job(struct submit *submit, char *const *argv, int *ret_exit)
 /* As the worker's result would say it, in short. */
 static int print_refusal(struct submit *submit, const struct reason *reason)
 {
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 	struct arena *arena = &submit->arena;
 	struct value *result = value_map(arena);
 	struct value *why = value_map(arena);
@@ -174,7 +174,7 @@ static int refuse(struct submit *submit, const struct reason *reason)
 
 static int print_message(struct submit *submit)
 {
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 
 	buf_init(&out, OUTPUT_BYTES);
 	value_to_json(submit->prepared.tree, submit->cli.json ? 0 : 2, &out);
@@ -184,7 +184,7 @@ static int print_message(struct submit *submit)
 
 static int print_sent(struct submit *submit)
 {
-	CLEANUP(buf_release) struct buf out;
+	CLEANUP(buf_release) struct buf out = {0};
 	struct arena *arena = &submit->arena;
 	struct value *sent = value_map(arena);
 

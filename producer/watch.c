@@ -113,7 +113,7 @@ static void result_connected(void *ctx, uint64_t epoch)
 static void event_delivered(void *ctx, const struct delivery *delivery)
 {
 	struct watch *watch = ctx;
-	CLEANUP(arena_cleanup) struct arena arena;
+	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct event event;
 
 	arena_init(&arena, LIMIT_ARENA_BYTES);

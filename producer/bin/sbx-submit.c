@@ -1,5 +1,5 @@
 /*
- * sbx-submit - sends jobs to the queue, waits for results, looks after dead
+ * sbx-submit.c - sends jobs to the queue, waits for results, looks after dead
  * letters. The first word chooses the command; anything else is a job to send,
  * so a job file that is called like a command is written ./dead.
  */
@@ -9,21 +9,25 @@
 #include "base/defs.h"
 #include "producer/commands.h"
 
-static const struct {
+struct command {
 	const char *name;
-	int (*main)(char *const *argv);
-} commands[] = {
+	int (*run)(char *const *argv);
+};
+
+static const struct command commands[] = {
 	{"dead", dead_main},
 	{"replay", replay_main},
 };
 
 int main(int argc, char **argv)
 {
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+
 	/* A reader that goes away is an error to report, not a death. */
-	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigaction(SIGPIPE, &ignore, NULL);
 	for (size_t i = 0; argc > 1 && i < ARRAY_LEN(commands); i++) {
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].main(argv + 2);
+			return commands[i].run(argv + 2);
 	}
 	return submit_main(argv + (argc > 0));
 }

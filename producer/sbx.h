@@ -1,0 +1,143 @@
+/*
+ * sbx.h - libsbx: enqueue jobs from a C program, and wait for their results.
+ *
+ *	struct sbx_options options = {.url = "amqp://user:password@host/vhost"};
+ *	struct sbx_error error;
+ *	struct sbx *sbx;
+ *	struct sbx_job *job;
+ *	struct sbx_wait *wait;
+ *	struct sbx_result result;
+ *
+ *	if (sbx_open(&sbx, &options, &error) < 0) ...
+ *	if (sbx_job_from_json(&job, text, strlen(text), &error) < 0) ...
+ *	if (sbx_wait_open(&wait, sbx, job, &error) < 0) ...	// before sbx_submit
+ *	if (sbx_submit(sbx, job, &error) < 0) ...
+ *	switch (sbx_wait_next(wait, 60000, &result, &error)) {
+ *	case 1:  printf("%s\n", result.verdict); break;
+ *	case 0:  puts("not yet"); break;
+ *	default: fputs(error.message, stderr);
+ *	}
+ *	sbx_wait_close(wait);
+ *	sbx_job_free(job);
+ *	sbx_close(sbx);
+ *
+ * This header needs nothing but itself and the C library. The fields of jobs
+ * and results are those of schema/PROTOCOL.md.
+ *
+ * Sending. sbx_submit returns 0 once the broker has confirmed that the job is
+ * queued durably. After a failure of the kinds SBX_CONNECTION and SBX_TIMEOUT
+ * it may be queued or not: submit the same job again. Jobs are known by their
+ * id, and a worker that gets the same job twice runs it once.
+ *
+ * Waiting. A wait has a queue of its own on the broker; opened before the job
+ * is sent, it cannot miss the result while its connection stands. When the
+ * connection breaks it is made again, but a result that was published in
+ * between is only in the shared results queue (PREFIX.results), which is where
+ * a program that must not miss any reads. A result that is delivered more than
+ * once is handed out once.
+ *
+ * Threads. An object of this library may be used by one thread at a time.
+ */
+#ifndef SBX_PRODUCER_SBX_H
+#define SBX_PRODUCER_SBX_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- errors ----------------------------------------------------------- */
+
+enum sbx_failure {
+	SBX_NONE,
+	SBX_JOB,	/* the job is not valid: the message names field and expectation */
+	SBX_USAGE,	/* URL, prefix or another option is not valid */
+	SBX_CONNECTION, /* no connection, or it was lost: try again */
+	SBX_TIMEOUT,	/* no answer in time: try again */
+	SBX_BROKER,	/* the broker refuses, until somebody changes something there */
+	SBX_SYSTEM,	/* memory, descriptors */
+};
+
+enum { SBX_MESSAGE_BYTES = 1600 };
+
+/* Filled whenever a function returns -1. NULL is allowed in its place. */
+struct sbx_error {
+	enum sbx_failure failure;
+	char message[SBX_MESSAGE_BYTES]; /* one or more lines, no newline at the end */
+};
+
+/* --- connection ------------------------------------------------------- */
+
+/* What is 0 or NULL has the default in brackets. All texts are copied. */
+struct sbx_options {
+	const char *url;       /* amqp: or amqps: [the environment's SBX_QUEUE_URL] */
+	const char *prefix;    /* of queues and exchanges [sbx] */
+	const char *ca_file;   /* amqps: trusted certificates [the system's] */
+	const char *cert_file; /* amqps: a certificate to show [none] */
+	const char *key_file;
+	const char *name; /* shown by the broker for the connection [libsbx] */
+	int passive;	  /* declare nothing, the queues must be there [0] */
+	int timeout_ms;	  /* for one confirm, reconnecting included [30000] */
+};
+
+struct sbx;
+
+/* Connects at once. `*ret` is untouched on failure. */
+int sbx_open(struct sbx **ret, const struct sbx_options *options, struct sbx_error *error);
+void sbx_close(struct sbx *sbx); /* NULL is allowed */
+
+/* --- jobs ------------------------------------------------------------- */
+
+struct sbx_job;
+
+/* From JSON, where binary fields are text or {"base64": "..."}; from a packed
+ * message. An absent id becomes a UUIDv7, an absent v becomes 1. The input is
+ * copied. SBX_JOB when a worker would reject it. */
+int sbx_job_from_json(struct sbx_job **ret, const char *text, size_t len, struct sbx_error *error);
+int sbx_job_from_msgpack(struct sbx_job **ret, const void *data, size_t len,
+			 struct sbx_error *error);
+void sbx_job_free(struct sbx_job *job); /* NULL is allowed */
+
+/* Borrowed from the job. */
+const char *sbx_job_id(const struct sbx_job *job);
+const void *sbx_job_message(const struct sbx_job *job, size_t *ret_len);
+
+/* The n-th field that nobody knows, in words ("limit: unknown field; did you
+ * mean 'limits'?"); NULL behind the last. Such a field is sent and ignored. */
+const char *sbx_job_warning(const struct sbx_job *job, size_t n);
+
+/* Sends with confirm, connecting again when the connection is lost. */
+int sbx_submit(struct sbx *sbx, const struct sbx_job *job, struct sbx_error *error);
+
+/* --- results ---------------------------------------------------------- */
+
+struct sbx_wait;
+
+/* Borrowed from the wait, until it is closed. */
+struct sbx_result {
+	const char *verdict; /* "passed", "failed", ...; see PROTOCOL.md */
+	int exit_code;	     /* as of sbx-submit --wait: 0 passed, 1 failed, ... */
+	const char *reason;  /* code such as "patch.conflict"; "" when there is none */
+	const char *message; /* the reason in words; "" when there is none */
+	const char *json;    /* the whole result on one line */
+	const void *data;    /* the whole result as it came, msgpack */
+	size_t len;
+};
+
+/* Waits for the result of `job`: to be opened before it is submitted. Neither
+ * `sbx` nor `job` is needed afterwards. */
+int sbx_wait_open(struct sbx_wait **ret, const struct sbx *sbx, const struct sbx_job *job,
+		  struct sbx_error *error);
+void sbx_wait_close(struct sbx_wait *wait); /* NULL is allowed */
+
+/* 1 with the result, and again 1 with the same one from then on; 0 when it has
+ * not come within `timeout_ms` (0 only looks, negative waits for ever); -1. */
+int sbx_wait_next(struct sbx_wait *wait, int timeout_ms, struct sbx_result *ret,
+		  struct sbx_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
