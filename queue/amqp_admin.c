@@ -81,7 +81,8 @@ static int rabbit_inspect(struct arena *arena, const struct carrier_config *conf
 	report.queues = arena_array(arena, topology_queues_len, sizeof(*report.queues));
 	if (report.queues == NULL)
 		return err_set(err, ERR_LIMIT, "out of memory for a report");
-	if (rabbit_link_open(&link, config, "inspect", RABBIT_HEARTBEAT_S, err) < 0)
+	if (rabbit_link_open(&link, config, "inspect", RABBIT_HEARTBEAT_S, RABBIT_PATIENCE_S, err) <
+	    0)
 		return -1;
 	(void)snprintf(report.server, sizeof(report.server), "%s", link.server);
 	for (size_t i = 0; i < topology_queues_len; i++) {
@@ -106,7 +107,8 @@ static int rabbit_declare(const struct carrier_config *config, struct err *err)
 	struct rabbit_link link;
 	int done;
 
-	if (rabbit_link_open(&link, config, "declare", RABBIT_HEARTBEAT_S, err) < 0)
+	if (rabbit_link_open(&link, config, "declare", RABBIT_HEARTBEAT_S, RABBIT_PATIENCE_S, err) <
+	    0)
 		return -1;
 	done = config->passive ? rabbit_topology_check(&link, config->prefix, err)
 			       : rabbit_topology_declare(&link, config->prefix, err);
@@ -212,7 +214,8 @@ static int rabbit_visit_dead(const struct carrier_config *config,
 	int done;
 
 	topology_name(config->prefix, "dead", queue);
-	if (rabbit_link_open(&link, config, "dead letters", NO_HEARTBEAT, err) < 0)
+	if (rabbit_link_open(&link, config, "dead letters", NO_HEARTBEAT, RABBIT_PATIENCE_S, err) <
+	    0)
 		return -1;
 	rabbit_inbound_init(&inbound);
 	done = visit_all(&link, queue, visit, ctx, &inbound, err);

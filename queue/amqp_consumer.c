@@ -147,7 +147,8 @@ static int set_up(struct rabbit_consumer *c, struct err *err)
 
 static int connect_now(struct rabbit_consumer *c, struct err *err)
 {
-	if (rabbit_link_open(&c->link, &c->config, "consumer", (int)c->config.heartbeat_s, err) < 0)
+	if (rabbit_link_open(&c->link, &c->config, "consumer", (int)c->config.heartbeat_s,
+			     c->epoch == 0 ? RABBIT_PATIENCE_S : RABBIT_PATIENCE_AGAIN_S, err) < 0)
 		return -1;
 	if (set_up(c, err) < 0) {
 		rabbit_link_drop(&c->link);

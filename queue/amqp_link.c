@@ -19,8 +19,6 @@
 #include "queue/amqp_private.h"
 #include "queue/url.h"
 
-static const struct timeval connect_timeout = {.tv_sec = 3};
-static const struct timeval handshake_timeout = {.tv_sec = 5};
 /* Making a quorum queue on a busy disk takes seconds. */
 static const struct timeval rpc_timeout = {.tv_sec = 20};
 static const struct timeval goodbye_timeout = {.tv_sec = 1};
@@ -241,7 +239,8 @@ static int connect_socket(struct rabbit_link *link, const struct carrier_config 
 		if (sock == NULL)
 			return err_set(err, ERR_SYSTEM, "cannot make a socket");
 	}
-	status = amqp_socket_open_noblock(sock, url->host, url->port, &connect_timeout);
+	status = amqp_socket_open_noblock(sock, url->host, url->port,
+					  &(struct timeval){.tv_sec = link->patience_s});
 	if (status != AMQP_STATUS_OK)
 		return connect_error(link, url, status, err);
 	bound_silence(link);
@@ -302,7 +301,8 @@ static int set_up(struct rabbit_link *link, const struct carrier_config *config,
 
 	if (connect_socket(link, config, url, err) < 0)
 		return -1;
-	if (amqp_set_handshake_timeout(link->state, &handshake_timeout) != AMQP_STATUS_OK ||
+	if (amqp_set_handshake_timeout(
+		    link->state, &(struct timeval){.tv_sec = link->patience_s}) != AMQP_STATUS_OK ||
 	    amqp_set_rpc_timeout(link->state, &rpc_timeout) != AMQP_STATUS_OK)
 		return err_set(err, ERR_SYSTEM, "cannot set timeouts on a connection");
 	reply = login(link, url, name);
@@ -315,14 +315,14 @@ static int set_up(struct rabbit_link *link, const struct carrier_config *config,
 }
 
 int rabbit_link_open(struct rabbit_link *link, const struct carrier_config *config,
-		     const char *role, int heartbeat_s, struct err *err)
+		     const char *role, int heartbeat_s, int patience_s, struct err *err)
 {
 	CLEANUP(arena_cleanup) struct arena arena;
 	struct url url;
 	const char *name;
 
 	arena_init(&arena, 64 << 10);
-	*link = (struct rabbit_link){.heartbeat_s = heartbeat_s};
+	*link = (struct rabbit_link){.heartbeat_s = heartbeat_s, .patience_s = patience_s};
 	url_redact(config->url, link->where, sizeof(link->where));
 	if (url_parse(&arena, config->url, &url, err) < 0)
 		return err_prefix(err, "cannot use the queue '%s'", link->where);

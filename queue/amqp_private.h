@@ -27,6 +27,10 @@ enum {
 	RABBIT_FRAME_BYTES = 131072,
 	RABBIT_HEARTBEAT_S = 10,
 	RABBIT_WHY_BYTES = 128,
+	/* How long connecting may take, and logging in again: when somebody
+	 * waits for it, and when a loop has other things to do. */
+	RABBIT_PATIENCE_S = 10,
+	RABBIT_PATIENCE_AGAIN_S = 2,
 };
 
 /* --- the connection --------------------------------------------------- */
@@ -34,6 +38,7 @@ enum {
 struct rabbit_link {
 	amqp_connection_state_t state; /* NULL: not connected */
 	int heartbeat_s;
+	int patience_s;
 	bool blocked;
 	bool blocked_changed; /* since the owner last looked */
 	char blocked_why[RABBIT_WHY_BYTES];
@@ -43,11 +48,11 @@ struct rabbit_link {
 };
 
 /*
- * Connects, logs in and opens the channel. Blocks for a few seconds at most
- * where a host does not answer. `heartbeat_s` 0 is none.
+ * Connects, logs in and opens the channel. Where a host does not answer it
+ * blocks for `patience_s`. `heartbeat_s` 0 is none.
  */
 int rabbit_link_open(struct rabbit_link *link, const struct carrier_config *config,
-		     const char *role, int heartbeat_s, struct err *err) MUST_CHECK;
+		     const char *role, int heartbeat_s, int patience_s, struct err *err) MUST_CHECK;
 
 /* In order, with a goodbye, but never waiting long; on one not open, nothing. */
 void rabbit_link_close(struct rabbit_link *link);

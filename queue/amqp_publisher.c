@@ -418,8 +418,8 @@ static int rabbit_open(struct publisher **ret, const struct carrier_config *conf
 	arena_init(&p->arena, 64 << 10);
 	rabbit_inbound_init(&p->inbound);
 	if (rabbit_config_copy(&p->arena, config, &p->config, err) < 0 ||
-	    rabbit_link_open(&p->link, &p->config, "publisher", (int)p->config.heartbeat_s, err) <
-		    0 ||
+	    rabbit_link_open(&p->link, &p->config, "publisher", (int)p->config.heartbeat_s,
+			     RABBIT_PATIENCE_S, err) < 0 ||
 	    set_up(p, err) < 0) {
 		rabbit_close(&p->publisher);
 		return -1;
