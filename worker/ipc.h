@@ -134,15 +134,18 @@ struct ipc_box_host {
 	char missing[16][64];
 };
 
-/* A fresh box and its executor wait in this slot. */
+/* A fresh box and its executor wait in this slot. `serial` tells them from
+ * those before and after: a request about another one is out of date. */
 struct ipc_box_ready {
 	enum ipc_kind kind;
 	uint32_t slot;
+	uint64_t serial;
 };
 
 struct ipc_box_attach {
 	enum ipc_kind kind;
 	uint32_t slot;
+	uint64_t serial;
 	struct box_limits limits;
 	char checkout_path[IPC_PATH_BYTES];
 };
@@ -158,6 +161,7 @@ struct ipc_box_attached {
 struct ipc_box_kill {
 	enum ipc_kind kind;
 	uint32_t slot;
+	uint64_t serial;
 };
 
 /* No box could be made; the zygote tries again by itself. */

@@ -41,6 +41,7 @@ struct slot {
 	struct box *box;
 	pid_t executor;
 	int executor_pidfd;
+	uint64_t serial;
 	int64_t retry_at_us; /* empty: not before, after a failure */
 };
 
@@ -53,6 +54,7 @@ struct zygote {
 	struct instance instance;
 	struct slot slots[ROLE_SLOTS_MAX];
 	size_t slots_len;
+	uint64_t serial;
 	bool quit;
 };
 
@@ -149,6 +151,7 @@ static int make(struct zygote *zygote, size_t slot, struct err *err)
 		return -1;
 	}
 	self->state = SLOT_READY;
+	self->serial = message.serial = ++zygote->serial;
 	tell(zygote, &message, sizeof(message), &socket);
 	return 0;
 }
@@ -211,7 +214,7 @@ static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct 
 	};
 	CLEANUP(fd_cleanup) int lower = -1;
 
-	if (self->state != SLOT_READY)
+	if (self->state != SLOT_READY || self->serial != request->serial)
 		return err_set(err, ERR_CONFLICT, "the sandbox is gone");
 	request->checkout_path[sizeof(request->checkout_path) - 1] = '\0';
 	if (request->checkout_path[0] != '\0') {
@@ -239,7 +242,7 @@ static void on_kill(struct zygote *zygote, const struct ipc_box_kill *request)
 	struct slot *self = &zygote->slots[request->slot];
 
 	assert(request->slot < zygote->slots_len);
-	if (self->state == SLOT_READY)
+	if (self->state == SLOT_READY && self->serial == request->serial)
 		(void)kill(self->executor, SIGKILL);
 }
 

@@ -1,0 +1,308 @@
+/*
+ * intake.c - theory: each delivery is decoded, then asked in this order
+ *
+ *	1. is it a job at all?			else a dead letter
+ *	2. does it run here already?		then it joins that attempt
+ *	3. is it finished here already?		then its result is sent again
+ *	4. has it crashed too often?		then it is poison
+ *	5. may it run: deadline, commands?	else it is refused
+ *
+ * and what is left waits for a slot, high before normal before low.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/artifacts.h"
+#include "worker/supervisor_private.h"
+
+/* --- limits ----------------------------------------------------------- */
+
+static struct box_limits to_box(const struct job_limits *limits)
+{
+	return (struct box_limits){
+		.wall_ms = limits->wall_ms,
+		.cpu_ms = limits->cpu_ms,
+		.idle_ms = limits->idle_ms,
+		.memory_bytes = limits->memory_bytes,
+		.disk_bytes = limits->disk_bytes,
+		.inodes = limits->inodes,
+		.processes = limits->processes,
+		.open_files = limits->open_files,
+		.file_bytes = limits->file_bytes,
+		.output_bytes = limits->output_bytes,
+		.millicpus = limits->millicpus,
+	};
+}
+
+/* --- admission -------------------------------------------------------- */
+
+static int check_deadline(const struct task *task, struct reason *ret_reason)
+{
+	int64_t late_ms = clock_wall_us() / 1000 - task->job.deadline_ms;
+
+	if (task->job.deadline_ms == 0 || late_ms < 0)
+		return 0;
+	return reason_set(ret_reason, REASON_JOB_EXPIRED, "deadline_ms",
+			  "the deadline passed %lld ms ago", (long long)late_ms);
+}
+
+/* Whether the job may run; sets its limits. */
+static void admit(struct task *task)
+{
+	struct supervisor *self = task->supervisor;
+	struct job_limits limits;
+	struct reason reason;
+	struct err err = {0};
+
+	if (check_deadline(task, &reason) == REFUSED) {
+		finish_refused(task, VERDICT_expired, &reason);
+		return;
+	}
+	if (commands_check(self->commands, &task->job, &reason) == REFUSED) {
+		finish_refused(task, VERDICT_rejected, &reason);
+		return;
+	}
+	if (config_limits(self->config, &task->job.limits, &task->arena, &limits, &task->clamped,
+			  &err) < 0) {
+		finish_fault(task, REASON_HOST_FAULT, err.message, false);
+		return;
+	}
+	task->limits = to_box(&limits);
+	task->next_waiting = NULL;
+	for (struct task **at = &self->waiting[task->priority];; at = &(*at)->next_waiting) {
+		if (*at == NULL) {
+			*at = task;
+			break;
+		}
+	}
+	intake_pump(self);
+}
+
+/* --- is it known? ----------------------------------------------------- */
+
+static struct task *find_running(struct supervisor *self, const struct task *task)
+{
+	for (struct task *other = self->tasks; other != NULL; other = other->next) {
+		if (other != task && other->job.id != NULL &&
+		    strcmp(other->job.id, task->job.id) == 0 && other->job.run == task->job.run)
+			return other;
+	}
+	return NULL;
+}
+
+static void reuse(struct task *task)
+{
+	struct reason reason;
+
+	(void)reason_set(&reason, REASON_JOB_ID_REUSED, "id",
+			 "another job with the id '%s' (run %lld) was enqueued before",
+			 task->job.id, (long long)task->job.run);
+	finish_refused(task, VERDICT_rejected, &reason);
+}
+
+static bool join(struct supervisor *self, struct task *task)
+{
+	struct task *running = find_running(self, task);
+
+	if (running == NULL)
+		return false;
+	if (strcmp(running->digest, task->digest) != 0) {
+		reuse(task);
+		return true;
+	}
+	/* On the same connection it is a second copy, and the first answers for
+	 * both. Over a new one it is the redelivery of the first, whose attempt
+	 * the lost connection did not end: the new tag is the one to settle. */
+	if (running->epoch == task->epoch) {
+		if (self->consumer != NULL)
+			(void)consumer_ack(self->consumer, task->epoch, task->tag, NULL);
+	} else {
+		running->epoch = task->epoch;
+		running->tag = task->tag;
+	}
+	task_free(task);
+	return true;
+}
+
+static void poison(struct task *task, int64_t crashes)
+{
+	char text[128];
+
+	(void)snprintf(text, sizeof(text), "%lld attempts of this job ended in a crash",
+		       (long long)crashes);
+	task->attempts = task->job.max_attempts;
+	finish_fault(task, REASON_JOB_POISON, text, false);
+}
+
+/* Whether the ledger settles the matter. */
+static bool known(struct supervisor *self, struct task *task)
+{
+	struct ledger_key key = {task->job.id, task->job.run};
+	struct ledger_entry entry;
+	struct err err = {0};
+
+	if (self->ledger == NULL)
+		return false;
+	if (ledger_begin(self->ledger, &key, task->digest, task->job.tenant, &task->arena, &entry,
+			 &err) < 0) {
+		supervisor_die(self, &err);
+		return true;
+	}
+	if (entry.known == LEDGER_CONFLICT) {
+		reuse(task);
+		return true;
+	}
+	if (entry.known == LEDGER_FINISHED) {
+		finish_resend(task, entry.result);
+		return true;
+	}
+	task->in_ledger = true;
+	if (entry.crashes >= self->config->worker_poison_cap) {
+		poison(task, entry.crashes);
+		return true;
+	}
+	return false;
+}
+
+/* --- a message -------------------------------------------------------- */
+
+static void decode(struct task *task)
+{
+	struct supervisor *self = task->supervisor;
+	struct err err = {0};
+	const char *tenant = NULL;
+	int rc;
+
+	task_move(task, STATE_received, clock_wall_us());
+	sha256_hex(task->payload, task->digest);
+	rc = job_decode(&task->arena, task->payload.data, task->payload.len, &task->job,
+			&task->reason, &err);
+	if (rc < 0) {
+		finish_fault(task, REASON_HOST_FAULT, err.message, false);
+		return;
+	}
+	if (rc == REFUSED) {
+		task->job = (struct job){.id = NULL};
+		job_salvage(&task->arena, task->payload.data, task->payload.len, &task->job.id,
+			    &tenant);
+		finish_malformed(task, tenant);
+		return;
+	}
+	task->priority = self->local != NULL ? task->job.priority : task->priority;
+	if (join(self, task) || known(self, task))
+		return;
+	admit(task);
+}
+
+static const char *copy(struct task *task, const char *text)
+{
+	return text == NULL ? NULL : arena_strdup(&task->arena, text);
+}
+
+void intake_delivered(void *ctx, const struct delivery *delivery)
+{
+	struct supervisor *self = ctx;
+	struct task *task = task_new(self);
+	struct err err = {0};
+
+	if (task == NULL)
+		return;
+	task->epoch = delivery->epoch;
+	task->tag = delivery->tag;
+	task->reply_to = copy(task, delivery->reply_to);
+	task->correlation_id = copy(task, delivery->correlation_id);
+	task->queue = copy(task, delivery->queue);
+	task->priority = delivery->priority;
+	task->timestamp_s = delivery->timestamp_s;
+	task->attempts = delivery->attempts;
+	task->first_fault_ms = delivery->death.first_at_ms;
+	task->payload.len = delivery->body.len;
+	task->payload.data = (const uint8_t *)arena_memdup(&task->arena, delivery->body.data,
+							   delivery->body.len);
+	if (task->arena.exhausted) {
+		(void)err_set(&err, ERR_LIMIT, "out of memory for a job");
+		supervisor_die(self, &err);
+		return;
+	}
+	decode(task);
+}
+
+void intake_local(struct supervisor *self, size_t index)
+{
+	struct task *task = task_new(self);
+
+	if (task == NULL)
+		return;
+	task->local_index = index;
+	task->payload = self->local->jobs[index];
+	decode(task);
+}
+
+/* --- slots ------------------------------------------------------------ */
+
+static struct slot *free_slot(struct supervisor *self)
+{
+	for (size_t i = 0; i < self->slots_len; i++) {
+		struct slot *slot = &self->slots[i];
+
+		if (slot->task == NULL && slot->executor.socket >= 0)
+			return slot;
+	}
+	return NULL;
+}
+
+static struct task *take_waiting(struct supervisor *self, bool have_slot)
+{
+	static const enum job_priority order[PRIORITIES] = {PRIORITY_HIGH, PRIORITY_NORMAL,
+							    PRIORITY_LOW};
+
+	for (size_t i = 0; i < PRIORITIES; i++) {
+		struct task **at = &self->waiting[order[i]];
+
+		for (; *at != NULL; at = &(*at)->next_waiting) {
+			struct task *task = *at;
+
+			if (!have_slot && (task->job.patch.present || task->job.steps_len > 0))
+				continue;
+			*at = task->next_waiting;
+			return task;
+		}
+	}
+	return NULL;
+}
+
+void intake_pump(struct supervisor *self)
+{
+	while (self->host_known && !self->dying) {
+		struct slot *slot = free_slot(self);
+		struct task *task = take_waiting(self, slot != NULL);
+		struct err err = {0};
+
+		if (task == NULL)
+			return;
+		if (task->job.patch.present || task->job.steps_len > 0) {
+			task->slot = slot;
+			slot->task = task;
+		}
+		task_move(task, STATE_admitted, clock_wall_us());
+		if (dispatch_start(task, &err) < 0)
+			supervisor_die(self, &err);
+	}
+}
+
+void intake_drop_waiting(struct supervisor *self, bool hand_back)
+{
+	for (size_t i = 0; i < PRIORITIES; i++) {
+		while (self->waiting[i] != NULL) {
+			struct task *task = self->waiting[i];
+
+			self->waiting[i] = task->next_waiting;
+			if (hand_back)
+				finish_handback(task);
+			else
+				task_free(task);
+		}
+	}
+}

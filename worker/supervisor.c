@@ -1,0 +1,506 @@
+/*
+ * supervisor.c - theory: one loop, no threads. Every descriptor has a handler
+ * in intake.c or dispatch.c; what is due by time is looked at once a turn.
+ *
+ *	serving --SIGTERM--> draining --no job left, or out of time--> ended
+ *	                        |
+ *	                        +--SIGTERM again--> jobs handed back --> ended
+ *
+ * The loss of one of its processes ends the worker: unacked jobs come again.
+ */
+#include "worker/supervisor.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/lifecycle.h"
+#include "worker/supervisor_private.h"
+
+enum {
+	TURN_MS = 1000,
+	FLUSH_US = 5 * 1000 * 1000,
+	FORGET_EVERY_US = 600 * 1000 * 1000,
+	SUPERVISOR_ARENA_BYTES = 16 << 20,
+};
+
+/* --- tasks ------------------------------------------------------------ */
+
+void supervisor_die(struct supervisor *self, const struct err *why)
+{
+	if (self->dying)
+		return;
+	self->dying = true;
+	self->fatal = *why;
+}
+
+struct task *task_new(struct supervisor *self)
+{
+	struct task *task = calloc(1, sizeof(*task));
+	struct err err = {0};
+
+	if (task == NULL) {
+		(void)err_set(&err, ERR_LIMIT, "out of memory for a job");
+		supervisor_die(self, &err);
+		return NULL;
+	}
+	task->supervisor = self;
+	task->id = ++self->next_id;
+	task->received_mono_us = clock_mono_us();
+	arena_init(&task->arena, TASK_ARENA_BYTES);
+	task->next = self->tasks;
+	self->tasks = task;
+	return task;
+}
+
+struct task *task_find(struct supervisor *self, uint64_t id)
+{
+	struct task *task = self->tasks;
+
+	while (task != NULL && task->id != id)
+		task = task->next;
+	return task;
+}
+
+void task_free(struct task *task)
+{
+	assert(task->slot == NULL);
+	for (struct task **at = &task->supervisor->tasks; *at != NULL; at = &(*at)->next) {
+		if (*at == task) {
+			*at = task->next;
+			break;
+		}
+	}
+	fd_unmap(&task->body);
+	arena_release(&task->arena);
+	free(task);
+}
+
+void task_move(struct task *task, enum job_state state, int64_t at_us)
+{
+	assert(state == STATE_received || lifecycle_allows(task->state, state));
+	task->state = state;
+	task->state_at_us[state] = at_us;
+	finish_event_state(task, state, at_us);
+}
+
+/* --- the state directory ---------------------------------------------- */
+
+static int own_dir(const struct config *config, const char *path, struct err *err)
+{
+	uid_t uid = (uid_t)config->worker_uid_base;
+
+	if (fd_make_dirs(path, 0755, err) < 0)
+		return -1;
+	if (geteuid() == 0 && (chown(path, uid, uid) < 0 || chmod(path, 0750) < 0))
+		return err_sys(err, "cannot give '%s' to uid %u", path, uid);
+	return 0;
+}
+
+static int prepare_state(struct supervisor *self, struct err *err)
+{
+	const char *state = self->config->worker_state_dir;
+	const char *store = arena_printf(&self->arena, "%s/store", state);
+
+	if (store == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	if (own_dir(self->config, state, err) < 0 || own_dir(self->config, store, err) < 0)
+		return -1;
+	return 0;
+}
+
+/* One worker a ledger. The lock ends with this process. */
+static int lock_ledger(struct supervisor *self, struct err *err)
+{
+	const char *path =
+		arena_printf(&self->arena, "%s/worker.lock", self->config->worker_state_dir);
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd;
+
+	if (path == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(err, "cannot open '%s'", path);
+	if (fcntl(fd, F_SETLK, &lock) < 0)
+		return err_set(err, ERR_CONFLICT,
+			       "state directory '%s' belongs to a running worker; give this one "
+			       "its own [worker] state_dir",
+			       self->config->worker_state_dir);
+	return 0; /* kept open for the life of the process */
+}
+
+static int open_ledger(struct supervisor *self, struct err *err)
+{
+	const char *path =
+		arena_printf(&self->arena, "%s/ledger.db", self->config->worker_state_dir);
+
+	if (path == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	if (ledger_open(&self->ledger, path, err) == 0)
+		return 0;
+	return err_prefix(err,
+			  "uid %u cannot use the state directory (every directory above it must "
+			  "be enterable)",
+			  geteuid());
+}
+
+/* --- the other processes ---------------------------------------------- */
+
+static int start_role(struct supervisor *self, const char *name, enum config_role role,
+		      struct outbox *outbox, loop_handler *handler, size_t index, struct err *err)
+{
+	int socket;
+
+	if (role_start(name, self->config, role, &socket, &self->pids[index], err) < 0)
+		return -1;
+	outbox_init(outbox, &self->loop, socket);
+	return loop_add(&self->loop, socket, EPOLLIN, handler, self, err);
+}
+
+static int start_roles(struct supervisor *self, struct err *err)
+{
+	if (start_role(self, "storekeeper", ROLE_STOREKEEPER, &self->storekeeper,
+		       dispatch_storekeeper, 0, err) < 0 ||
+	    start_role(self, "zygote", ROLE_ZYGOTE, &self->zygote, dispatch_zygote, 1, err) < 0)
+		return -1;
+	if (self->local != NULL)
+		return 0;
+	return start_role(self, "publisher", ROLE_PUBLISHER, &self->publisher, dispatch_publisher,
+			  2, err);
+}
+
+/* Closing the sockets ends them; each collects what is its own. */
+static void end_roles(struct supervisor *self)
+{
+	for (size_t i = 0; i < self->slots_len; i++)
+		outbox_release(&self->slots[i].executor);
+	outbox_release(&self->zygote);
+	outbox_release(&self->storekeeper);
+	outbox_release(&self->publisher);
+	for (size_t i = 0; i < ARRAY_LEN(self->pids); i++) {
+		while (self->pids[i] > 0 && waitpid(self->pids[i], NULL, 0) < 0 && errno == EINTR)
+			continue;
+	}
+}
+
+static int make_slots(struct supervisor *self, struct err *err)
+{
+	self->slots_len = (size_t)self->config->worker_slots;
+	self->slots = arena_array(&self->arena, self->slots_len, sizeof(*self->slots));
+	self->missing.items = arena_array(&self->arena, MISSING_MAX, sizeof(char *));
+	if (self->arena.exhausted)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	for (size_t i = 0; i < self->slots_len; i++) {
+		self->slots[i].supervisor = self;
+		self->slots[i].number = (unsigned)i;
+		outbox_init(&self->slots[i].executor, &self->loop, -1);
+	}
+	return 0;
+}
+
+/* --- signals ---------------------------------------------------------- */
+
+static void hand_back_all(struct supervisor *self)
+{
+	struct task *next;
+
+	for (size_t i = 0; i < self->slots_len; i++) {
+		struct slot *slot = &self->slots[i];
+
+		if (slot->task == NULL)
+			continue;
+		slot->task->slot = NULL;
+		slot->task = NULL;
+		outbox_release(&slot->executor);
+		dispatch_kill(slot);
+	}
+	for (struct task *task = self->tasks; task != NULL; task = next) {
+		next = task->next;
+		if (task->confirms_due == 0)
+			finish_handback(task);
+	}
+}
+
+static void on_stop(struct supervisor *self)
+{
+	struct err err = {0};
+
+	self->stop_signals++;
+	if (self->local != NULL) {
+		(void)err_set(&err, ERR_CONFLICT, "stopped by a signal");
+		supervisor_die(self, &err);
+		return;
+	}
+	if (self->stop_signals == 1) {
+		log_info("draining: running jobs finish, no new ones start", NULL);
+		self->drain_until_us = clock_mono_us() + self->config->worker_drain * 1000;
+		if (consumer_stop(self->consumer, &err) < 0)
+			log_warn("cannot stop deliveries", "error", err.message, NULL);
+		intake_drop_waiting(self, true);
+		return;
+	}
+	log_warn("stopping hard: running jobs are handed back", NULL);
+	hand_back_all(self);
+	self->drain_until_us = clock_mono_us() + FLUSH_US;
+}
+
+static void on_signal(void *ctx, int fd, uint32_t events)
+{
+	struct supervisor *self = ctx;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			log_warn("configuration is read at start only: restart to change it", NULL);
+		else
+			on_stop(self);
+	}
+}
+
+static int watch_signals(struct supervisor *self, struct err *err)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return err_sys(err, "cannot block signals");
+	self->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (self->signal_fd < 0)
+		return err_sys(err, "cannot watch signals");
+	return loop_add(&self->loop, self->signal_fd, EPOLLIN, on_signal, self, err);
+}
+
+/* --- the broker ------------------------------------------------------- */
+
+static void on_lost(void *ctx, const struct err *why)
+{
+	struct supervisor *self = ctx;
+
+	log_warn("consuming connection lost", "error", why->message, NULL);
+	self->consumer_moved = true;
+	/* What has not started will be delivered again, here or elsewhere. */
+	intake_drop_waiting(self, false);
+}
+
+static void on_connected(void *ctx, uint64_t epoch)
+{
+	struct supervisor *self = ctx;
+
+	(void)epoch;
+	self->consumer_moved = true;
+	log_info("consuming connection up", NULL);
+}
+
+static void on_blocked(void *ctx, bool blocked, const char *why)
+{
+	(void)ctx;
+	log_warn(blocked ? "broker blocks publishers" : "broker takes messages again", "why", why,
+		 NULL);
+}
+
+static int connect_broker(struct supervisor *self, struct err *err)
+{
+	struct consumer_hooks hooks = {.delivered = intake_delivered,
+				       .lost = on_lost,
+				       .connected = on_connected,
+				       .blocked = on_blocked,
+				       .ctx = self};
+
+	self->carrier = role_carrier(self->config, &self->arena, "consumer");
+	if (carrier_declare(&self->carrier, err) < 0)
+		return -1;
+	return consumer_open(&self->consumer, &self->carrier, SOURCE_JOBS, NULL, &hooks, err);
+}
+
+static void on_consumer(void *ctx, int fd, uint32_t events)
+{
+	(void)ctx;
+	(void)fd;
+	(void)events; /* dispatched once a turn, whatever woke the loop */
+}
+
+/* The descriptor changes with every new connection. */
+static int watch_consumer(struct supervisor *self, struct err *err)
+{
+	int fd = consumer_fd(self->consumer);
+
+	if (fd == self->consumer_fd && !self->consumer_moved)
+		return 0;
+	loop_remove(&self->loop, self->consumer_fd);
+	self->consumer_fd = fd;
+	self->consumer_moved = false;
+	return fd < 0 ? 0 : loop_add(&self->loop, fd, EPOLLIN, on_consumer, self, err);
+}
+
+/* --- what is due by time ---------------------------------------------- */
+
+static void kill_overdue(struct supervisor *self, int64_t now_us)
+{
+	for (size_t i = 0; i < self->slots_len; i++) {
+		struct slot *slot = &self->slots[i];
+
+		if (slot->task == NULL || slot->task->kill_at_mono_us == 0 ||
+		    slot->task->kill_at_mono_us > now_us)
+			continue;
+		log_error("executor overran its limits, killed", "job", slot->task->job.id, NULL);
+		slot->task->kill_at_mono_us = 0;
+		dispatch_kill(slot);
+	}
+}
+
+static void look_at_clock(struct supervisor *self)
+{
+	int64_t now_us = clock_mono_us();
+	struct err err = {0};
+
+	kill_overdue(self, now_us);
+	if (self->stop_signals == 1 && now_us > self->drain_until_us)
+		on_stop(self);
+	if (self->ledger == NULL || now_us < self->forget_at_us)
+		return;
+	self->forget_at_us = now_us + FORGET_EVERY_US;
+	if (ledger_forget(self->ledger, clock_wall_us() - self->config->worker_keep_history * 1000,
+			  &err) < 0)
+		log_warn("cannot tidy the ledger", "error", err.message, NULL);
+}
+
+static bool is_over(const struct supervisor *self)
+{
+	if (self->dying)
+		return true;
+	if (self->local != NULL)
+		return self->local_done == self->local->jobs_len;
+	if (self->stop_signals == 0)
+		return false;
+	return self->tasks == NULL ||
+	       (self->stop_signals > 1 && clock_mono_us() > self->drain_until_us);
+}
+
+static int turn(struct supervisor *self, struct err *err)
+{
+	int timeout_ms = TURN_MS;
+
+	if (self->consumer != NULL) {
+		int due_ms = consumer_timeout_ms(self->consumer);
+
+		timeout_ms = due_ms >= 0 && due_ms < timeout_ms ? due_ms : timeout_ms;
+		if (watch_consumer(self, err) < 0)
+			return -1;
+	}
+	if (loop_wait(&self->loop, timeout_ms, err) < 0)
+		return -1;
+	if (self->consumer != NULL && !self->dying && consumer_dispatch(self->consumer, err) < 0)
+		return -1;
+	look_at_clock(self);
+	return 0;
+}
+
+/* --- start and end ---------------------------------------------------- */
+
+static int start(struct supervisor *self, struct err *err)
+{
+	const struct config *config = self->config;
+	uid_t uid = (uid_t)config->worker_uid_base;
+
+	if (loop_init(&self->loop, err) < 0 || watch_signals(self, err) < 0 ||
+	    commands_compile(&self->arena, &config->commands_allow, &self->commands, err) < 0 ||
+	    make_slots(self, err) < 0 || prepare_state(self, err) < 0)
+		return -1;
+	if (self->local == NULL && lock_ledger(self, err) < 0)
+		return -1;
+	if (start_roles(self, err) < 0 || role_drop(uid, uid, 0, err) < 0)
+		return -1;
+	if (self->local != NULL)
+		return 0;
+	if (open_ledger(self, err) < 0 || connect_broker(self, err) < 0)
+		return -1;
+	return finish_unsent(self, err);
+}
+
+static void release(struct supervisor *self)
+{
+	consumer_close(self->consumer);
+	for (size_t i = 0; i < self->slots_len; i++) {
+		if (self->slots[i].task != NULL)
+			self->slots[i].task->slot = NULL;
+	}
+	while (self->tasks != NULL)
+		task_free(self->tasks);
+	end_roles(self);
+	ledger_close(self->ledger);
+	fd_close(self->signal_fd);
+	loop_release(&self->loop);
+	arena_release(&self->arena);
+}
+
+static struct supervisor *new_supervisor(struct config *config,
+					 const struct supervisor_local *local)
+{
+	static struct supervisor self;
+
+	self = (struct supervisor){.config = config,
+				   .local = local,
+				   .consumer_fd = -1,
+				   .signal_fd = -1,
+				   .loop = {.epoll_fd = -1}};
+	arena_init(&self.arena, SUPERVISOR_ARENA_BYTES);
+	outbox_init(&self.publisher, &self.loop, -1);
+	outbox_init(&self.storekeeper, &self.loop, -1);
+	outbox_init(&self.zygote, &self.loop, -1);
+	return &self;
+}
+
+/* As many jobs as there are slots, so that one's time holds no waiting. */
+static void feed_local(struct supervisor *self)
+{
+	while (self->local != NULL && !self->dying && self->host_known &&
+	       self->local_next < self->local->jobs_len &&
+	       self->local_next - self->local_done < self->slots_len)
+		intake_local(self, self->local_next++);
+}
+
+static int run(struct supervisor *self, struct err *err)
+{
+	int rc = start(self, err);
+	bool said = false;
+
+	while (rc == 0 && !is_over(self)) {
+		if (!said && self->host_known) {
+			log_info("ready", NULL);
+			said = true;
+		}
+		feed_local(self);
+		if (!is_over(self))
+			rc = turn(self, err);
+	}
+	if (rc == 0 && self->dying) {
+		*err = self->fatal;
+		rc = -1;
+	}
+	release(self);
+	return rc;
+}
+
+int supervisor_serve(struct config *config, struct err *err)
+{
+	return run(new_supervisor(config, NULL), err);
+}
+
+int supervisor_run(struct config *config, const struct supervisor_local *local, struct err *err)
+{
+	return run(new_supervisor(config, local), err);
+}

@@ -1,0 +1,158 @@
+/*
+ * supervisor_private.h - one worker and its jobs, as supervisor.c, intake.c,
+ * dispatch.c and finish.c share them.
+ */
+#ifndef SBX_WORKER_SUPERVISOR_PRIVATE_H
+#define SBX_WORKER_SUPERVISOR_PRIVATE_H
+
+#include "queue/carrier.h"
+#include "worker/commands.h"
+#include "worker/ipc.h"
+#include "worker/ledger.h"
+#include "worker/loop.h"
+#include "worker/outbox.h"
+#include "worker/role.h"
+#include "worker/supervisor.h"
+
+enum { PRIORITIES = 3, TASK_ARENA_BYTES = 128 << 20, MISSING_MAX = 16 };
+
+struct supervisor;
+
+/* One delivery and what becomes of it. */
+struct task {
+	struct task *next;	   /* in supervisor.tasks */
+	struct task *next_waiting; /* in supervisor.waiting */
+	struct supervisor *supervisor;
+	uint64_t id;
+	struct arena arena;
+	struct bytes payload;
+	char digest[65];
+	struct job job;
+	bool in_ledger; /* the ledger has a row that this task may finish */
+	bool started;	/* counted as a crash there until it ends */
+
+	/* where it came from */
+	size_t local_index;
+	uint64_t epoch, tag;
+	const char *reply_to;
+	const char *correlation_id;
+	const char *queue;
+	enum job_priority priority;
+	int64_t timestamp_s;
+	int64_t attempts; /* before this one */
+	int64_t first_fault_ms;
+
+	/* how far it is */
+	enum job_state state;
+	int64_t state_at_us[STATE_COUNT];
+	int64_t received_mono_us;
+	struct slot *slot; /* NULL: none taken */
+	struct box_limits limits;
+	struct text_list clamped;
+	struct oid commit, tree;
+	const char *repo_path;
+	const char *checkout_path;
+	int64_t kill_at_mono_us; /* 0: nothing runs */
+
+	/* what came of it */
+	enum verdict verdict;
+	struct reason reason;
+	struct result_metrics metrics;
+	struct bytes body; /* mapped */
+	uint64_t body_pairs;
+	bool decided; /* a result is on its way: only confirms are awaited */
+	unsigned confirms_due;
+};
+
+/* A place for one running job: the zygote's slot as the supervisor sees it. */
+struct slot {
+	struct supervisor *supervisor;
+	unsigned number;
+	uint64_t serial; /* of what the zygote made there last */
+	struct outbox executor; /* socket -1: no executor waits here */
+	struct task *task;	/* NULL: free */
+	bool wants_layer;	/* the zygote is attaching */
+};
+
+struct supervisor {
+	struct config *config;
+	struct arena arena;
+	struct loop loop;
+	struct commands *commands;
+	struct ledger *ledger;	   /* NULL: local */
+	struct consumer *consumer; /* NULL: local */
+	const struct supervisor_local *local;
+	int consumer_fd; /* as it is watched; -1: not */
+	bool consumer_moved;
+	struct carrier_config carrier;
+	struct outbox publisher, storekeeper, zygote;
+	pid_t pids[3];
+	struct slot *slots;
+	size_t slots_len;
+	bool host_known; /* the zygote has said which layers hold */
+	struct text_list missing;
+	struct task *tasks;
+	struct task *waiting[PRIORITIES];
+	uint64_t next_id;
+	size_t local_next, local_done;
+	int signal_fd;
+	unsigned stop_signals;
+	int64_t drain_until_us;
+	int64_t forget_at_us;
+	bool dying; /* going on makes no sense; `fatal` says why */
+	struct err fatal;
+};
+
+/* --- supervisor.c ----------------------------------------------------- */
+
+/* Ends the worker in order: the message goes to the log and to the caller. */
+void supervisor_die(struct supervisor *self, const struct err *why);
+
+struct task *task_new(struct supervisor *self);
+struct task *task_find(struct supervisor *self, uint64_t id);
+/* Takes it out of every list and frees it. Its slot must be given back before. */
+void task_free(struct task *task);
+/* Moves to the next state and tells who follows the job. */
+void task_move(struct task *task, enum job_state state, int64_t at_us);
+
+/* --- intake.c: a delivery becomes a task ------------------------------ */
+void intake_delivered(void *ctx, const struct delivery *delivery);
+void intake_local(struct supervisor *self, size_t index);
+/* Starts what waits while there are slots. */
+void intake_pump(struct supervisor *self);
+/* Forgets what has not started; handed back when `hand_back`. */
+void intake_drop_waiting(struct supervisor *self, bool hand_back);
+
+/* --- dispatch.c: what the other processes say ------------------------- */
+int dispatch_start(struct task *task, struct err *err) MUST_CHECK;
+void dispatch_publisher(void *ctx, int fd, uint32_t events);
+void dispatch_storekeeper(void *ctx, int fd, uint32_t events);
+void dispatch_zygote(void *ctx, int fd, uint32_t events);
+/* The slot is to be made anew, whatever runs in it. */
+void dispatch_kill(struct slot *slot);
+
+/* --- finish.c: results, retries, dead letters, acks -------------------- */
+
+/* Verdict, reason and body are set: stores and publishes the result. */
+void finish_result(struct task *task);
+/* Sets verdict and reason, then finish_result. */
+void finish_refused(struct task *task, enum verdict verdict, const struct reason *reason);
+/* The host failed: another attempt later, or the end. `crashed`: not in order. */
+void finish_fault(struct task *task, enum reason_code code, const char *message, bool crashed);
+/* The attempt ended in order: the slot is free once its executor is gone. */
+void finish_attempt(struct task *task);
+/* The message itself is no job: dead letter, and a result where it has an id. */
+void finish_malformed(struct task *task, const char *tenant);
+/* A stored result is sent once more. */
+void finish_resend(struct task *task, struct bytes result);
+/* Results that a crash kept from being sent. */
+int finish_unsent(struct supervisor *self, struct err *err) MUST_CHECK;
+/* The publisher has a message confirmed. */
+void finish_confirmed(struct supervisor *self, uint64_t tag);
+/* Hands a job back to the queue without a trace. */
+void finish_handback(struct task *task);
+/* Live news of a task. */
+void finish_event_state(struct task *task, enum job_state state, int64_t at_us);
+void finish_event_output(struct task *task, const struct ipc_exec_output *output);
+
+#endif
