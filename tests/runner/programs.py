@@ -1,6 +1,6 @@
 """Which test programs there are, in the order in which they run.
 
-The order is that of explanation: style, units from the ground floor upwards,
+The order is that of explanation: style, golden vectors, units from the ground floor upwards,
 properties of the patch engine, then the system by number, then the attacks.
 Units are named by their sources, so one that was not built is a failure and
 not an absence.
@@ -47,7 +47,8 @@ def units(root, build, mark, factor):
 
 
 def scripts(root, group):
-    for path in sorted(glob.glob(os.path.join(root, "tests", group, "test_*.py"))):
+    pattern = "test_[0-9]*.py" if group == "system" else "test_*.py"
+    for path in sorted(glob.glob(os.path.join(root, "tests", group, pattern))):
         name = os.path.splitext(os.path.basename(path))[0]
         yield Program(f"{group}/{name}", group, ["/usr/bin/python3", path], TIMEOUTS[group])
     runner = os.path.join(root, "tests", group, "run")
@@ -57,7 +58,10 @@ def scripts(root, group):
 
 def every(root, build, sanitized, patterns):
     """All programs, narrowed to the globs of `patterns` (matched anywhere in the name)."""
-    programs = [*style(root), *scripts(root, "runner"), *units(root, build, "", 1)]
+    golden = os.path.join(root, "tests/golden/check.py")
+    programs = [*style(root), *scripts(root, "runner"),
+                Program("golden/check", "golden", [golden], TIMEOUTS["style"]),
+                *units(root, build, "", 1)]
     if sanitized:
         programs += units(root, sanitized, "+san", 3)
     for group in ("property", "system", "attack"):
