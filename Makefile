@@ -91,8 +91,97 @@ $(B)/bin/%: $(B)/producer/bin/%.o $(producer_ARCHIVES)
 
 -include $(patsubst %.c,$(B)/%.d,$(foreach f,$(FLOORS),$($(f)_SRC)) $(wildcard worker/bin/*.c producer/bin/*.c tests/unit/*/*.c))
 
+# --- attacks: each tries one thing inside a box and says "escaped" when it wins
+ATTACKS := $(patsubst %.c,$(B)/%,$(wildcard tests/attack/attack_*.c))
+$(B)/tests/attack/%: tests/attack/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O1 -static $< -o $@
+
+# --- benchmarks
+BENCHES := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c))
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(worker_ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LINK) $^ $(worker_LIBS) -o $@
+
+# --- fuzzing: libFuzzer with a corpus each; clang only
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+TIME    ?= 30
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(foreach f,base schema snapshots sandbox worker,$($(f)_SRC))
+	@mkdir -p $(@D)
+	clang -std=gnu17 -D_GNU_SOURCE -DSBX_VERSION='"$(VERSION)"' -I. -g -O1 -fsanitize=fuzzer,address,undefined \
+	      -fno-sanitize-recover=all -ffunction-sections -Wl,--gc-sections $< $(filter-out $<,$^) \
+	      $(queue_SRC) $(worker_LIBS) -o $@
+
+.PHONY: fuzz
+fuzz: $(addprefix build/fuzz/fuzz_,$(FUZZERS))
+	@for name in $(FUZZERS); do \
+		echo "fuzzing $$name for $(TIME) s"; mkdir -p build/fuzz/found/$$name; \
+		build/fuzz/fuzz_$$name -max_total_time=$(TIME) -print_final_stats=0 -verbosity=0 \
+			-artifact_prefix=build/fuzz/ build/fuzz/found/$$name tests/fuzz/corpus/$$name || exit 1; \
+	done
+
+# --- what a person calls
+.PHONY: help
+help:
+	@echo "make            build all programs into $(B)/bin"
+	@echo "make deps       install the Debian packages that are missing"
+	@echo "make demo       build, start a broker and a worker, run three jobs, show their verdicts"
+	@echo "make test       build and run every test (also with sanitizers)"
+	@echo "make check-style  only the house style"
+	@echo "make bench      measure against bubblewrap, git and patch in one run"
+	@echo "make fuzz       every fuzz target for TIME=$(TIME) seconds each (clang)"
+	@echo "make install    into PREFIX=$(PREFIX) (and DESTDIR)"
+	@echo "make clean      remove build/"
+	@echo "Variables: CC=clang, SAN=1 (sanitizers, into build/san), B=DIR (build directory)"
+
+.PHONY: deps
+deps:
+	@missing=""; for p in $(DEPS); do \
+		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	sudo=""; if [ "$$(id -u)" != 0 ]; then sudo=sudo; \
+		command -v sudo >/dev/null || { echo "make deps: needs root or sudo to install:$$missing" >&2; exit 1; }; fi; \
+	echo "make deps: installing$$missing"; \
+	$$sudo apt-get update -q && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $$missing
+
 .PHONY: unit-tests
 unit-tests: $(UNIT_TESTS)
+
+.PHONY: all-tests
+all-tests: all $(UNIT_TESTS) $(ATTACKS)
+
+.PHONY: test
+test: deps
+	$(MAKE) all-tests
+	$(MAKE) SAN=1 unit-tests
+	tests/run --build $(B) --san build/san
+
+.PHONY: check-style
+check-style:
+	tests/style/check_style.py
+
+.PHONY: demo
+demo: deps
+	$(MAKE) all
+	contrib/demo --bin $(B)/bin
+
+.PHONY: bench
+bench: deps
+	$(MAKE) all $(BENCHES)
+	tests/bench/run --build $(B)
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/doc/sbx
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(wildcard contrib/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(wildcard contrib/man/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 $(wildcard contrib/completions/*) $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 README.md ARCHITECTURE.md SECURITY.md LICENSE schema/PROTOCOL.md contrib/sbx-worker.ini \
+		$(DESTDIR)$(PREFIX)/share/doc/sbx
 
 .PHONY: clean
 clean:
