@@ -1,11 +1,12 @@
 # sbx: `make help` lists what there is.
 #
-# B is the build directory and V the variant: `make SAN=1` builds everything
+# B is the build directory, V=1 shows the commands: `make SAN=1` builds everything
 # with AddressSanitizer and UBSan into build/san. Objects of all floors are
 # found by wildcard; each test links only its own floor and those below it, so
 # a wrong include upwards does not even link.
 
 CC      ?= gcc
+Q       := $(if $(V),,@)
 PREFIX  ?= /usr/local
 SAN     ?=
 B       ?= $(if $(SAN),build/san,build)
@@ -68,26 +69,30 @@ all: $(PROGRAMS)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	@echo "  CC    $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 define floor_rules
 $(B)/lib$(1).a: $(patsubst %.c,$(B)/%.o,$($(1)_SRC))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(Q)$$(AR) rcs $$@ $$^
 $(1)_ARCHIVES := $(foreach f,$($(1)_ON),$(B)/lib$(f).a)
 $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(foreach f,$($(1)_ON),$(B)/lib$(f).a)
-	$$(CC) $$(ALL_CFLAGS) $(LINK) $$^ $($(1)_LIBS) -lcmocka -o $$@
+	@echo "  LD    $$@"
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $(LINK) $$^ $($(1)_LIBS) -lcmocka -o $$@
 UNIT_TESTS += $(patsubst %.c,$(B)/%,$(wildcard tests/unit/$(1)/test_*.c))
 endef
 $(foreach f,$(FLOORS),$(eval $(call floor_rules,$(f))))
 
 $(B)/bin/%: $(B)/worker/bin/%.o $(worker_ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LINK) $^ $(worker_LIBS) -o $@
+	@echo "  LD    $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK) $^ $(worker_LIBS) -o $@
 $(B)/bin/%: $(B)/producer/bin/%.o $(producer_ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LINK) $^ $(producer_LIBS) -o $@
+	@echo "  LD    $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK) $^ $(producer_LIBS) -o $@
 
 -include $(patsubst %.c,$(B)/%.d,$(foreach f,$(FLOORS),$($(f)_SRC)) $(wildcard worker/bin/*.c producer/bin/*.c tests/unit/*/*.c))
 
@@ -95,13 +100,15 @@ $(B)/bin/%: $(B)/producer/bin/%.o $(producer_ARCHIVES)
 ATTACKS := $(patsubst %.c,$(B)/%,$(wildcard tests/attack/attack_*.c))
 $(B)/tests/attack/%: tests/attack/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O1 -static $< -o $@
+	@echo "  LD    $@"
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O1 -static $< -o $@
 
 # --- benchmarks
 BENCHES := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c))
 $(B)/tests/bench/%: $(B)/tests/bench/%.o $(worker_ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LINK) $^ $(worker_LIBS) -o $@
+	@echo "  LD    $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK) $^ $(worker_LIBS) -o $@
 
 # --- fuzzing: libFuzzer with a corpus each; clang only
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))

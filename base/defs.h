@@ -11,7 +11,8 @@
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-/* The caller must look at the result; a deliberate neglect is cast to (void). */
+/* The caller must look at the result, or say with NEGLECT that it does not
+ * matter (gcc does not take a cast to void for an answer). */
 #define MUST_CHECK	       __attribute__((warn_unused_result))
 #define NORETURN	       __attribute__((noreturn))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))

@@ -184,8 +184,8 @@ static void send_output(struct capture *capture, enum driver_stream stream, cons
 		ipc_text(message->step, capture->step->name);
 		(void)memcpy(message->data, data, part);
 		/* Live output may be lost; it never delays the job. */
-		(void)fd_send_now(capture->executor->socket, message, sizeof(*message) + part, NULL,
-				  0, NULL);
+		NEGLECT(fd_send_now(capture->executor->socket, message, sizeof(*message) + part,
+				    NULL, 0, NULL));
 		data += part;
 		len -= part;
 	}

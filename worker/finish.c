@@ -156,7 +156,7 @@ void finish_handback(struct task *task)
 
 	finish_attempt(task);
 	if (self->consumer != NULL)
-		(void)consumer_handback(self->consumer, task->epoch, task->tag, NULL);
+		NEGLECT(consumer_handback(self->consumer, task->epoch, task->tag, NULL));
 	task_free(task);
 }
 

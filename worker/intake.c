@@ -117,7 +117,7 @@ static bool join(struct supervisor *self, struct task *task)
 	 * the lost connection did not end: the new tag is the one to settle. */
 	if (running->epoch == task->epoch) {
 		if (self->consumer != NULL)
-			(void)consumer_ack(self->consumer, task->epoch, task->tag, NULL);
+			NEGLECT(consumer_ack(self->consumer, task->epoch, task->tag, NULL));
 	} else {
 		running->epoch = task->epoch;
 		running->tag = task->tag;

@@ -78,7 +78,7 @@ static int read_version(struct ledger *ledger, int *ret, struct err *err)
 
 static int migrate(struct ledger *ledger, struct err *err)
 {
-	int version;
+	int version = 0;
 
 	if (read_version(ledger, &version, err) < 0)
 		return -1;
