@@ -1,0 +1,107 @@
+"""The programs without a queue: sbx-run, sbx-box and sbx-patch."""
+import base64
+import json
+import os
+
+import sbxtest
+
+
+class Local(sbxtest.Case):
+    needs_broker = False
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.repo.commit({"README": "one\ntwo\nthree\n"})
+
+    def file(self, name, content):
+        path = os.path.join(self.folder, name)
+        with open(path, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+        return path
+
+
+class Run(Local):
+    def run_job(self, job, *options):
+        """sbx-run over a job; returns (exit status, result)."""
+        path = self.file("job.json", sbxtest.json_of(job))
+        done = self.program("sbx-run", "--json", "--state-dir", os.path.join(self.folder, "state"),
+                            *options, path)
+        self.assertTrue(done.stdout, done.stderr)
+        return done.returncode, json.loads(done.stdout)
+
+    def test_exit_codes_are_those_of_the_verdicts(self):
+        change = self.repo.diff({"README": "one\n2\nthree\n"})
+        job = sbxtest.job_of
+        for verdict, each in (
+                ("passed", job(self.repo, change, ["grep -qx 2 README"])),
+                ("failed", job(self.repo, change, [["false"]])),
+                ("rejected", job(self.repo, change.replace(b"-two", b"-zwei"))),
+                ("limit", job(self.repo, steps=[["sleep", "60"]], limits={"wall_ms": 300})),
+                ("expired", job(self.repo, deadline_ms=1)),
+                ("error", job(self.repo, source={"repo": self.folder + "/none", "commit": "x"},
+                              max_attempts=1))):
+            with self.subTest(verdict=verdict):
+                status, result = self.run_job(each)
+                self.assert_verdict(result, verdict)
+                self.assertEqual(status, sbxtest.EXIT[verdict])
+
+    def test_usage(self):
+        self.assertEqual(self.program("sbx-run").returncode, sbxtest.EXIT["usage"])
+        self.assertEqual(self.program("sbx-run", "--no-such").returncode, sbxtest.EXIT["usage"])
+        done = self.program("sbx-run", os.path.join(self.folder, "no-such.json"))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("no-such.json", done.stderr)
+
+    def test_the_report_is_for_a_person(self):
+        path = self.file("job.json", sbxtest.json_of(sbxtest.job_of(
+            self.repo, self.repo.diff({"README": "one\n2\nthree\n"}), ["echo words; false"])))
+        done = self.program("sbx-run", "--state-dir", os.path.join(self.folder, "state"), path)
+        self.assertEqual(done.returncode, 1)
+        for word in ("failed", "README", "words", "step.failed"):
+            self.assertIn(word, done.stdout)
+
+    def test_several_jobs_and_standard_input(self):
+        good = self.file("good.json", sbxtest.json_of(sbxtest.job_of(self.repo)))
+        bad = sbxtest.json_of(sbxtest.job_of(self.repo, steps=[["false"]]))
+        done = self.program("sbx-run", "--json", "--state-dir",
+                            os.path.join(self.folder, "state"), good, "-", stdin=bad)
+        self.assertEqual(done.returncode, 1)
+        verdicts = sorted(json.loads(line)["verdict"] for line in done.stdout.splitlines())
+        self.assertEqual(verdicts, ["failed", "passed"])
+
+    def test_the_checkout_of_the_person_is_never_written(self):
+        _, result = self.run_job(sbxtest.job_of(
+            self.repo, steps=["echo x > README; rm -rf .git; touch made"]))
+        self.assert_verdict(result, "passed")
+        self.assertEqual(self.repo.git("status", "--porcelain"), b"")
+        self.assertEqual(sorted(os.listdir(self.repo.path)), [".git", "README"])
+
+
+class Patch(Local):
+    def batch(self, requests):
+        lines = "".join(json.dumps(request) + "\n" for request in requests)
+        done = self.program("sbx-patch", "--batch", stdin=lines)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def request(self, name, diff):
+        return {"id": name, "repo": self.repo.path, "commit": self.repo.head(), "strip": 1,
+                "mode": "strict", "diff_base64": base64.b64encode(diff).decode()}
+
+    def test_a_batch_answers_each_line(self):
+        change = self.repo.diff({"README": "one\n2\nthree\n", "a/new": "n\n"})
+        answers = self.batch([self.request("good", change),
+                              self.request("conflict", change.replace(b"-two", b"-zwei")),
+                              self.request("noise", b"no diff\n"),
+                              self.request("again", change)])
+        self.assertEqual([(each["id"], each["ok"]) for each in answers],
+                         [("good", True), ("conflict", False), ("noise", False), ("again", True)])
+        self.assertEqual(answers[0]["tree"], self.repo.tree_after(change))
+        self.assertEqual(answers[3]["tree"], answers[0]["tree"])
+        self.assertIn("patch.conflict", json.dumps(answers[1]["reason"]))
+        self.assertIn("patch.malformed", json.dumps(answers[2]["reason"]))
+
+
+if __name__ == "__main__":
+    sbxtest.main(verbosity=2)
