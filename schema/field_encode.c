@@ -203,8 +203,7 @@ static void encode_field(struct arena *arena, struct value *map, const struct fi
 
 	switch (field->kind) {
 	case FIELD_VERSION:
-		value_put(arena, map, field->name, value_int(arena, field->min));
-		return;
+		break; /* not stored */
 	case FIELD_INT:
 	case FIELD_MILLI:
 		encode_number(arena, map, field, from);
@@ -256,7 +255,9 @@ static struct value *encode(struct arena *arena, const struct map *map, const vo
 	for (size_t i = 0; i < map->len; i++) {
 		const struct field *field = &map->fields[i];
 
-		if (field->kind == FIELD_VERSION || field->offset != FIELD_NOWHERE)
+		if (field->kind == FIELD_VERSION)
+			value_put(arena, tree, field->name, value_int(arena, field->min));
+		else if (field->offset != FIELD_NOWHERE)
 			encode_field(arena, tree, field, at, index);
 	}
 	return tree;

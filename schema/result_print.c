@@ -262,7 +262,9 @@ static struct bytes last_lines(struct bytes text)
 	size_t at = text.len;
 	size_t lines = 0;
 
-	if (at > 0 && text.data[at - 1] == '\n')
+	if (text.len == 0)
+		return text;
+	if (text.data[at - 1] == '\n')
 		at--;
 	while (at > 0 && lines < SHOWN_LINES) {
 		if (text.data[at - 1] == '\n' && ++lines == SHOWN_LINES)
