@@ -14,6 +14,7 @@
 /* The caller must look at the result, or say with NEGLECT that it does not
  * matter (gcc does not take a cast to void for an answer). */
 #define MUST_CHECK	       __attribute__((warn_unused_result))
+#define NEGLECT(call)	       ((void)!(call))
 #define NORETURN	       __attribute__((noreturn))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
