@@ -10,7 +10,8 @@
  *
  * All of a job lives in the arena or borrows from the message. Texts are
  * NUL-terminated, absent texts are NULL, absent numbers are 0 (no field has 0
- * as a legal value unless said), absent lists have length 0.
+ * as a legal value unless said), absent lists have length 0, and defaults are
+ * filled in. A job with a patch or steps has a source.
  */
 #ifndef SBX_SCHEMA_JOB_H
 #define SBX_SCHEMA_JOB_H
@@ -47,7 +48,7 @@ struct job_patch {
 	bool present;
 	struct bytes diff;
 	int64_t strip;	  /* default 1 */
-	const char *mode; /* "strict" */
+	const char *mode; /* default "strict" */
 };
 
 struct job_protect {
@@ -71,7 +72,7 @@ struct job_step {
 
 struct job_tests {
 	bool present;
-	const char *format;	 /* "auto", "junit", "tap", "exit" */
+	const char *format;	 /* "auto" (default), "junit", "tap", "exit" */
 	struct text_list report; /* globs */
 	struct text_list fail_to_pass;
 	struct text_list pass_to_pass;
@@ -80,7 +81,7 @@ struct job_tests {
 /* 0 means "the worker's preset". Units are in the names; cpus is in
  * thousandths of a CPU, which the wire has as a number (1.5). */
 struct job_limits {
-	const char *preset;
+	const char *preset; /* default "default" */
 	int64_t wall_ms;
 	int64_t cpu_ms;
 	int64_t idle_ms;
@@ -142,8 +143,8 @@ struct value *job_to_value(struct arena *arena, const struct job *job);
 
 /*
  * The message to send for a tree a person wrote: fields that hold binary are
- * turned from JSON's spelling into bin, an absent id becomes a UUIDv7, then
- * it is validated. Unknown keys stay. `ret_unknown` lists their paths
+ * turned from JSON's spelling into bin, an absent v becomes JOB_VERSION and an
+ * absent id a UUIDv7, then it is validated. Unknown keys stay. `ret_unknown` lists their paths
  * ("limit: unknown field; did you mean 'limits'?").
  */
 int job_prepare(struct arena *arena, struct value *tree, struct buf *ret_message,
