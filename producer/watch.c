@@ -64,8 +64,11 @@ static int take_result(struct watch *watch, const struct delivery *delivery, str
 	copy = arena_memdup(&watch->arena, delivery->body.data, delivery->body.len);
 	if (copy == NULL)
 		return err_set(err, ERR_LIMIT, "out of memory");
-	if (value_unpack(&watch->arena, copy, delivery->body.len, &tree, err) < 0)
+	if (value_unpack(&watch->arena, copy, delivery->body.len, &tree, err) < 0) {
+		/* Not the caller's input: a worker wrote what this version cannot read. */
+		err->kind = ERR_UNSUPPORTED;
 		return err_prefix(err, "cannot read the result of '%s'", watch->target.id);
+	}
 	watch->message = (struct bytes){(const uint8_t *)copy, delivery->body.len};
 	watch->result = tree;
 	return 0;

@@ -49,81 +49,81 @@ static void free_bench(struct bench *bench)
 	arena_release(&bench->arena);
 }
 
+static const struct {
+	const char *file;
+	const char *argv[WORDS];
+	const char *tree;
+} writes[] = {
+	{NULL,
+	 {"--repo", "https://h/r", "--commit", "main", "--subdir", "a/b"},
+	 "{\"v\":1,\"id\":null,\"source\":{\"repo\":\"https://h/r\",\"commit\":\"main\","
+	 "\"subdir\":\"a/b\"}}"},
+	{"{}",
+	 {"--repo=/r", "--commit=main"},
+	 "{\"source\":{\"repo\":\"/r\",\"commit\":\"main\"}}"},
+	{"{}", {"--run", "make 'a b'"}, "{\"steps\":[{\"run\":[\"make\",\"a b\"]}]}"},
+	{"{}",
+	 {"--run", "a", "--step", "unit=b c", "--shell", "d | e"},
+	 "{\"steps\":[{\"run\":[\"a\"]},{\"name\":\"unit\",\"run\":[\"b\",\"c\"]},"
+	 "{\"shell\":\"d | e\"}]}"},
+	{"{\"steps\":[{\"run\":[\"x\"]}]}",
+	 {"--run", "y"},
+	 "{\"steps\":[{\"run\":[\"x\"]},{\"run\":[\"y\"]}]}"},
+	{"{}",
+	 {"--env", "A=b=c", "--run", "x", "--env", "B.C="},
+	 "{\"steps\":[{\"run\":[\"x\"],\"env\":{\"A\":\"b=c\",\"B.C\":\"\"}}]}"},
+	{"{\"steps\":[{\"run\":[\"x\"],\"env\":{\"A\":\"1\",\"Z\":\"2\"}}]}",
+	 {"--env", "A=3"},
+	 "{\"steps\":[{\"run\":[\"x\"],\"env\":{\"A\":\"3\",\"Z\":\"2\"}}]}"},
+	{"{}",
+	 {"--wall", "60s", "--cpu", "5m", "--idle", "1500ms"},
+	 "{\"limits\":{\"wall_ms\":60000,\"cpu_ms\":300000,\"idle_ms\":1500}}"},
+	{"{}",
+	 {"--memory", "512m", "--disk", "2g", "--file-size", "1k", "--output", "9"},
+	 "{\"limits\":{\"memory_bytes\":536870912,\"disk_bytes\":2147483648,"
+	 "\"file_bytes\":1024,\"output_bytes\":9}}"},
+	{"{}",
+	 {"--cpus", "1.5", "--processes", "8", "--inodes", "9", "--open-files", "10"},
+	 "{\"limits\":{\"cpus\":1.5,\"processes\":8,\"inodes\":9,\"open_files\":10}}"},
+	{"{\"limits\":{\"wall_ms\":1,\"x\":2}}",
+	 {"--wall", "2s"},
+	 "{\"limits\":{\"wall_ms\":2000,\"x\":2}}"},
+	{"{}",
+	 {"--label", "a.b=c", "--label", "d=e", "--label", "d=f"},
+	 "{\"labels\":{\"a.b\":\"c\",\"d\":\"f\"}}"},
+	{"{}",
+	 {"--id", "j1", "--tenant", "t", "--stage", "s", "--priority", "high"},
+	 "{\"id\":\"j1\",\"tenant\":\"t\",\"stage\":\"s\",\"priority\":\"high\"}"},
+	{"{}",
+	 {"--report", "a", "--report", "b", "--format", "junit", "--fail-to-pass", "t1",
+	  "--pass-to-pass", "t2"},
+	 "{\"tests\":{\"report\":[\"a\",\"b\"],\"format\":\"junit\",\"fail_to_pass\":["
+	 "\"t1\"],"
+	 "\"pass_to_pass\":[\"t2\"]}}"},
+	{"{}",
+	 {"--artifact", "out/*", "--on-failure", "keep", "--max-attempts", "2"},
+	 "{\"artifacts\":{\"paths\":[\"out/"
+	 "*\"]},\"on_failure\":\"keep\",\"max_attempts\":2}"},
+	{"{}",
+	 {"--protect", "a", "--allow", "b", "--restore", "c"},
+	 "{\"protect\":{\"paths\":[\"a\"],\"allow\":[\"b\"],\"restore\":[\"c\"]}}"},
+	{"{}",
+	 {"--strip", "0", "--mode", "strict", "--traceparent", "00-x"},
+	 "{\"patch\":{\"strip\":0,\"mode\":\"strict\"},\"traceparent\":\"00-x\"}"},
+};
+
 static void each_option_writes_its_place(void **state)
 {
-	static const struct {
-		const char *file;
-		const char *argv[WORDS];
-		const char *tree;
-	} rows[] = {
-		{NULL,
-		 {"--repo", "https://h/r", "--commit", "main", "--subdir", "a/b"},
-		 "{\"v\":1,\"id\":null,\"source\":{\"repo\":\"https://h/r\",\"commit\":\"main\","
-		 "\"subdir\":\"a/b\"}}"},
-		{"{}",
-		 {"--repo=/r", "--commit=main"},
-		 "{\"source\":{\"repo\":\"/r\",\"commit\":\"main\"}}"},
-		{"{}", {"--run", "make 'a b'"}, "{\"steps\":[{\"run\":[\"make\",\"a b\"]}]}"},
-		{"{}",
-		 {"--run", "a", "--step", "unit=b c", "--shell", "d | e"},
-		 "{\"steps\":[{\"run\":[\"a\"]},{\"name\":\"unit\",\"run\":[\"b\",\"c\"]},"
-		 "{\"shell\":\"d | e\"}]}"},
-		{"{\"steps\":[{\"run\":[\"x\"]}]}",
-		 {"--run", "y"},
-		 "{\"steps\":[{\"run\":[\"x\"]},{\"run\":[\"y\"]}]}"},
-		{"{}",
-		 {"--env", "A=b=c", "--run", "x", "--env", "B.C="},
-		 "{\"steps\":[{\"run\":[\"x\"],\"env\":{\"A\":\"b=c\",\"B.C\":\"\"}}]}"},
-		{"{\"steps\":[{\"run\":[\"x\"],\"env\":{\"A\":\"1\",\"Z\":\"2\"}}]}",
-		 {"--env", "A=3"},
-		 "{\"steps\":[{\"run\":[\"x\"],\"env\":{\"A\":\"3\",\"Z\":\"2\"}}]}"},
-		{"{}",
-		 {"--wall", "60s", "--cpu", "5m", "--idle", "1500ms"},
-		 "{\"limits\":{\"wall_ms\":60000,\"cpu_ms\":300000,\"idle_ms\":1500}}"},
-		{"{}",
-		 {"--memory", "512m", "--disk", "2g", "--file-size", "1k", "--output", "9"},
-		 "{\"limits\":{\"memory_bytes\":536870912,\"disk_bytes\":2147483648,"
-		 "\"file_bytes\":1024,\"output_bytes\":9}}"},
-		{"{}",
-		 {"--cpus", "1.5", "--processes", "8", "--inodes", "9", "--open-files", "10"},
-		 "{\"limits\":{\"cpus\":1.5,\"processes\":8,\"inodes\":9,\"open_files\":10}}"},
-		{"{\"limits\":{\"wall_ms\":1,\"x\":2}}",
-		 {"--wall", "2s"},
-		 "{\"limits\":{\"wall_ms\":2000,\"x\":2}}"},
-		{"{}",
-		 {"--label", "a.b=c", "--label", "d=e", "--label", "d=f"},
-		 "{\"labels\":{\"a.b\":\"c\",\"d\":\"f\"}}"},
-		{"{}",
-		 {"--id", "j1", "--tenant", "t", "--stage", "s", "--priority", "high"},
-		 "{\"id\":\"j1\",\"tenant\":\"t\",\"stage\":\"s\",\"priority\":\"high\"}"},
-		{"{}",
-		 {"--report", "a", "--report", "b", "--format", "junit", "--fail-to-pass", "t1",
-		  "--pass-to-pass", "t2"},
-		 "{\"tests\":{\"report\":[\"a\",\"b\"],\"format\":\"junit\",\"fail_to_pass\":["
-		 "\"t1\"],"
-		 "\"pass_to_pass\":[\"t2\"]}}"},
-		{"{}",
-		 {"--artifact", "out/*", "--on-failure", "keep", "--max-attempts", "2"},
-		 "{\"artifacts\":{\"paths\":[\"out/"
-		 "*\"]},\"on_failure\":\"keep\",\"max_attempts\":2}"},
-		{"{}",
-		 {"--protect", "a", "--allow", "b", "--restore", "c"},
-		 "{\"protect\":{\"paths\":[\"a\"],\"allow\":[\"b\"],\"restore\":[\"c\"]}}"},
-		{"{}",
-		 {"--strip", "0", "--mode", "strict", "--traceparent", "00-x"},
-		 "{\"patch\":{\"strip\":0,\"mode\":\"strict\"},\"traceparent\":\"00-x\"}"},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(writes); i++) {
 		struct bench bench;
 		struct buf json;
 
-		if (parse(&bench, rows[i].file, rows[i].argv) != 0)
+		if (parse(&bench, writes[i].file, writes[i].argv) != 0)
 			fail_msg("row %zu: %s", i, bench.err.message);
 		buf_init(&json, 1 << 20);
 		value_to_json(bench.compose.tree, 0, &json);
-		assert_string_equal(buf_text(&json), rows[i].tree);
+		assert_string_equal(buf_text(&json), writes[i].tree);
 		assert_true(bench.compose.touched);
 		assert_int_equal(bench.rest.len, 0);
 		buf_release(&json);
@@ -131,52 +131,48 @@ static void each_option_writes_its_place(void **state)
 	}
 }
 
+static const struct {
+	const char *file;
+	const char *argv[WORDS];
+	const char *error;
+} mistakes[] = {
+	{"{}", {"--rpeo", "x"}, "unknown option '--rpeo'; did you mean '--repo'?"},
+	{"{}", {"--memry=5"}, "unknown option '--memry'; did you mean '--memory'?"},
+	{"{}", {"--frobnicate"}, "unknown option '--frobnicate'; --help lists them"},
+	{"{}", {"-x"}, "unknown option '-x'; --help lists them"},
+	{"{}", {"--repo"}, "--repo needs a value: --repo URL|DIR"},
+	{"{}", {"--run", "a | b"}, "--run: '|' has no meaning without a shell"},
+	{"{}", {"--step", "a"}, "--step: 'a' is not NAME=COMMAND"},
+	{"{}", {"--step", "=a"}, "--step: '=a' is not NAME=COMMAND"},
+	{"{}", {"--label", "a"}, "--label: 'a' is not KEY=VALUE"},
+	{"{}", {"--env", "=a"}, "--env: '=a' is not KEY=VALUE"},
+	{"{}", {"--env", "A=b"}, "--env needs a step"},
+	{"{}", {"--wall", "soon"}, "--wall: 'soon' is no duration"},
+	{"{}", {"--memory", "big"}, "--memory: 'big' is no size"},
+	{"{}", {"--cpus", "-1"}, "--cpus: '-1' is no number of CPUs"},
+	{"{}", {"--cpus", "nan"}, "--cpus: 'nan' is no number of CPUs"},
+	{"{}", {"--cpus", "1x"}, "--cpus: '1x' is no number of CPUs"},
+	{"{}", {"--strip", "1.5"}, "--strip: '1.5' is no whole number"},
+	{"{}", {"--deadline", "0s"}, "--deadline: '0s' from now is no time"},
+	{"{}", {"--tenant", "\xff"}, "--tenant: the value is not UTF-8"},
+	{"{}", {"--shell", "\xff"}, "--shell: the value is not UTF-8"},
+	{"{}", {"--patch", ""}, "--patch: the value is empty"},
+	{"{\"limits\":3}", {"--wall", "1s"}, "--wall: 'limits' is a int in the job, not a map"},
+	{"{\"steps\":{}}", {"--run", "x"}, "--run: 'steps' is a map in the job, not a list"},
+	{"[]", {"--id", "x"}, "--id: the job is a list, not a map"},
+	{"{\"steps\":[1]}", {"--env", "A=b"}, "expected a map with 'env', found a int"},
+};
+
 static void mistakes_are_named(void **state)
 {
-	static const struct {
-		const char *file;
-		const char *argv[WORDS];
-		const char *error;
-	} rows[] = {
-		{"{}", {"--rpeo", "x"}, "unknown option '--rpeo'; did you mean '--repo'?"},
-		{"{}", {"--memry=5"}, "unknown option '--memry'; did you mean '--memory'?"},
-		{"{}", {"--frobnicate"}, "unknown option '--frobnicate'; --help lists them"},
-		{"{}", {"-x"}, "unknown option '-x'; --help lists them"},
-		{"{}", {"--repo"}, "--repo needs a value: --repo URL|DIR"},
-		{"{}", {"--run", "a | b"}, "--run: '|' has no meaning without a shell"},
-		{"{}", {"--step", "a"}, "--step: 'a' is not NAME=COMMAND"},
-		{"{}", {"--step", "=a"}, "--step: '=a' is not NAME=COMMAND"},
-		{"{}", {"--label", "a"}, "--label: 'a' is not KEY=VALUE"},
-		{"{}", {"--env", "=a"}, "--env: '=a' is not KEY=VALUE"},
-		{"{}", {"--env", "A=b"}, "--env needs a step"},
-		{"{}", {"--wall", "soon"}, "--wall: 'soon' is no duration"},
-		{"{}", {"--memory", "big"}, "--memory: 'big' is no size"},
-		{"{}", {"--cpus", "-1"}, "--cpus: '-1' is no number of CPUs"},
-		{"{}", {"--cpus", "nan"}, "--cpus: 'nan' is no number of CPUs"},
-		{"{}", {"--cpus", "1x"}, "--cpus: '1x' is no number of CPUs"},
-		{"{}", {"--strip", "1.5"}, "--strip: '1.5' is no whole number"},
-		{"{}", {"--deadline", "0s"}, "--deadline: '0s' from now is no time"},
-		{"{}", {"--tenant", "\xff"}, "--tenant: the value is not UTF-8"},
-		{"{}", {"--shell", "\xff"}, "--shell: the value is not UTF-8"},
-		{"{}", {"--patch", ""}, "--patch: the value is empty"},
-		{"{\"limits\":3}",
-		 {"--wall", "1s"},
-		 "--wall: 'limits' is a int in the job, not a map"},
-		{"{\"steps\":{}}",
-		 {"--run", "x"},
-		 "--run: 'steps' is a map in the job, not a list"},
-		{"[]", {"--id", "x"}, "--id: the job is a list, not a map"},
-		{"{\"steps\":[1]}", {"--env", "A=b"}, "expected a map with 'env', found a int"},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(mistakes); i++) {
 		struct bench bench;
 
-		if (parse(&bench, rows[i].file, rows[i].argv) != -1)
+		if (parse(&bench, mistakes[i].file, mistakes[i].argv) != -1)
 			fail_msg("row %zu was taken", i);
 		assert_int_equal(bench.err.kind, ERR_INPUT);
-		if (strncmp(bench.err.message, rows[i].error, strlen(rows[i].error)) != 0)
+		if (strncmp(bench.err.message, mistakes[i].error, strlen(mistakes[i].error)) != 0)
 			fail_msg("row %zu: %s", i, bench.err.message);
 		free_bench(&bench);
 	}
