@@ -1,7 +1,6 @@
 /*
  * gitdb_check.c - whether objects that somebody else made are what git would
- * make: tree_check judges the form of one tree, gitdb_check_commit walks all
- * that a commit's checkout needs.
+ * make: the form of one tree, and its names.
  */
 #include "snapshots/gitdb_private.h"
 
@@ -80,6 +79,11 @@ bool tree_name_valid(const char *name, size_t len)
 	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
 		return false;
 	return !is_hfs_dotgit(bytes, len) && !is_ntfs_dotgit(bytes, len);
+}
+
+bool gitdb_name_valid(const char *name)
+{
+	return tree_name_valid(name, strlen(name));
 }
 
 /* --- trees ------------------------------------------------------------- */

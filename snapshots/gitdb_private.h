@@ -5,6 +5,8 @@
 #ifndef SBX_SNAPSHOTS_GITDB_PRIVATE_H
 #define SBX_SNAPSHOTS_GITDB_PRIVATE_H
 
+#include <limits.h>
+
 #include <git2.h>
 #include <git2/sys/odb_backend.h>
 
@@ -14,6 +16,8 @@
 enum {
 	GITDB_TREE_BYTES_MAX = 64 << 20,   /* one tree object */
 	GITDB_COMMIT_BYTES_MAX = 16 << 20, /* one commit or tag */
+	GITDB_SMALL_BYTES_MAX = 64 << 10,  /* files that name other files */
+	GITDB_DIR_MODE = 0755,		   /* as the umask allows, in a directory of the store's */
 	GITDB_DEPTH_MAX = 256,		   /* directories inside each other */
 	GITDB_QUARANTINE_BYTES_MAX = 1 << 30,
 };
@@ -40,6 +44,24 @@ void quarantine_release(struct quarantine *q);
 const struct quarantine_object *quarantine_find(const struct quarantine *q, const struct oid *oid);
 int quarantine_add(struct quarantine *q, const struct oid *oid, git_object_t type,
 		   struct bytes data, struct err *err) MUST_CHECK;
+
+/* --- where a repository's parts are ------------------------------------ */
+
+/* A small regular file. Returns 1 when it does not exist. Never blocks. */
+int layout_read_small(const char *path, size_t limit_bytes, struct buf *out,
+		      struct err *err) MUST_CHECK;
+
+/* The directory of HEAD and the one of objects and refs. They differ only for
+ * a linked work tree. */
+int layout_find_dirs(const char *path, char ret_head[PATH_MAX], char ret_dir[PATH_MAX],
+		     struct err *err) MUST_CHECK;
+
+/* ERR_UNSUPPORTED unless objects are SHA-1 and refs are files. */
+int layout_check_format(const char *dir, struct err *err) MUST_CHECK;
+
+/* ERR_INPUT unless everything lies below `path`. */
+int layout_check_confined(const char *path, const char *head_dir, const char *dir,
+			  struct err *err) MUST_CHECK;
 
 /* --- the database ------------------------------------------------------ */
 

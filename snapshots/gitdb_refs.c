@@ -342,6 +342,9 @@ int gitdb_resolve(struct gitdb *db, const char *commit, struct oid *ret, struct 
 		got = ref_read(db, name, &oid, err);
 		if (got < 0)
 			return -1;
+		if (got == 0 && !gitdb_has(db, &oid))
+			return err_set(err, ERR_INPUT, "cannot resolve '%s': its object is missing",
+				       commit);
 		if (got == 0)
 			return peel(db, &oid, commit, ret, err);
 	}

@@ -24,6 +24,10 @@ int gitdb_open_foreign(const char *path, struct gitdb **ret, struct err *err) MU
 int gitdb_copy_commit(struct gitdb *from, struct gitdb *to, const struct oid *commit,
 		      int64_t max_bytes, struct err *err) MUST_CHECK;
 
+/* Whether a file of a tree may have this name: no '/', not "." or "..", nothing
+ * that any file system takes for ".git". */
+bool gitdb_name_valid(const char *name);
+
 /* Walks the commit's tree: every object is there, has the type its entry
  * claims, every tree is well-formed. ERR_INPUT names what is wrong. */
 int gitdb_check_commit(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;

@@ -2,11 +2,13 @@
  * store.h - what a machine keeps: one bare repository for each source, and the
  * shared checkouts. Below the state directory:
  *
- *	store/repos/<name>.git		objects of one source, and refs/sbx/<job>
+ *	store/repos/<name>.git		objects of one source, refs/sbx/<job>, and
+ *					refs/sbx-base/<oid> for each usable commit
  *	store/repos/<name>.lock		flock(2): who fetches
  *	store/checkouts/<tree>/		a base tree on disk, immutable once there
- *	store/checkouts/<tree>.lock	flock(2): who builds
- *	store/tmp/			what is being built; emptied when the store opens
+ *	store/checkouts/<tree>.lock	flock(2): who builds; gone once it is built
+ *	store/tmp/			what is being built; what a crash left there goes when
+ *					a store is opened
  *
  * The storekeeper is the only writer. Several workers may share one store.
  * Files belong to the storekeeper, are readable by its group and by nobody
@@ -21,10 +23,11 @@
 struct store;
 
 struct store_config {
-	const char *path; /* the store's directory */
-	int64_t fetch_timeout_ms;
-	int64_t max_repo_bytes; /* a fetch that receives more is stopped: SOURCE_LIMIT */
-	int64_t max_checkout_files;
+	const char *path;	    /* the store's directory, absolute */
+	const char *ca_file;	    /* certificates to trust; NULL: the system's. Borrowed */
+	int64_t fetch_timeout_ms;   /* also the longest wait for a lock */
+	int64_t max_repo_bytes;	    /* a fetch that receives more is stopped: SOURCE_LIMIT */
+	int64_t max_checkout_files; /* directories count */
 	int64_t max_checkout_bytes;
 };
 
@@ -37,12 +40,16 @@ const char *store_repo_path(struct arena *arena, const struct store *store,
 			    const struct source_url *source);
 
 /*
- * Resolves `commit` and makes sure that its objects are here. A full oid that
- * is here already needs neither network nor lock. Otherwise the repository is
- * locked and fetched: one commit by its oid where the server allows it, else
- * its branches and tags. A ref name is always asked of the source.
- * REFUSED with SOURCE_NO_COMMIT, SOURCE_CORRUPT or SOURCE_LIMIT; a source that
- * cannot be reached is a fault (-1).
+ * Resolves `commit` and makes sure that its objects are here and sound. A full
+ * oid that is here already needs neither network nor lock. Otherwise the
+ * repository is locked and the commit fetched, in a child process that is
+ * killed when the timeout is over. Of a local source the one commit is copied,
+ * without history; a remote one is asked for the commit by its oid where it
+ * allows that, else for its branches and tags. A ref name or an abbreviated
+ * oid is always asked of the source.
+ * REFUSED with SOURCE_NO_COMMIT, SOURCE_CORRUPT (also for what is no ordinary
+ * SHA-1 repository) or SOURCE_LIMIT; a source that cannot be reached is a
+ * fault (-1).
  */
 struct store_base {
 	struct oid commit;
@@ -70,9 +77,14 @@ int store_checkout(struct store *store, const struct source_url *source, const s
 /* Whether it is there; looks only. */
 bool store_has_checkout(const struct store *store, const struct oid *tree);
 
+/* The one ref of a job: "refs/sbx/<job>", with dots written %2E in ids that
+ * no ref could have. NULL when the arena is exhausted. */
+const char *store_job_ref(struct arena *arena, const char *job);
+
 /*
- * Keeps what a job made: imports the executor's objects and sets
- * refs/sbx/<job> to `keep`, in this order.
+ * Keeps what a job made: imports the executor's objects (none when empty) and
+ * sets the job's ref to the commit `keep`, in this order. Doing it again
+ * changes nothing. Needs no lock: objects and refs appear by rename(2).
  */
 int store_settle(struct store *store, const struct source_url *source, const char *job,
 		 struct bytes objects, const struct oid *keep, struct err *err) MUST_CHECK;

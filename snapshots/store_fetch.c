@@ -1,0 +1,319 @@
+/*
+ * store_fetch.c - making sure that a commit is in the store.
+ *
+ * The fast way is one look at refs/sbx-base/<oid>. The slow way runs in a
+ * forked child: it waits for the repository's lock, makes the repository when
+ * it is the first, copies or downloads, checks every object that the checkout
+ * will need, and only then marks the commit. The parent waits until the
+ * deadline and kills: libgit2 has no timeouts, a source may be a fifo, and
+ * whatever a hostile server does to the parser dies with the child. The answer
+ * comes through a pipe in one write, so it is whole or missing.
+ */
+#include "snapshots/store_private.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+struct answer {
+	int result; /* of store_fetch */
+	struct oid commit;
+	struct reason reason;
+	struct err err;
+};
+static_assert(sizeof(struct answer) <= PIPE_BUF, "an answer is written at once");
+
+/* --- the fast way ------------------------------------------------------ */
+
+static int fetch_marked(const struct store *store, const struct source_url *source,
+			const struct oid *commit, struct store_base *ret, struct err *err)
+{
+	CLEANUP(arena_cleanup) struct arena arena = {0};
+	struct gitdb *db = NULL;
+	const char *path;
+	int result;
+
+	arena_init(&arena, PATH_MAX);
+	path = store_repo_path(&arena, store, source);
+	if (path == NULL || gitdb_open(path, GITDB_READ, &db, err) < 0)
+		return -1;
+	result = store_marked(db, commit, err);
+	if (result == 1)
+		result = gitdb_commit_tree(db, commit, &ret->tree, err);
+	else if (result == 0)
+		result = err_set(err, ERR_NOT_FOUND, "the commit is not in the store");
+	gitdb_close(db);
+	if (result == 0)
+		ret->commit = *commit;
+	return result;
+}
+
+int store_fetch_fast(struct store *store, const struct source_url *source, const char *commit,
+		     struct store_base *ret)
+{
+	struct err err = {0};
+	struct store_base base;
+	struct oid oid;
+
+	if (!oid_parse(commit, &oid) || fetch_marked(store, source, &oid, &base, &err) < 0)
+		return 1;
+	*ret = base;
+	return 0;
+}
+
+/* --- in the child ------------------------------------------------------ */
+
+/* What is wrong with the source is a verdict, the rest a fault. */
+static void blame_source(struct answer *answer, const char *subject)
+{
+	enum reason_code code;
+
+	switch (answer->err.kind) {
+	case ERR_INPUT:
+	case ERR_UNSUPPORTED:
+		code = REASON_SOURCE_CORRUPT;
+		break;
+	case ERR_LIMIT:
+		code = REASON_SOURCE_LIMIT;
+		break;
+	default:
+		answer->result = -1;
+		return;
+	}
+	answer->result = reason_set(&answer->reason, code, subject, "%s", answer->err.message);
+}
+
+static void no_commit(struct answer *answer, const struct source_url *source, const char *commit)
+{
+	if (answer->err.kind == ERR_NOT_FOUND)
+		answer->result = reason_set(&answer->reason, REASON_SOURCE_NO_COMMIT, commit,
+					    "'%s': %s", source->url, answer->err.message);
+	else
+		blame_source(answer, source->url);
+}
+
+static void fetch_local(const struct store *store, const struct source_url *source,
+			const char *commit, struct gitdb *to, struct answer *answer)
+{
+	struct err *err = &answer->err;
+	struct gitdb *from = NULL;
+	int marked;
+
+	answer->result = gitdb_open_foreign(source->url, &from, err);
+	if (answer->result < 0) {
+		blame_source(answer, source->url);
+		return;
+	}
+	answer->result = gitdb_resolve(from, commit, &answer->commit, err);
+	if (answer->result < 0) {
+		no_commit(answer, source, commit);
+		gitdb_close(from);
+		return;
+	}
+	marked = store_marked(to, &answer->commit, err);
+	answer->result = marked < 0 ? -1 : 0;
+	if (marked == 0 &&
+	    (gitdb_copy_commit(from, to, &answer->commit, store->config.max_repo_bytes, err) < 0 ||
+	     gitdb_check_commit(to, &answer->commit, err) < 0))
+		blame_source(answer, source->url);
+	else if (marked == 0)
+		answer->result = store_mark(to, &answer->commit, err);
+	gitdb_close(from);
+}
+
+static void fetch_remote(const struct store *store, const struct source_url *source,
+			 const char *path, const char *commit, struct gitdb *to,
+			 struct answer *answer)
+{
+	const struct gitdb_fetch fetch = {
+		.path = path,
+		.url = source->url,
+		.commit = commit,
+		.ca_file = store->config.ca_file,
+		.max_bytes = store->config.max_repo_bytes,
+	};
+	struct err *err = &answer->err;
+	struct err why = {0};
+
+	/* History that came along with another commit may already hold it. */
+	if (oid_parse(commit, &answer->commit) && gitdb_has(to, &answer->commit) &&
+	    gitdb_check_commit(to, &answer->commit, &why) == 0) {
+		answer->result = store_mark(to, &answer->commit, err);
+		return;
+	}
+	answer->result = gitdb_fetch(&fetch, &answer->commit, err);
+	if (answer->result < 0) {
+		no_commit(answer, source, commit);
+		return;
+	}
+	answer->result = store_marked(to, &answer->commit, err);
+	if (answer->result == 1)
+		answer->result = 0;
+	else if (answer->result == 0 && gitdb_check_commit(to, &answer->commit, err) < 0)
+		blame_source(answer, source->url);
+	else if (answer->result == 0)
+		answer->result = store_mark(to, &answer->commit, err);
+}
+
+/* What fetches that were killed left in the repository. */
+static void remove_leftovers(const char *repo)
+{
+	char path[PATH_MAX + 32];
+	const struct dirent *entry;
+	DIR *stream;
+
+	(void)snprintf(path, sizeof(path), "%s/objects/pack", repo);
+	stream = opendir(path);
+	if (stream == NULL)
+		return;
+	while ((entry = readdir(stream)) != NULL) {
+		if (strncmp(entry->d_name, "pack_git2_", 10) == 0)
+			(void)unlinkat(dirfd(stream), entry->d_name, 0);
+	}
+	(void)closedir(stream);
+}
+
+static int make_repo(const struct store *store, const char *path, struct err *err)
+{
+	CLEANUP(store_build_release) struct store_build build = {.fd = -1};
+	struct stat st;
+
+	if (stat(path, &st) == 0)
+		return 0;
+	if (store_build_begin(store, &build, err) < 0 || gitdb_create(build.path, err) < 0)
+		return -1;
+	return store_build_finish(&build, path, err);
+}
+
+static void fetch_locked(const struct store *store, const struct source_url *source,
+			 const char *commit, struct answer *answer)
+{
+	CLEANUP(fd_cleanup) int lock = -1;
+	char path[PATH_MAX];
+	struct gitdb *to = NULL;
+
+	(void)snprintf(path, sizeof(path), "%s/repos/%s.lock", store->path, source->name);
+	answer->result = store_lock(path, -1, &lock, &answer->err);
+	if (answer->result < 0)
+		return;
+	(void)snprintf(path, sizeof(path), "%s/repos/%s.git", store->path, source->name);
+	answer->result = make_repo(store, path, &answer->err);
+	if (answer->result < 0)
+		return;
+	remove_leftovers(path);
+	answer->result = gitdb_open(path, GITDB_WRITE, &to, &answer->err);
+	if (answer->result < 0)
+		return;
+	if (source->local)
+		fetch_local(store, source, commit, to, answer);
+	else
+		fetch_remote(store, source, path, commit, to, answer);
+	gitdb_close(to);
+}
+
+/* --- in the parent ----------------------------------------------------- */
+
+static pid_t start_child(const struct store *store, const struct source_url *source,
+			 const char *commit, int *ret_fd, struct err *err)
+{
+	struct answer answer = {.result = -1};
+	pid_t parent = getpid();
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(err, "cannot make pipe");
+	pid = fork();
+	if (pid < 0) {
+		(void)err_sys(err, "cannot fork");
+		fd_close(ends[0]);
+		fd_close(ends[1]);
+		return -1;
+	}
+	if (pid > 0) {
+		fd_close(ends[1]);
+		*ret_fd = ends[0];
+		return pid;
+	}
+	/* A lock must not outlive who asked for it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+		_exit(1);
+	fd_close(ends[0]);
+	fetch_locked(store, source, commit, &answer);
+	_exit(fd_write_all(ends[1], &answer, sizeof(answer), NULL) < 0);
+}
+
+/* Returns 0 with the answer, or -1: too late, or the child died. */
+static int wait_answer(int fd, int64_t deadline_us, struct answer *ret, struct err *err)
+{
+	for (;;) {
+		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+		int64_t left_us = deadline_us - clock_mono_us();
+		ssize_t n;
+
+		if (left_us <= 0)
+			return err_set(err, ERR_TIMEOUT, "it took too long");
+		n = poll(&poll_fd, 1,
+			 left_us / 1000 < INT_MAX ? (int)(left_us / 1000) + 1 : INT_MAX);
+		if (n < 0 && errno != EINTR)
+			return err_sys(err, "cannot wait");
+		if (n <= 0)
+			continue;
+		n = read(fd, ret, sizeof(*ret));
+		if (n == (ssize_t)sizeof(*ret))
+			return 0;
+		if (n < 0 && errno == EINTR)
+			continue;
+		return err_set(err, ERR_PEER, "the process that fetches died");
+	}
+}
+
+static int fetch_in_child(struct store *store, const struct source_url *source, const char *commit,
+			  struct answer *ret, struct err *err)
+{
+	int64_t deadline_us = clock_mono_us() + store->config.fetch_timeout_ms * 1000;
+	CLEANUP(fd_cleanup) int fd = -1;
+	pid_t pid = start_child(store, source, commit, &fd, err);
+	int result;
+
+	if (pid < 0)
+		return -1;
+	result = wait_answer(fd, deadline_us, ret, err);
+	if (result < 0)
+		(void)kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+	}
+	return result;
+}
+
+int store_fetch(struct store *store, const struct source_url *source, const char *commit,
+		struct store_base *ret, struct reason *ret_reason, struct err *err)
+{
+	struct answer answer = {.result = -1};
+
+	if (store_fetch_fast(store, source, commit, ret) == 0)
+		return 0;
+	if (fetch_in_child(store, source, commit, &answer, err) < 0)
+		return err_prefix(err, "cannot fetch '%s' of '%s'", commit, source->url);
+	if (answer.result == REFUSED) {
+		*ret_reason = answer.reason;
+		return REFUSED;
+	}
+	if (answer.result < 0)
+		return err_set(err, answer.err.kind, "cannot fetch '%s': %s", commit,
+			       answer.err.message);
+	return fetch_marked(store, source, &answer.commit, ret, err);
+}
