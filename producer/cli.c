@@ -56,6 +56,7 @@ struct option_group cli_common_options(struct cli *cli)
 /* --- words ------------------------------------------------------------ */
 
 /* Messages quote what others wrote, so they are made harmless as well. */
+PRINTF_LIKE(2, 0)
 static void say(const char *before, const char *fmt, va_list args)
 {
 	CLEANUP(buf_release) struct buf line = {0};

@@ -35,9 +35,7 @@ struct watch {
 /* The queue is our own: what cannot be acked is gone with it. */
 static void acknowledge(struct consumer *consumer, const struct delivery *delivery)
 {
-	int rc = consumer_ack(consumer, delivery->epoch, delivery->tag, NULL);
-
-	(void)rc;
+	NEGLECT(consumer_ack(consumer, delivery->epoch, delivery->tag, NULL));
 }
 
 /* --- results ---------------------------------------------------------- */
