@@ -40,6 +40,7 @@ struct driver {
 	struct box_limits limits;
 	int64_t started_mono_us; /* of the first step; 0 before */
 	int64_t output_left_bytes;
+	int64_t cpu_base_us; /* the box's own, before the first step */
 	bool finished;
 };
 

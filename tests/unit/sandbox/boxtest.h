@@ -1,0 +1,195 @@
+/*
+ * boxtest.h - one box, ready for a test: real namespaces, real control groups
+ * where the machine has them, a real workspace.
+ *
+ * Each program of tests runs twice: as it was started, and, when that was as
+ * root, again as an ordinary user, in a process of its own.
+ */
+#ifndef SBX_TESTS_BOXTEST_H
+#define SBX_TESTS_BOXTEST_H
+
+#include <fcntl.h>
+#include <grp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "worker/sandbox/driver.h"
+
+enum {
+	BOXTEST_UID = 65533, /* the ordinary user */
+	BOXTEST_UID_BASE = 1879048192,
+};
+
+static const struct box_limits boxtest_limits = {
+	.wall_ms = 60 * 1000,
+	.memory_bytes = 256 << 20,
+	.disk_bytes = 64 << 20,
+	.inodes = 10000,
+	.processes = 64,
+	.open_files = 256,
+	.output_bytes = 1 << 20,
+};
+
+static const char *const boxtest_env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp",
+					  "LANG=C.UTF-8", NULL};
+
+struct boxtest {
+	struct box_host *host;
+	struct box *box;
+	struct driver driver;
+	struct buf out, errors;
+};
+
+static bool boxtest_as_user;
+
+static inline void boxtest_fail(const char *what, const struct err *err)
+{
+	fail_msg("%s: %s", what, err->message);
+}
+
+static inline void boxtest_open_host(struct boxtest *test, const char *instance)
+{
+	struct box_config config = {.instance = instance,
+				    .allow_missing_cgroup = boxtest_as_user,
+				    .uid_base = BOXTEST_UID_BASE,
+				    .slots = 2};
+	struct err err = {0};
+
+	*test = (struct boxtest){0};
+	buf_init(&test->out, 8 << 20);
+	buf_init(&test->errors, 8 << 20);
+	if (box_host_open(&test->host, &config, &err) < 0)
+		boxtest_fail("box_host_open", &err);
+}
+
+static inline void boxtest_new(struct boxtest *test, const struct box_workspace *workspace,
+			       const struct box_limits *limits)
+{
+	static const struct box_workspace empty = {.lower_fd = -1};
+	struct box_handle handle;
+	struct err err = {0};
+
+	if (box_new(test->host, 0, &test->box, &err) < 0)
+		boxtest_fail("box_new", &err);
+	box_handle_take(test->box, &handle);
+	if (limits == NULL)
+		limits = &boxtest_limits;
+	if (box_attach(test->box, workspace == NULL ? &empty : workspace, limits, &err) < 0)
+		boxtest_fail("box_attach", &err);
+	driver_init(&test->driver, &handle, limits);
+}
+
+static inline void boxtest_open(struct boxtest *test, const struct box_workspace *workspace,
+				const struct box_limits *limits)
+{
+	char instance[40];
+
+	(void)snprintf(instance, sizeof(instance), "unit-%d", (int)getpid());
+	boxtest_open_host(test, instance);
+	boxtest_new(test, workspace, limits);
+}
+
+static inline void boxtest_drop(struct boxtest *test)
+{
+	driver_release(&test->driver);
+	box_free(test->box);
+	test->box = NULL;
+}
+
+static inline void boxtest_close(struct boxtest *test)
+{
+	if (test->box != NULL)
+		boxtest_drop(test);
+	box_host_close(test->host);
+	buf_release(&test->out);
+	buf_release(&test->errors);
+}
+
+static inline void boxtest_output(void *ctx, enum driver_stream stream, const void *data,
+				  size_t len)
+{
+	struct boxtest *test = ctx;
+
+	buf_add(stream == DRIVER_STDOUT ? &test->out : &test->errors, data, len);
+}
+
+static inline struct driver_outcome boxtest_run(struct boxtest *test,
+						const struct driver_step *step)
+{
+	struct driver_hooks hooks = {.output = boxtest_output, .watch_fd = -1, .ctx = test};
+	struct driver_outcome outcome = {0};
+	struct err err = {0};
+
+	buf_clear(&test->out);
+	buf_clear(&test->errors);
+	if (driver_step(&test->driver, step, &hooks, &outcome, &err) < 0)
+		boxtest_fail("driver_step", &err);
+	return outcome;
+}
+
+static inline struct driver_outcome boxtest_shell(struct boxtest *test, const char *script)
+{
+	const char *const argv[] = {"sh", "-c", script, NULL};
+	struct driver_step step = {.argv = argv, .env = boxtest_env, .tty_fd = -1};
+
+	return boxtest_run(test, &step);
+}
+
+/* Runs a script that must succeed, and returns what it wrote. */
+static inline const char *boxtest_ok(struct boxtest *test, const char *script)
+{
+	struct driver_outcome outcome = boxtest_shell(test, script);
+
+	if (outcome.exit_code != 0)
+		fail_msg("'%s': exit %d signal %d limit %s start '%s' syscall '%s': %s%s", script,
+			 outcome.exit_code, outcome.signal, box_limit_name(outcome.limit),
+			 outcome.start_error, outcome.syscall, buf_text(&test->out),
+			 buf_text(&test->errors));
+	return buf_text(&test->out);
+}
+
+/* Runs all tests in a child: opening a host as a user changes the process. */
+static inline int boxtest_run_group(const char *who, const struct CMUnitTest *tests, size_t len,
+				    bool as_user)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		char name[128];
+
+		boxtest_as_user = as_user || getuid() != 0;
+		if (as_user && (setgroups(0, NULL) != 0 || setgid(BOXTEST_UID) != 0 ||
+				setuid(BOXTEST_UID) != 0))
+			_exit(99);
+		(void)snprintf(name, sizeof(name), "%s", who);
+		_exit(_cmocka_run_group_tests(name, tests, len, NULL, NULL));
+	}
+	(void)waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+/* Each test in a process of its own, as a host can only be opened once there. */
+#define boxtest_main(tests)                                                                     \
+	int main(void)                                                                          \
+	{                                                                                       \
+		int failed = 0;                                                                 \
+		for (size_t i = 0; i < sizeof(tests) / sizeof((tests)[0]); i++) {               \
+			failed += boxtest_run_group("as started", &(tests)[i], 1, false);       \
+			if (getuid() == 0)                                                      \
+				failed += boxtest_run_group("as a user", &(tests)[i], 1, true); \
+		}                                                                               \
+		return failed;                                                                  \
+	}
+
+#endif

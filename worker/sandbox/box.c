@@ -1,0 +1,329 @@
+/*
+ * box.c - theory of operation.
+ *
+ * The init of a box is a copy of the calling process, made by clone3(2) in
+ * new pid, network, ipc, uts and time namespaces, which belong to the host's
+ * user namespace. It enters a copy of the slot's template, sets everything up
+ * with the privilege it was born with, and only then moves into a user
+ * namespace of its own, where it keeps a single capability. Jobs are its
+ * children: even one that gained every capability in that user namespace
+ * would own none of the others.
+ *
+ *	box_new      init: namespaces, cgroups, /proc, ids, filter ... HELLO
+ *	box_attach   limits, workspace; ATTACH -> init -> ATTACHED
+ *	box_free     SIGKILL to init; the kernel kills and reaps the rest with it
+ *
+ * init ends by itself when either socket closes, and by SIGKILL when this
+ * process dies, so nothing outlives a killed host but empty control groups,
+ * which box_host_sweep finds by their names.
+ */
+#include "worker/sandbox/box.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "worker/sandbox/sandbox_private.h"
+
+struct box {
+	struct box_host *host;
+	unsigned slot;
+	struct cgroup cgroup;
+	bool has_cgroup;
+	bool taken;
+	bool attached;
+	pid_t pid; /* of init; 0: none */
+	int pidfd;
+	int host_fd; /* our end of the privileged socket */
+	int mount_ns_fd;
+	struct box_handle handle;
+};
+
+/* --- handles ------------------------------------------------------------------- */
+
+void box_handle_release(struct box_handle *handle)
+{
+	fd_cleanup(&handle->control_fd);
+	for (size_t i = 0; i < BOX_METERS; i++)
+		fd_cleanup(&handle->meter_fds[i]);
+}
+
+void box_handle_take(struct box *box, struct box_handle *ret)
+{
+	assert(!box->taken);
+	box->taken = true;
+	*ret = box->handle;
+	box->handle.control_fd = -1;
+	for (size_t i = 0; i < BOX_METERS; i++)
+		box->handle.meter_fds[i] = -1;
+}
+
+/* --- talking to init -------------------------------------------------------------- */
+
+static int failed(const struct wire_failed *message, struct err *err)
+{
+	char text[sizeof(message->message)];
+	enum err_kind kind = message->err_kind <= ERR_NOT_FOUND ? message->err_kind : ERR_SYSTEM;
+
+	(void)memcpy(text, message->message, sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	(void)err_set(err, kind, "%s", text);
+	if (err != NULL)
+		err->number = message->number;
+	return -1;
+}
+
+/* Waits for the one message that may come now. */
+static int expect(struct box *box, uint32_t kind, int *ret_fd, struct err *err)
+{
+	union {
+		uint32_t kind;
+		struct wire_failed failed;
+	} message = {0};
+	struct pollfd readable = {.fd = box->host_fd, .events = POLLIN};
+	int fds[FD_PASS_MAX], n;
+	size_t fds_len = 0;
+	ssize_t len;
+
+	do
+		n = poll(&readable, 1, WIRE_REPLY_MS);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return err_set(err, ERR_TIMEOUT, "the init of the sandbox does not answer");
+	len = fd_recv(box->host_fd, &message, sizeof(message), fds, &fds_len, err);
+	if (len < 0)
+		return -1;
+	for (size_t i = 0; i < fds_len; i++) {
+		if (i == 0 && ret_fd != NULL)
+			*ret_fd = fds[i];
+		else
+			fd_close(fds[i]);
+	}
+	if (len == 0)
+		return err_set(err, ERR_PEER, "the init of the sandbox died");
+	if (len == sizeof(message.failed) && message.kind == WIRE_FAILED)
+		return failed(&message.failed, err);
+	if (len != sizeof(message.kind) || message.kind != kind)
+		return err_set(err, ERR_PEER, "the init of the sandbox answers out of turn");
+	return 0;
+}
+
+/* --- making ------------------------------------------------------------------------- */
+
+static int make_cgroup(struct box *box, struct err *err)
+{
+	enum { TRIES = 1000 };
+	struct err local = {0};
+
+	for (int i = 0; i < TRIES; i++) {
+		if (cgroup_new(&box->host->cgroups, box->slot, ++box->host->serial, &box->cgroup,
+			       &local) == 0) {
+			box->has_cgroup = true;
+			return 0;
+		}
+		if (local.kind != ERR_CONFLICT)
+			break;
+	}
+	if (err != NULL)
+		*err = local;
+	return -1;
+}
+
+static pid_t clone_init(struct box *box, struct init_start *start)
+{
+	int cgroup_fd = cgroup_v2_fd(&box->host->cgroups, &box->cgroup);
+	int pidfd = -1;
+	struct clone_args args = {
+		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+	};
+	pid_t pid;
+
+	if (box->host->time_ns)
+		args.flags |= CLONE_NEWTIME;
+	if (cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)cgroup_fd;
+	}
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0)
+		init_main(start);
+	box->pid = pid < 0 ? 0 : pid;
+	box->pidfd = pidfd;
+	return pid;
+}
+
+static int start_init(struct box *box, struct err *err)
+{
+	struct box_host *host = box->host;
+	int private_pair[2] = {-1, -1}, control_pair[2] = {-1, -1}, result = -1;
+	struct init_start start = {
+		.uid = host_slot_uid(host, box->slot),
+		.gid = host_slot_gid(host, box->slot),
+		.drop_groups = !host->user_mode,
+		.template_fd = host->templates[box->slot].mount_ns_fd,
+		.host_pid = getpid(),
+		.filter = &host->filter,
+	};
+
+	if (cgroup_joins(&host->cgroups, &box->cgroup, start.cgroup_fds, err) < 0 ||
+	    fd_socketpair(private_pair, err) < 0 || fd_socketpair(control_pair, err) < 0)
+		goto out;
+	start.host_fd = private_pair[1];
+	start.control_fd = control_pair[1];
+	if (clone_init(box, &start) < 0) {
+		(void)err_sys(err, "cannot make the namespaces of a sandbox");
+		goto out;
+	}
+	box->host_fd = fd_take(&private_pair[0]);
+	box->handle.control_fd = fd_take(&control_pair[0]);
+	result = 0;
+out:
+	for (int i = 0; i < 2; i++) {
+		fd_close(private_pair[i]);
+		fd_close(control_pair[i]);
+	}
+	for (size_t i = 0; i < CGROUP_JOINS; i++)
+		fd_close(start.cgroup_fds[i]);
+	return result;
+}
+
+static int make(struct box *box, struct err *err)
+{
+	if (root_template_open(box->host, box->slot, err) < 0 || make_cgroup(box, err) < 0)
+		return -1;
+	if (start_init(box, err) < 0)
+		return -1;
+	cgroup_meters(&box->host->cgroups, &box->cgroup, box->handle.meter_fds);
+	return expect(box, WIRE_HELLO, &box->mount_ns_fd, err);
+}
+
+int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *err)
+{
+	struct box *box;
+
+	assert(slot < host->slots);
+	box = calloc(1, sizeof(*box));
+	if (box == NULL)
+		return err_set(err, ERR_SYSTEM, "cannot make a sandbox: out of memory");
+	*box = (struct box){.host = host,
+			    .slot = slot,
+			    .pidfd = -1,
+			    .host_fd = -1,
+			    .mount_ns_fd = -1,
+			    .handle.control_fd = -1};
+	for (size_t i = 0; i < BOX_METERS; i++)
+		box->handle.meter_fds[i] = -1;
+	if (make(box, err) < 0) {
+		box_free(box);
+		return -1;
+	}
+	*ret = box;
+	return 0;
+}
+
+/* --- attaching -------------------------------------------------------------------- */
+
+static int check_limits(const struct box_limits *limits, struct err *err)
+{
+	if (limits->memory_bytes <= 0 || limits->disk_bytes <= 0 || limits->processes <= 0)
+		return err_set(err, ERR_INPUT, "limits: memory, disk and processes must be given");
+	if (limits->memory_bytes > INT64_MAX / 4 || limits->disk_bytes > INT64_MAX / 4)
+		return err_set(err, ERR_INPUT, "limits: memory or disk is absurdly large");
+	return 0;
+}
+
+/* Each limit asked for has a controller, or it was agreed to do without. */
+static int check_controllers(const struct box_host *host, const struct box_limits *limits,
+			     struct err *err)
+{
+	const bool wanted[CGROUP_CONTROLLERS] = {
+		[CGROUP_MEMORY] = true,
+		[CGROUP_PIDS] = true,
+		[CGROUP_CPU] = limits->millicpus > 0,
+		[CGROUP_CPUACCT] = limits->cpu_ms > 0,
+	};
+
+	for (unsigned c = 0; c < CGROUP_CONTROLLERS && !host->allow_missing_cgroup; c++)
+		if (wanted[c] && !cgroup_has(&host->cgroups, c))
+			return err_set(err, ERR_UNSUPPORTED,
+				       "cannot limit %s: %s; delegate a control group, or set "
+				       "allow_missing = cgroup",
+				       cgroup_controller_name(c), host->cgroups.missing[c]);
+	return 0;
+}
+
+int box_attach(struct box *box, const struct box_workspace *workspace,
+	       const struct box_limits *limits, struct err *err)
+{
+	struct wire_attach message = {.kind = WIRE_ATTACH, .limits = *limits};
+	CLEANUP(fd_cleanup) int layer_fd = -1;
+
+	assert(!box->attached);
+	if (check_limits(limits, err) < 0 || check_controllers(box->host, limits, err) < 0)
+		return -1;
+	if (cgroup_limit(&box->host->cgroups, &box->cgroup, limits, err) < 0)
+		return -1;
+	if (workspace_mount(box->host, box->slot, box->mount_ns_fd, workspace, limits, &layer_fd,
+			    err) < 0)
+		return -1;
+	message.direct = workspace->direct;
+	message.limit_processes = !cgroup_has(&box->host->cgroups, CGROUP_PIDS);
+	if (fd_send(box->host_fd, &message, sizeof(message), &layer_fd, 1, err) < 0)
+		return -1;
+	if (expect(box, WIRE_ATTACHED, NULL, err) < 0)
+		return -1;
+	box->attached = true;
+	return 0;
+}
+
+/* --- the end ------------------------------------------------------------------------- */
+
+int box_pidfd(const struct box *box)
+{
+	return box->pidfd;
+}
+
+void box_kill(struct box *box)
+{
+	if (box->pid > 0)
+		(void)syscall(SYS_pidfd_send_signal, box->pidfd, SIGKILL, NULL, 0);
+}
+
+/* init is reaped only after the kernel has reaped all else in its namespace. */
+static void reap(struct box *box)
+{
+	siginfo_t info;
+
+	if (box->pid <= 0)
+		return;
+	while (waitid(P_PIDFD, (id_t)box->pidfd, &info, WEXITED) < 0 && errno == EINTR)
+		;
+	box->pid = 0;
+}
+
+void box_free(struct box *box)
+{
+	if (box == NULL)
+		return;
+	box_kill(box);
+	reap(box);
+	fd_close(box->pidfd);
+	fd_close(box->host_fd);
+	fd_close(box->mount_ns_fd);
+	if (!box->taken)
+		box_handle_release(&box->handle);
+	if (box->has_cgroup)
+		(void)cgroup_release(&box->host->cgroups, &box->cgroup);
+	free(box);
+}

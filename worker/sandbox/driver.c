@@ -1,0 +1,194 @@
+/*
+ * driver.c - theory of operation.
+ *
+ * The driver only sends messages, receives messages and reads counters whose
+ * files it was handed open. Nothing that init sends is believed further than
+ * its length: init is trusted by the host, but a driver that holds a store
+ * open should survive one that was taken over.
+ *
+ * Counters come in two formats: version 1 of control groups has files with a
+ * bare number, version 2 lines of key and number. One reader takes both.
+ */
+#include "worker/sandbox/driver.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "worker/sandbox/driver_private.h"
+
+static const char *const limit_names[BOX_LIMIT_COUNT] = {
+	[BOX_LIMIT_NONE] = "none",	     [BOX_LIMIT_WALL] = "wall",
+	[BOX_LIMIT_STEP_WALL] = "step_wall", [BOX_LIMIT_CPU] = "cpu",
+	[BOX_LIMIT_IDLE] = "idle",	     [BOX_LIMIT_MEMORY] = "memory",
+	[BOX_LIMIT_DISK] = "disk",	     [BOX_LIMIT_INODES] = "inodes",
+	[BOX_LIMIT_PROCESSES] = "processes", [BOX_LIMIT_FILE] = "file",
+	[BOX_LIMIT_OUTPUT] = "output",
+};
+
+const char *box_limit_name(enum box_limit limit)
+{
+	assert((size_t)limit < BOX_LIMIT_COUNT);
+	return limit_names[limit];
+}
+
+/* --- life ------------------------------------------------------------------------ */
+
+void driver_init(struct driver *driver, struct box_handle *handle, const struct box_limits *limits)
+{
+	*driver = (struct driver){
+		.handle = *handle, .limits = *limits, .output_left_bytes = limits->output_bytes};
+	handle->control_fd = -1;
+	for (size_t i = 0; i < BOX_METERS; i++)
+		handle->meter_fds[i] = -1;
+}
+
+void driver_release(struct driver *driver)
+{
+	box_handle_release(&driver->handle);
+}
+
+/* --- messages ------------------------------------------------------------------------ */
+
+static int failed(const struct wire_failed *message, struct err *err)
+{
+	char text[sizeof(message->message)];
+	enum err_kind kind = message->err_kind <= ERR_NOT_FOUND ? message->err_kind : ERR_SYSTEM;
+
+	(void)memcpy(text, message->message, sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	(void)err_set(err, kind, "%s", text);
+	if (err != NULL)
+		err->number = message->number;
+	return -1;
+}
+
+int driver_recv(struct driver *driver, int timeout_ms, union driver_message *ret, size_t *ret_len,
+		int *ret_fds, size_t *ret_fds_len, struct err *err)
+{
+	struct pollfd readable = {.fd = driver->handle.control_fd, .events = POLLIN};
+	ssize_t len;
+	int n;
+
+	*ret_fds_len = 0;
+	do
+		n = poll(&readable, 1, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return err_set(err, ERR_TIMEOUT, "the init of the sandbox does not answer");
+	len = fd_recv(driver->handle.control_fd, ret, sizeof(*ret), ret_fds, ret_fds_len, err);
+	if (len < 0)
+		return -1;
+	if (len < (ssize_t)sizeof(ret->kind))
+		return err_set(err, ERR_PEER, "the init of the sandbox died");
+	if (ret->kind == WIRE_FAILED && (size_t)len == sizeof(ret->failed)) {
+		for (size_t i = 0; i < *ret_fds_len; i++)
+			fd_close(ret_fds[i]);
+		*ret_fds_len = 0;
+		return failed(&ret->failed, err);
+	}
+	*ret_len = (size_t)len;
+	return 0;
+}
+
+int driver_await(struct driver *driver, int timeout_ms, struct err *err)
+{
+	union driver_message *message = malloc(sizeof(*message));
+	int fds[FD_PASS_MAX], result;
+	size_t fds_len = 0, len = 0;
+
+	if (message == NULL)
+		return err_set(err, ERR_SYSTEM, "out of memory");
+	result = driver_recv(driver, timeout_ms, message, &len, fds, &fds_len, err);
+	for (size_t i = 0; i < fds_len; i++)
+		fd_close(fds[i]);
+	if (result == 0 && (message->kind != WIRE_OK || len != sizeof(message->kind)))
+		result = err_set(err, ERR_PEER, "the init of the sandbox answers out of turn");
+	free(message);
+	return result;
+}
+
+int driver_finish(struct driver *driver, struct err *err)
+{
+	uint32_t kind = WIRE_FINISH;
+
+	assert(!driver->finished);
+	if (fd_send(driver->handle.control_fd, &kind, sizeof(kind), NULL, 0, err) < 0 ||
+	    driver_await(driver, WIRE_REPLY_MS, err) < 0)
+		return -1;
+	driver->finished = true;
+	return 0;
+}
+
+/* --- meters ------------------------------------------------------------------------------ */
+
+enum { METER_BYTES = 8192 };
+
+static bool read_meter(const struct driver *driver, int meter, char text[METER_BYTES])
+{
+	int fd = driver->handle.meter_fds[meter];
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, METER_BYTES - 1, 0);
+
+	text[n < 0 ? 0 : n] = '\0';
+	return n > 0;
+}
+
+/* The sum of all numbers that stand after "KEY " or "KEY=". */
+static int64_t sum_of(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+	int64_t sum = -1;
+
+	for (const char *at = text; (at = strstr(at, key)) != NULL; at += len) {
+		bool starts = at == text || isspace((unsigned char)at[-1]);
+
+		if (starts && (at[len] == ' ' || at[len] == '='))
+			sum = (sum < 0 ? 0 : sum) + strtoll(at + len + 1, NULL, 10);
+	}
+	return sum;
+}
+
+int64_t driver_meter(const struct driver *driver, int meter, const char *key)
+{
+	char text[METER_BYTES];
+
+	if (!read_meter(driver, meter, text))
+		return -1;
+	if (key == NULL || (isdigit((unsigned char)text[0]) && strchr(text, ' ') == NULL))
+		return isdigit((unsigned char)text[0]) ? strtoll(text, NULL, 10) : -1;
+	return sum_of(text, key);
+}
+
+int64_t driver_cpu_us(const struct driver *driver)
+{
+	char text[METER_BYTES];
+
+	if (!read_meter(driver, BOX_METER_CPU, text))
+		return -1;
+	if (isdigit((unsigned char)text[0])) /* version 1: nanoseconds */
+		return strtoll(text, NULL, 10) / 1000;
+	return sum_of(text, "usage_usec");
+}
+
+int driver_usage(const struct driver *driver, struct box_usage *ret, struct err *err)
+{
+	int64_t cpu_us = driver_cpu_us(driver);
+
+	(void)err;
+	*ret = (struct box_usage){
+		.cpu_us = cpu_us < 0 ? -1 : cpu_us - driver->cpu_base_us,
+		.memory_peak_bytes = driver_meter(driver, BOX_METER_MEMORY_PEAK, NULL),
+		.processes_peak = driver_meter(driver, BOX_METER_PROCESSES_PEAK, NULL),
+		.io_read_bytes = driver_meter(driver, BOX_METER_IO, "rbytes"),
+		.io_write_bytes = driver_meter(driver, BOX_METER_IO, "wbytes"),
+		.oom_kills = driver_meter(driver, BOX_METER_MEMORY_EVENTS, "oom_kill"),
+	};
+	if (ret->processes_peak > BOX_INIT_PROCESSES)
+		ret->processes_peak -= BOX_INIT_PROCESSES;
+	return 0;
+}

@@ -1,0 +1,381 @@
+/*
+ * host.c - theory of operation.
+ *
+ * box_host_open decides once how boxes are made here. As root, everything is
+ * done with the privilege at hand. As an ordinary user the process first moves
+ * into a user and a mount namespace of its own, in which it has that
+ * privilege over what it makes and none over the host; its uid stays what it
+ * was. All later code is the same for both, but for ids (there is only the
+ * one) and the overlay's kind of attributes.
+ *
+ * The process itself stays in its mount namespace. Building a template and
+ * mounting a workspace are visits to another, from which it returns.
+ */
+#include "worker/sandbox/box.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "worker/sandbox/filter.h"
+#include "worker/sandbox/sandbox_private.h"
+
+/* --- visits ------------------------------------------------------------------ */
+
+static int visit_begin(struct mount_visit *visit, const struct box_host *host, struct err *err)
+{
+	visit->home_fd = host->own_mount_ns_fd;
+	visit->cwd_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (visit->cwd_fd < 0)
+		return err_sys(err, "cannot open the current directory");
+	return 0;
+}
+
+int mount_visit_new(struct mount_visit *visit, const struct box_host *host, struct err *err)
+{
+	if (visit_begin(visit, host, err) < 0)
+		return -1;
+	if (unshare(CLONE_NEWNS) == 0)
+		return 0;
+	(void)err_sys(err, "cannot make a mount namespace");
+	fd_close(visit->cwd_fd);
+	return -1;
+}
+
+int mount_visit_enter(struct mount_visit *visit, const struct box_host *host, int mount_ns_fd,
+		      struct err *err)
+{
+	if (visit_begin(visit, host, err) < 0)
+		return -1;
+	if (setns(mount_ns_fd, CLONE_NEWNS) == 0)
+		return 0;
+	(void)err_sys(err, "cannot enter the sandbox's mount namespace");
+	fd_close(visit->cwd_fd);
+	return -1;
+}
+
+void mount_visit_leave(struct mount_visit *visit)
+{
+	/* A host half that stayed in a box would be a hole: rather die. */
+	if (setns(visit->home_fd, CLONE_NEWNS) < 0 || fchdir(visit->cwd_fd) < 0)
+		abort();
+	fd_close(visit->cwd_fd);
+}
+
+/* --- ids ------------------------------------------------------------------------ */
+
+uid_t host_slot_uid(const struct box_host *host, unsigned slot)
+{
+	assert(slot < host->slots);
+	return host->user_mode ? host->uid_base : host->uid_base + slot;
+}
+
+gid_t host_slot_gid(const struct box_host *host, unsigned slot)
+{
+	assert(slot < host->slots);
+	return host->user_mode ? host->gid_base : host->gid_base + slot;
+}
+
+static bool have_admin(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{0}};
+	uint32_t wanted = 1U << CAP_SYS_ADMIN | 1U << CAP_SETUID | 1U << CAP_SETGID |
+			  1U << CAP_SYS_CHROOT | 1U << CAP_CHOWN;
+
+	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & wanted) == wanted;
+}
+
+/* Whether this user namespace has all uids that the slots will take. */
+static bool ids_exist(uid_t base, unsigned slots)
+{
+	struct buf map;
+	bool found = false;
+
+	buf_init(&map, 64 << 10);
+	if (fd_read_file("/proc/self/uid_map", 64 << 10, &map, NULL) == 0)
+		for (const char *line = buf_text(&map); *line != '\0';) {
+			unsigned long inside, outside, len;
+
+			if (sscanf(line, "%lu %lu %lu", &inside, &outside, &len) == 3 &&
+			    base >= inside && base - inside + slots <= len)
+				found = true;
+			line = strchrnul(line, '\n');
+			line += *line == '\n';
+		}
+	buf_release(&map);
+	return found;
+}
+
+static int write_self(const char *path, const char *text, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(err, "cannot open '%s'", path);
+	return fd_write_all(fd, text, strlen(text), err);
+}
+
+static int enter_user_namespace(struct box_host *host, struct err *err)
+{
+	int dumpable = prctl(PR_GET_DUMPABLE);
+	char uid_map[64], gid_map[64];
+
+	host->user_mode = true;
+	host->uid_base = geteuid();
+	host->gid_base = getegid();
+	(void)snprintf(uid_map, sizeof(uid_map), "%u %u 1", host->uid_base, host->uid_base);
+	(void)snprintf(gid_map, sizeof(gid_map), "%u %u 1", host->gid_base, host->gid_base);
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) {
+		(void)err_sys(err, "cannot make a user namespace; start as root, or allow them: "
+				   "sysctl kernel.unprivileged_userns_clone=1, "
+				   "user.max_user_namespaces");
+		if (err != NULL)
+			err->kind = ERR_UNSUPPORTED;
+		return -1;
+	}
+	/* A process that once changed its user does not own its files in /proc. */
+	(void)prctl(PR_SET_DUMPABLE, 1);
+	if (write_self("/proc/self/setgroups", "deny", err) < 0 ||
+	    write_self("/proc/self/uid_map", uid_map, err) < 0 ||
+	    write_self("/proc/self/gid_map", gid_map, err) < 0)
+		return err_prefix(err, "cannot set up a user namespace");
+	(void)prctl(PR_SET_DUMPABLE, dumpable);
+	return 0;
+}
+
+/* --- probes ----------------------------------------------------------------------- */
+
+static void add_layer(struct box_host *host, const char *name, bool required, bool present,
+		      const char *detail)
+{
+	size_t i = host->layers_len++;
+
+	assert(i < LAYERS_MAX);
+	(void)snprintf(host->details[i], LAYER_DETAIL_BYTES, "%s", detail);
+	host->layers[i] = (struct box_layer){name, required, present, host->details[i]};
+}
+
+static bool namespace_exists(const char *name)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/ns/%s", name);
+	return access(path, F_OK) == 0;
+}
+
+static void probe_namespaces(struct box_host *host)
+{
+	static const struct {
+		const char *layer, *file;
+		bool required;
+	} spaces[] = {
+		{"user_namespace", "user", true},     {"mount_namespace", "mnt", true},
+		{"pid_namespace", "pid", true},	      {"network_namespace", "net", true},
+		{"ipc_namespace", "ipc", true},	      {"uts_namespace", "uts", true},
+		{"cgroup_namespace", "cgroup", true}, {"time_namespace", "time", false},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(spaces); i++) {
+		bool present = namespace_exists(spaces[i].file);
+
+		add_layer(host, spaces[i].layer, spaces[i].required, present,
+			  present ? "" : "the kernel was built without it");
+	}
+	host->time_ns = host->layers[host->layers_len - 1].present;
+}
+
+static void probe_seccomp(struct box_host *host)
+{
+	uint32_t action = SECCOMP_RET_USER_NOTIF;
+	bool present = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+
+	add_layer(host, "seccomp", true, present,
+		  present ? "" : "needs a kernel of 5.0 or later with CONFIG_SECCOMP_FILTER");
+	add_layer(host, "no_new_privs", true, true, "");
+	add_layer(host, "capabilities_empty", true, true, "");
+}
+
+static void probe_ids(struct box_host *host)
+{
+	add_layer(host, "uid_per_slot", false, !host->user_mode,
+		  host->user_mode ? "started by an ordinary user: jobs run as that user outside; "
+				    "start as root for uids of their own"
+				  : "");
+	add_layer(host, "groups_dropped", false, !host->user_mode,
+		  host->user_mode ? "started by an ordinary user: supplementary groups stay" : "");
+}
+
+static void probe_cgroups(struct box_host *host)
+{
+	static const char *const layer[CGROUP_CONTROLLERS] = {
+		"cgroup_memory", "cgroup_pids", "cgroup_cpu", "cgroup_cpuacct", "cgroup_io"};
+
+	for (unsigned c = 0; c < CGROUP_CONTROLLERS; c++)
+		add_layer(host, layer[c], c != CGROUP_IO && !host->allow_missing_cgroup,
+			  cgroup_has(&host->cgroups, c), host->cgroups.missing[c]);
+}
+
+static int check_required(const struct box_host *host, struct err *err)
+{
+	for (size_t i = 0; i < host->layers_len; i++) {
+		const struct box_layer *layer = &host->layers[i];
+
+		/* Control groups are judged against the limits of each job. */
+		if (layer->required && !layer->present && strncmp(layer->name, "cgroup_", 7) != 0)
+			return err_set(err, ERR_UNSUPPORTED, "cannot make sandboxes: no %s: %s",
+				       layer->name, layer->detail);
+	}
+	if (!namespace_exists("cgroup"))
+		return err_set(err, ERR_UNSUPPORTED,
+			       "cannot make sandboxes: no cgroup_namespace in this kernel");
+	return 0;
+}
+
+/* Whether something is mounted below /usr, which an overlay would not show. */
+static bool mounted_below_usr(const struct box_host *host)
+{
+	char prefix[sizeof(host->root) + 8], point[512];
+	struct buf mounts;
+	bool found = false;
+	size_t len = (size_t)snprintf(prefix, sizeof(prefix), "%s/usr/", host->root);
+
+	buf_init(&mounts, 4 << 20);
+	if (fd_read_file("/proc/self/mountinfo", 4 << 20, &mounts, NULL) == 0)
+		for (const char *line = buf_text(&mounts); *line != '\0';) {
+			if (sscanf(line, "%*s %*s %*s %*s %511s", point) == 1 &&
+			    strncmp(point, prefix, len) == 0)
+				found = true;
+			line = strchrnul(line, '\n');
+			line += *line == '\n';
+		}
+	buf_release(&mounts);
+	return found;
+}
+
+/* --- opening -------------------------------------------------------------------------- */
+
+static bool valid_instance(const char *instance)
+{
+	size_t len = strlen(instance);
+
+	for (size_t i = 0; i < len; i++)
+		if (!islower((unsigned char)instance[i]) && !isdigit((unsigned char)instance[i]) &&
+		    instance[i] != '-')
+			return false;
+	return len > 0 && len < sizeof(((struct box_host *)0)->instance);
+}
+
+static int check_config(const struct box_config *config, struct err *err)
+{
+	if (config->instance == NULL || !valid_instance(config->instance))
+		return err_set(err, ERR_INPUT,
+			       "instance: expected 1-39 of a-z, 0-9 and '-', got '%s'",
+			       config->instance == NULL ? "" : config->instance);
+	if (config->slots == 0 || config->slots > BOX_SLOTS_MAX)
+		return err_set(err, ERR_INPUT, "slots: expected 1-%d, got %u", BOX_SLOTS_MAX,
+			       config->slots);
+	if (config->root != NULL &&
+	    (config->root[0] != '/' || strpbrk(config->root, ":,\\") != NULL ||
+	     strlen(config->root) >= sizeof(((struct box_host *)0)->root)))
+		return err_set(err, ERR_INPUT,
+			       "root: expected an absolute path without ':', ',' or '\\', got '%s'",
+			       config->root);
+	return 0;
+}
+
+static int open_parts(struct box_host *host, const struct box_config *config, struct err *err)
+{
+	host->templates = calloc(host->slots, sizeof(host->templates[0]));
+	host->idmaps = calloc(host->slots, sizeof(host->idmaps[0]));
+	if (host->templates == NULL || host->idmaps == NULL)
+		return err_set(err, ERR_SYSTEM, "cannot open the host of sandboxes: out of memory");
+	for (unsigned i = 0; i < host->slots; i++) {
+		host->templates[i].mount_ns_fd = -1;
+		host->idmaps[i].userns_fd = -1;
+	}
+	probe_namespaces(host);
+	probe_seccomp(host);
+	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent, err) < 0)
+		return -1;
+	if (geteuid() == 0 && have_admin() && ids_exist(config->uid_base, config->slots)) {
+		host->uid_base = config->uid_base;
+		host->gid_base = config->uid_base;
+	} else if (enter_user_namespace(host, err) < 0) {
+		return -1;
+	}
+	probe_ids(host);
+	probe_cgroups(host);
+	host->overlay_usr = !mounted_below_usr(host);
+	if (check_required(host, err) < 0 || filter_compile(&host->filter, err) < 0)
+		return -1;
+	host->own_mount_ns_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (host->own_mount_ns_fd < 0)
+		return err_sys(err, "cannot open '/proc/self/ns/mnt'");
+	return 0;
+}
+
+int box_host_open(struct box_host **ret, const struct box_config *config, struct err *err)
+{
+	struct box_host *host;
+
+	if (check_config(config, err) < 0)
+		return -1;
+	host = calloc(1, sizeof(*host));
+	if (host == NULL)
+		return err_set(err, ERR_SYSTEM, "cannot open the host of sandboxes: out of memory");
+	host->own_mount_ns_fd = -1;
+	host->slots = config->slots;
+	host->allow_missing_cgroup = config->allow_missing_cgroup;
+	(void)snprintf(host->instance, sizeof(host->instance), "%s", config->instance);
+	if (config->root != NULL && strcmp(config->root, "/") != 0)
+		(void)snprintf(host->root, sizeof(host->root), "%s", config->root);
+	if (open_parts(host, config, err) < 0) {
+		box_host_close(host);
+		return -1;
+	}
+	*ret = host;
+	return 0;
+}
+
+void box_host_close(struct box_host *host)
+{
+	if (host == NULL)
+		return;
+	for (unsigned i = 0; i < host->slots; i++) {
+		if (host->templates != NULL)
+			fd_close(host->templates[i].mount_ns_fd);
+		if (host->idmaps != NULL)
+			fd_close(host->idmaps[i].userns_fd);
+	}
+	free(host->templates);
+	free(host->idmaps);
+	filter_release(&host->filter);
+	cgroup_host_close(&host->cgroups);
+	fd_close(host->own_mount_ns_fd);
+	free(host);
+}
+
+int box_host_sweep(struct box_host *host, const char *instance, struct err *err)
+{
+	if (!valid_instance(instance))
+		return err_set(err, ERR_INPUT, "cannot sweep: '%s' is no instance", instance);
+	return cgroup_sweep(&host->cgroups, instance, err);
+}
+
+size_t box_host_layers(const struct box_host *host, const struct box_layer **ret)
+{
+	*ret = host->layers;
+	return host->layers_len;
+}

@@ -1,0 +1,444 @@
+/*
+ * init_step.c - theory of operation.
+ *
+ * A step is started by vfork(2): the child shares init's memory until it
+ * execs, so no page table is copied, and why it could not exec is simply left
+ * in a variable. The child has no right that matters: it inherits the filter
+ * and no_new_privs, and gives up init's one capability before the exec.
+ *
+ * The pipes are made here rather than by the driver, because their owner
+ * decides who may open /dev/stdout again, and that has to be the inner user.
+ *
+ * When the direct child has ended, or is to end, kill(-1, SIGKILL) reaches all
+ * other processes of the pid namespace in one sweep that no fork can outrun,
+ * stopped ones too; all of them are init's children then, and are reaped.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "worker/sandbox/filter.h"
+#include "worker/sandbox/init_private.h"
+
+/* --- reading the request ------------------------------------------------------- */
+
+struct request {
+	struct wire_step head;
+	int tty_fd;
+	int stdin_fd;
+	struct bytes map; /* of a memory file; data NULL: none */
+	const char *cwd;
+	const char **argv; /* one free place before it, for a script's shell */
+	const char **env;
+	const char **words; /* owned */
+};
+
+static void request_release(struct request *request)
+{
+	fd_close(request->tty_fd);
+	fd_close(request->stdin_fd);
+	fd_unmap(&request->map);
+	free(request->words);
+}
+
+/* cwd, argv, env: the words one after the other, each with its NUL. */
+static int split(struct request *request, struct bytes text, struct err *err)
+{
+	size_t argc = request->head.argc, envc = request->head.envc, at = 0;
+	const char **next;
+
+	if (argc < 1 || argc > WIRE_STEP_WORDS || envc > WIRE_STEP_WORDS || text.len == 0 ||
+	    text.data[text.len - 1] != '\0')
+		return err_set(err, ERR_PEER, "a step that is not formed as it should be");
+	request->words = calloc(argc + envc + 4, sizeof(char *));
+	if (request->words == NULL)
+		return err_set(err, ERR_SYSTEM, "out of memory");
+	request->argv = request->words + 1;
+	request->env = request->argv + argc + 1;
+	next = request->argv;
+	for (size_t i = 0; i < 1 + argc + envc; i++) {
+		const char *word = (const char *)text.data + at;
+
+		if (at >= text.len)
+			return err_set(err, ERR_PEER, "a step with words missing");
+		at += strlen(word) + 1;
+		if (i == 0)
+			request->cwd = word;
+		else if (next == request->argv + argc)
+			*(next = request->env) = word, next++;
+		else
+			*next++ = word;
+	}
+	return at == text.len ? 0 : err_set(err, ERR_PEER, "a step with words left over");
+}
+
+static int parse(struct init *init, size_t len, int *fds, size_t fds_len, struct request *ret,
+		 struct err *err)
+{
+	struct bytes text = {init->message + sizeof(ret->head), len - sizeof(ret->head)};
+	uint32_t flags;
+	size_t used = 0;
+
+	if (len < sizeof(ret->head))
+		return err_set(err, ERR_PEER, "a step that is too short");
+	(void)memcpy(&ret->head, init->message, sizeof(ret->head));
+	flags = ret->head.flags;
+	if ((flags & (WIRE_STEP_TTY | WIRE_STEP_STDIN)) != 0) {
+		int *place = (flags & WIRE_STEP_TTY) != 0 ? &ret->tty_fd : &ret->stdin_fd;
+
+		if (used == fds_len)
+			return err_set(err, ERR_PEER, "a step without its input");
+		*place = fds[used];
+		fds[used++] = -1;
+	}
+	if ((flags & WIRE_STEP_MEMFD) != 0) {
+		if (used == fds_len)
+			return err_set(err, ERR_PEER, "a step without its words");
+		if (fd_map(fds[used++], WIRE_STEP_BYTES, &ret->map, err) < 0)
+			return -1;
+		text = ret->map;
+	}
+	return split(ret, text, err);
+}
+
+/* --- in the child -------------------------------------------------------------------- */
+
+/* What the child leaves behind for init when it could not exec. */
+struct failure {
+	int number;
+	const char *what;
+};
+
+struct child {
+	const struct init *init;
+	const struct request *request;
+	int stdout_fd, stderr_fd;
+	struct failure *failure;
+};
+
+static NORETURN void give_up(const struct child *child, const char *what)
+{
+	child->failure->number = errno;
+	child->failure->what = what;
+	_exit(127);
+}
+
+static void set_streams(const struct child *child)
+{
+	const struct request *request = child->request;
+	int in = request->tty_fd >= 0 ? request->tty_fd : request->stdin_fd;
+	int out = request->tty_fd >= 0 ? request->tty_fd : child->stdout_fd;
+	int errors = request->tty_fd >= 0 ? request->tty_fd : child->stderr_fd;
+
+	if (setsid() < 0)
+		give_up(child, "cannot make a session");
+	if (request->tty_fd >= 0 && ioctl(request->tty_fd, TIOCSCTTY, 0) < 0)
+		give_up(child, "cannot take the terminal");
+	if ((in >= 0 && dup2(in, STDIN_FILENO) < 0) || dup2(out, STDOUT_FILENO) < 0 ||
+	    dup2(errors, STDERR_FILENO) < 0)
+		give_up(child, "cannot set the standard streams");
+	if (close_range(3, ~0U, 0) < 0)
+		give_up(child, "cannot close descriptors");
+}
+
+static void set_limit(const struct child *child, __rlimit_resource_t resource, int64_t soft,
+		      int64_t hard)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) < 0)
+		give_up(child, "cannot read a limit");
+	if (limit.rlim_max == RLIM_INFINITY || (rlim_t)hard < limit.rlim_max)
+		limit.rlim_max = (rlim_t)hard;
+	limit.rlim_cur = (rlim_t)soft < limit.rlim_max ? (rlim_t)soft : limit.rlim_max;
+	if (setrlimit(resource, &limit) < 0)
+		give_up(child, "cannot set a limit");
+}
+
+static void set_limits(const struct child *child)
+{
+	enum { STACK = 8 << 20, STACK_MOST = 64 << 20, LOCKED = 8 << 20 };
+	const struct wire_attach *attach = &child->init->attach;
+	const struct box_limits *limits = &attach->limits;
+
+	set_limit(child, RLIMIT_STACK, STACK, STACK_MOST);
+	set_limit(child, RLIMIT_MEMLOCK, LOCKED, LOCKED);
+	set_limit(child, RLIMIT_RTPRIO, 0, 0);
+	set_limit(child, RLIMIT_NICE, 0, 0);
+	if (limits->open_files > 0)
+		set_limit(child, RLIMIT_NOFILE, limits->open_files, limits->open_files);
+	if (limits->file_bytes > 0)
+		set_limit(child, RLIMIT_FSIZE, limits->file_bytes, limits->file_bytes);
+	/* A backstop for each process; the driver watches all together. */
+	if (limits->cpu_ms > 0)
+		set_limit(child, RLIMIT_CPU, limits->cpu_ms / 1000 + 1, limits->cpu_ms / 1000 + 2);
+	if (attach->limit_processes != 0)
+		set_limit(child, RLIMIT_NPROC, limits->processes + BOX_INIT_PROCESSES,
+			  limits->processes + BOX_INIT_PROCESSES);
+}
+
+/* First to go when memory is short, before init and before all of the host.
+ * Only a dumpable process owns its file; no job runs while init is one. */
+static void raise_oom_score(const struct child *child)
+{
+	int fd = -1;
+	bool done;
+
+	(void)prctl(PR_SET_DUMPABLE, 1);
+	fd = openat(child->init->proc_fd, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	done = fd >= 0 && write(fd, "1000", 4) == 4;
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	if (!done)
+		give_up(child, "cannot raise the oom score");
+	(void)close(fd);
+}
+
+static void drop_capability(const struct child *child)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{0}};
+
+	if (syscall(SYS_capset, &header, data) < 0)
+		give_up(child, "cannot drop the last capability");
+}
+
+/* As execvp(3) does it, but for scripts without "#!": those get their shell
+ * in the free place before argv. */
+static void try_exec(const struct child *child, const char *path)
+{
+	const char **argv = child->request->argv;
+	char *const *env = (char *const *)(uintptr_t)child->request->env;
+
+	(void)execve(path, (char *const *)(uintptr_t)argv, env);
+	if (errno == ENOEXEC) {
+		const char *name = argv[0];
+
+		argv[-1] = "sh";
+		argv[0] = path;
+		(void)execve("/bin/sh", (char *const *)(uintptr_t)(argv - 1), env);
+		argv[0] = name;
+	}
+}
+
+static const char *search_path(const struct request *request)
+{
+	for (const char **env = request->env; *env != NULL; env++)
+		if (strncmp(*env, "PATH=", 5) == 0)
+			return *env + 5;
+	return "/usr/local/bin:/usr/bin:/bin";
+}
+
+static NORETURN void exec_in_path(const struct child *child)
+{
+	const char *name = child->request->argv[0];
+	bool denied = false;
+	char path[4096];
+
+	if (strchr(name, '/') != NULL || name[0] == '\0') {
+		try_exec(child, name);
+		give_up(child, "");
+	}
+	for (const char *at = search_path(child->request); at != NULL;) {
+		const char *end = strchrnul(at, ':');
+
+		if (snprintf(path, sizeof(path), "%.*s%s%s", (int)(end - at), at,
+			     end == at ? "" : "/", name) < (int)sizeof(path))
+			try_exec(child, path);
+		denied = denied || errno == EACCES;
+		at = *end == '\0' ? NULL : end + 1;
+	}
+	errno = denied ? EACCES : ENOENT;
+	give_up(child, "");
+}
+
+static NORETURN void run_child(const struct child *child)
+{
+	sigset_t none;
+
+	raise_oom_score(child);
+	set_streams(child);
+	set_limits(child);
+	drop_capability(child);
+	if (chdir(child->request->cwd) < 0)
+		give_up(child, "cannot enter the step's directory");
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	exec_in_path(child);
+}
+
+/* --- starting ---------------------------------------------------------------------------- */
+
+static int send_started(struct init *init, const int *fds, size_t len, struct err *err)
+{
+	uint32_t kind = WIRE_STARTED;
+
+	return fd_send(init->control_fd, &kind, sizeof(kind), fds, len, err);
+}
+
+static int send_not_started(struct init *init, const struct failure *failure, struct err *err)
+{
+	struct wire_done done = {.kind = WIRE_DONE};
+	const char *reason = strerrordesc_np(failure->number);
+
+	(void)snprintf(done.start_error, sizeof(done.start_error), "%s%s%s", failure->what,
+		       failure->what[0] == '\0' ? "" : ": ", reason == NULL ? "?" : reason);
+	return fd_send(init->control_fd, &done, sizeof(done), NULL, 0, err);
+}
+
+/* Never inlined: the frame that vfork returns into twice holds nothing else. */
+static __attribute__((noinline)) pid_t spawn(const struct child *child)
+{
+	pid_t pid = vfork();
+
+	if (pid == 0)
+		run_child(child);
+	return pid;
+}
+
+static int launch(struct init *init, struct request *request, struct err *err)
+{
+	struct failure failure = {0};
+	int out[2] = {-1, -1}, errors[2] = {-1, -1}, result = -1;
+	bool tty = request->tty_fd >= 0;
+	struct child child = {.init = init, .request = request, .failure = &failure};
+	pid_t pid;
+
+	if (!tty && (pipe2(out, O_CLOEXEC) < 0 || pipe2(errors, O_CLOEXEC) < 0)) {
+		(void)err_sys(err, "cannot make pipes");
+		goto out;
+	}
+	child.stdout_fd = out[1];
+	child.stderr_fd = errors[1];
+	init->step = (struct init_step){.started_us = clock_mono_us()};
+	pid = spawn(&child);
+	if (pid < 0) {
+		failure = (struct failure){errno, "cannot make a process"};
+		result = send_not_started(init, &failure, err);
+	} else if (failure.what != NULL) {
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		result = send_not_started(init, &failure, err);
+	} else {
+		init->step.pid = pid;
+		result = send_started(init, (int[]){out[0], errors[0]}, tty ? 0 : 2, err);
+	}
+out:
+	for (int i = 0; i < 2; i++) {
+		fd_close(out[i]);
+		fd_close(errors[i]);
+	}
+	return result;
+}
+
+int init_step_start(struct init *init, size_t len, int *fds, size_t fds_len, struct err *err)
+{
+	struct request request = {.tty_fd = -1, .stdin_fd = -1};
+	int result = parse(init, len, fds, fds_len, &request, err);
+
+	if (result == 0)
+		result = launch(init, &request, err);
+	request_release(&request);
+	for (size_t i = 0; i < fds_len; i++)
+		fd_close(fds[i]);
+	return result;
+}
+
+/* --- watching ------------------------------------------------------------------------------ */
+
+static int64_t rusage_us(const struct rusage *usage)
+{
+	return (int64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 +
+	       usage->ru_utime.tv_usec + usage->ru_stime.tv_usec;
+}
+
+/* The step's own processes and the orphans that came to init. */
+static bool reap_one(struct init *init, int flags)
+{
+	struct init_step *step = &init->step;
+	struct rusage usage;
+	int status;
+	pid_t pid;
+
+	do
+		pid = wait4(-1, &status, flags, &usage);
+	while (pid < 0 && errno == EINTR);
+	if (pid <= 0)
+		return false;
+	step->done.cpu_us += rusage_us(&usage);
+	if (usage.ru_maxrss * 1024 > step->done.max_rss_bytes)
+		step->done.max_rss_bytes = usage.ru_maxrss * 1024;
+	if (pid == step->pid) {
+		step->ended = true;
+		step->done.status = status;
+		step->done.wall_us = clock_mono_us() - step->started_us;
+	}
+	return true;
+}
+
+static void look_at_layer(struct init *init)
+{
+	struct statfs fs;
+
+	if (fstatfs(init->layer_fd, &fs) < 0)
+		return;
+	if (fs.f_bavail == 0)
+		init->step.done.disk_full = 1;
+	if (init->attach.limits.inodes > 0 && fs.f_ffree == 0)
+		init->step.done.inodes_full = 1;
+}
+
+static void look_at_calls(struct init *init)
+{
+	char call[FILTER_CALL_BYTES];
+
+	if (!filter_next(init->notify_fd, call))
+		return;
+	if (init->step.done.syscall[0] == '\0')
+		(void)memcpy(init->step.done.syscall, call, sizeof(call));
+	/* The caller waits in the kernel: it and all others go now. */
+	init->step.ended = true;
+}
+
+void init_step_look(struct init *init)
+{
+	struct signalfd_siginfo info;
+
+	while (read(init->signal_fd, &info, sizeof(info)) > 0)
+		;
+	if (init->step.pid == 0)
+		return;
+	look_at_layer(init);
+	look_at_calls(init);
+	while (reap_one(init, WNOHANG))
+		;
+}
+
+void init_step_end(struct init *init)
+{
+	struct init_step *step = &init->step;
+
+	look_at_layer(init);
+	(void)kill(-1, SIGKILL);
+	while (reap_one(init, 0))
+		;
+	step->done.kind = WIRE_DONE;
+	step->done.started = 1;
+	step->ended = true;
+}

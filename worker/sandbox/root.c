@@ -1,0 +1,378 @@
+/*
+ * root.c - theory of operation.
+ *
+ * What a job sees as "/" is built once for each slot, in a mount namespace of
+ * its own, the template: a small tmpfs with the skeleton, the host's /usr read
+ * only, a few copied and a few made-up files in /etc, the harmless devices.
+ * Then the template is pivoted into and the old root is gone from it. The init
+ * of a box copies the template (a dozen mounts, some 20 us) and adds only
+ * what must be its own: /proc, /dev/pts, and later workspace, /tmp, /dev/shm.
+ *
+ * /usr is an overlay with an empty second layer rather than a bind mount. A
+ * file lock, lease or watch taken through it lies on the overlay's own inode,
+ * so a job can't block or watch the host's use of the same file; one template
+ * a slot means that two running jobs do not share these inodes either. An
+ * overlay does not show what is mounted below /usr, so with such mounts, or
+ * where the kernel refuses one, /usr is bound.
+ *
+ * All of the template is read-only, device nodes aside, which do not mind.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "worker/sandbox/mounts.h"
+#include "worker/sandbox/sandbox_private.h"
+
+/* --- what is in it ---------------------------------------------------------- */
+
+static const char *const directories[] = {
+	"dev",	"dev/pts", "dev/shm", "empty", "etc", "etc/ssl", "home",
+	"proc", "root",	   "run",     "tmp",   "usr", "var",	 "work",
+};
+
+static const struct {
+	const char *path, *target;
+} links[] = {
+	{"dev/fd", "/proc/self/fd"},
+	{"dev/stdin", "/proc/self/fd/0"},
+	{"dev/stdout", "/proc/self/fd/1"},
+	{"dev/stderr", "/proc/self/fd/2"},
+	{"dev/ptmx", "pts/ptmx"},
+	{"etc/mtab", "../proc/self/mounts"},
+	{"var/tmp", "../tmp"},
+	{"var/run", "../run"},
+};
+
+/* Beside /usr: links into it on most hosts, directories on others. */
+static const char *const beside_usr[] = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"};
+
+static const char *const devices[] = {"null", "zero", "full", "random", "urandom", "tty"};
+
+static const struct {
+	const char *path, *text;
+} made_up[] = {
+	{"etc/passwd", "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+		       "sbx:x:1000:1000:sbx:/tmp:/bin/sh\n"
+		       "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"},
+	{"etc/group", "root:x:0:\ntty:x:5:\nsbx:x:1000:\nnogroup:x:65534:\n"},
+	{"etc/hosts", "127.0.0.1 localhost sbx\n::1 localhost ip6-localhost\n"},
+	{"etc/hostname", "sbx\n"},
+	{"etc/resolv.conf", "# no network\n"},
+	/* Where the host's devices are attached. */
+	{"dev/null", ""},
+	{"dev/zero", ""},
+	{"dev/full", ""},
+	{"dev/random", ""},
+	{"dev/urandom", ""},
+	{"dev/tty", ""},
+	{"etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
+			      "networks: files\nprotocols: files\nservices: files\n"},
+};
+
+/* Files of the host's /etc that programs miss, none with anything secret;
+ * copied when everybody may read them. */
+static const char *const copied[] = {
+	"etc/ld.so.cache",			/* the dynamic loader */
+	"etc/ld.so.conf",      "etc/localtime", /* the time zone */
+	"etc/timezone",	       "etc/protocols", /* getprotobyname, getservbyname */
+	"etc/services",	       "etc/host.conf",	   "etc/gai.conf",	 "etc/mime.types",
+	"etc/magic",	       "etc/shells",	   "etc/inputrc",	 "etc/bash.bashrc",
+	"etc/profile",	       "etc/locale.alias", "etc/debian_version", "etc/os-release",
+	"etc/ssl/openssl.cnf", "etc/login.defs",
+};
+
+/* Directories of the host's /etc, likewise. */
+static const char *const bound[] = {
+	"etc/alternatives", /* cc, java, awk, ... lead through it */
+	"etc/ssl/certs",    /* the public certificates, never private/ */
+	"etc/ld.so.conf.d",    "etc/java-11-openjdk",
+	"etc/java-17-openjdk", "etc/java-21-openjdk", /* the JVM's settings */
+	"etc/maven",	       "etc/perl",
+	"etc/python3",	       "etc/python3.11",
+	"etc/fonts",	       "etc/terminfo",
+};
+
+/* Of the new /proc: what tells about the host or its other users. Writing is
+ * refused everywhere in it, the mount being read-only. */
+static const char *const masked_files[] = {
+	"kallsyms", "kcore",	   "key-users",	    "keys",	  "kmsg",
+	"modules",  "sched_debug", "sysrq-trigger", "timer_list", "config.gz",
+	"iomem",    "ioports",	   "interrupts",    "diskstats",  "swaps",
+};
+static const char *const masked_dirs[] = {"acpi", "asound", "bus", "driver", "fs", "irq", "scsi"};
+
+/* --- filling the skeleton ---------------------------------------------------- */
+
+enum { COPY_MAX_BYTES = 4 << 20 };
+
+static int put_file(int top_fd, const char *path, const void *data, size_t len, struct err *err)
+{
+	CLEANUP(fd_cleanup)
+	int fd = openat(top_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
+	return fd_write_all(fd, data, len, err);
+}
+
+/* What the host does not have, or not for everybody, is left out. */
+static int copy_file(int host_fd, int top_fd, const char *path, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = openat(host_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	struct buf content;
+	int result;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IROTH) == 0)
+		return 0;
+	buf_init(&content, COPY_MAX_BYTES);
+	result = fd_read_all(fd, &content, err);
+	if (result == 0)
+		result = put_file(top_fd, path, content.data, content.len, err);
+	buf_release(&content);
+	return result;
+}
+
+static int make_skeleton(int host_fd, int top_fd, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(directories); i++)
+		if (mkdirat(top_fd, directories[i], 0755) < 0)
+			return err_sys(err, "cannot make '%s' in the root of the sandbox",
+				       directories[i]);
+	for (size_t i = 0; i < ARRAY_LEN(links); i++)
+		if (symlinkat(links[i].target, top_fd, links[i].path) < 0)
+			return err_sys(err, "cannot make '%s' in the root of the sandbox",
+				       links[i].path);
+	for (size_t i = 0; i < ARRAY_LEN(made_up); i++)
+		if (put_file(top_fd, made_up[i].path, made_up[i].text, strlen(made_up[i].text),
+			     err) < 0)
+			return -1;
+	for (size_t i = 0; i < ARRAY_LEN(copied); i++)
+		if (copy_file(host_fd, top_fd, copied[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+/* --- mounting into it ---------------------------------------------------------- */
+
+static int bind(int host_fd, int top_fd, const char *path, struct err *err)
+{
+	CLEANUP(fd_cleanup) int tree = mounts_clone_all(host_fd, path);
+
+	if (tree < 0 || mounts_attach(tree, top_fd, path) < 0)
+		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
+	return 0;
+}
+
+static int bind_dir(int host_fd, int top_fd, const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (fstatat(host_fd, path, &st, 0) < 0 || !S_ISDIR(st.st_mode))
+		return 0;
+	if (mkdirat(top_fd, path, 0755) < 0 && errno != EEXIST)
+		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
+	return bind(host_fd, top_fd, path, err);
+}
+
+/* Read-only, so that nobody touches the times of the host's node; a device
+ * takes writes all the same. */
+static int bind_device(int host_fd, int top_fd, const char *name, struct err *err)
+{
+	CLEANUP(fd_cleanup) int tree = -1;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "dev/%s", name);
+	tree = mounts_clone(host_fd, path);
+	if (tree < 0 ||
+	    mounts_attrs(tree, "", 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+			 -1) < 0 ||
+	    mounts_attach(tree, top_fd, path) < 0)
+		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
+	return 0;
+}
+
+/* A link stays a link when it stays inside, as /bin -> usr/bin does. */
+static int mount_beside_usr(int host_fd, int top_fd, const char *path, struct err *err)
+{
+	char target[256];
+	ssize_t len = readlinkat(host_fd, path, target, sizeof(target) - 1);
+
+	if (len < 0)
+		return bind_dir(host_fd, top_fd, path, err);
+	target[len] = '\0';
+	if (symlinkat(target, top_fd, path) < 0)
+		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
+	return 0;
+}
+
+/* The current directory is the top of the skeleton: "empty" is in it. */
+static int overlay_usr(const struct box_host *host, int top_fd)
+{
+	char lower[sizeof(host->root) + 16];
+	const struct mount_option options[] = {{"lowerdir", lower}};
+	CLEANUP(fd_cleanup) int fd = -1;
+
+	(void)snprintf(lower, sizeof(lower), "%s/usr:empty", host->root);
+	fd = mounts_make("overlay", options, ARRAY_LEN(options), MOUNT_ATTR_NODEV);
+	if (fd < 0)
+		return -1;
+	return mounts_attach(fd, top_fd, "usr");
+}
+
+static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, struct err *err)
+{
+	if (host->overlay_usr && overlay_usr(host, top_fd) < 0)
+		host->overlay_usr = false;
+	if (!host->overlay_usr && bind(host_fd, top_fd, "usr", err) < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(beside_usr); i++)
+		if (mount_beside_usr(host_fd, top_fd, beside_usr[i], err) < 0)
+			return -1;
+	for (size_t i = 0; i < ARRAY_LEN(bound); i++)
+		if (bind_dir(host_fd, top_fd, bound[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+/* --- the template ------------------------------------------------------------------ */
+
+static int make_top(struct box_host *host, int host_fd, int top_fd, struct err *err)
+{
+	if (make_skeleton(host_fd, top_fd, err) < 0 ||
+	    mount_host_parts(host, host_fd, top_fd, err) < 0)
+		return -1;
+	if (mounts_attrs(top_fd, "", AT_RECURSIVE,
+			 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, -1) < 0)
+		return err_sys(err, "cannot make the root of the sandbox read-only");
+	return 0;
+}
+
+/* What comes from the machine itself, whatever root was configured. In a user
+ * namespace the kernel allows a new /proc only where another is in full view. */
+static int mount_machine(const struct box_host *host, int top_fd, struct err *err)
+{
+	CLEANUP(fd_cleanup) int slash_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (slash_fd < 0)
+		return err_sys(err, "cannot open '/'");
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++)
+		if (bind_device(slash_fd, top_fd, devices[i], err) < 0)
+			return -1;
+	return host->user_mode ? bind(slash_fd, top_fd, "proc", err) : 0;
+}
+
+static int pivot(struct err *err)
+{
+	if (syscall(SYS_pivot_root, ".", ".") < 0)
+		return err_sys(err, "cannot pivot into the root of the sandbox");
+	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return err_sys(err, "cannot leave the host's root");
+	return 0;
+}
+
+/* In a new mount namespace, of which nothing is left but what is made here. */
+static int build(struct box_host *host, struct err *err)
+{
+	static const struct mount_option options[] = {
+		{"size", "16m"}, {"nr_inodes", "512"}, {"mode", "0755"}};
+	const char *root = host->root[0] != '\0' ? host->root : "/";
+	CLEANUP(fd_cleanup) int host_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(fd_cleanup) int top_fd = -1;
+
+	if (host_fd < 0)
+		return err_sys(err, "cannot open root directory '%s'", root);
+	top_fd = mounts_make("tmpfs", options, ARRAY_LEN(options), MOUNT_ATTR_NOSUID);
+	if (top_fd < 0 || mounts_attach(top_fd, AT_FDCWD, "/") < 0 || fchdir(top_fd) < 0)
+		return err_sys(err, "cannot mount the root of the sandbox");
+	if (make_top(host, host_fd, top_fd, err) < 0 || mount_machine(host, top_fd, err) < 0)
+		return -1;
+	return pivot(err);
+}
+
+int root_template_open(struct box_host *host, unsigned slot, struct err *err)
+{
+	struct root_template *template = &host->templates[slot];
+	struct mount_visit visit;
+	int fd = -1, result = -1;
+
+	assert(slot < host->slots);
+	if (template->mount_ns_fd >= 0)
+		return 0;
+	if (mount_visit_new(&visit, host, err) < 0)
+		return -1;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		(void)err_sys(err, "cannot make the mounts private");
+	else if ((fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)) < 0)
+		(void)err_sys(err, "cannot open '/proc/self/ns/mnt'");
+	else
+		result = build(host, err);
+	mount_visit_leave(&visit);
+	if (result < 0)
+		fd_close(fd);
+	else
+		template->mount_ns_fd = fd;
+	return result;
+}
+
+/* --- what each box has of its own ----------------------------------------------------- */
+
+static int mask(const char *name, const char *with, struct err *err)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%s", name);
+	if (mount(with, path, NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+		return err_sys(err, "cannot mask '%s'", path);
+	return 0;
+}
+
+static int mount_proc(int *ret_proc_fd, struct err *err)
+{
+	static const struct mount_option options[] = {{"hidepid", "2"}};
+	CLEANUP(fd_cleanup)
+	int fd = mounts_make("proc", options, ARRAY_LEN(options),
+			     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+
+	if (fd < 0)
+		return err_sys(err, "cannot mount a private /proc; is /proc of this host partly "
+				    "hidden, as in a container?");
+	/* The view of the host's that an ordinary user needed until here. */
+	while (umount2("/proc", MNT_DETACH) == 0)
+		;
+	if (mounts_attach(fd, AT_FDCWD, "/proc") < 0)
+		return err_sys(err, "cannot attach the private /proc");
+	*ret_proc_fd = mounts_clone(AT_FDCWD, "/proc");
+	if (*ret_proc_fd < 0 || mounts_attrs(AT_FDCWD, "/proc", 0, MOUNT_ATTR_RDONLY, -1) < 0)
+		return err_sys(err, "cannot make /proc read-only");
+	return 0;
+}
+
+int root_mount_own(int *ret_proc_fd, struct err *err)
+{
+	static const struct mount_option pts_options[] = {{"ptmxmode", "0666"}, {"mode", "0600"}};
+	CLEANUP(fd_cleanup) int pts = -1;
+
+	if (mount_proc(ret_proc_fd, err) < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(masked_files); i++)
+		if (mask(masked_files[i], "/dev/null", err) < 0)
+			return -1;
+	for (size_t i = 0; i < ARRAY_LEN(masked_dirs); i++)
+		if (mask(masked_dirs[i], "/empty", err) < 0)
+			return -1;
+	pts = mounts_make("devpts", pts_options, ARRAY_LEN(pts_options),
+			  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+	if (pts < 0 || mounts_attach(pts, AT_FDCWD, "/dev/pts") < 0)
+		return err_sys(err, "cannot mount a private /dev/pts");
+	return 0;
+}

@@ -1,0 +1,224 @@
+/*
+ * sandbox_private.h - what the files of the sandbox share: the host, the
+ * modes it can run in, and the messages to and from the init of a box.
+ *
+ * Messages travel whole over SOCK_SEQPACKET and start with a `kind`. The
+ * privileged socket (box.c to init) carries HELLO, ATTACH, ATTACHED and
+ * FAILED; the control socket (driver.c to init) everything else. init trusts
+ * the first and checks every byte of the second; the driver bounds what it
+ * accepts from init.
+ */
+#ifndef SBX_SANDBOX_PRIVATE_H
+#define SBX_SANDBOX_PRIVATE_H
+
+#include <linux/filter.h>
+
+#include "worker/sandbox/cgroup.h"
+#include "worker/sandbox/driver.h"
+
+/* --- bounds ------------------------------------------------------------- */
+
+enum {
+	WIRE_BYTES = 60 << 10,		 /* one message, at most */
+	WIRE_STEP_BYTES = 4 << 20,	 /* argv and environment of a step */
+	WIRE_STEP_WORDS = 32 << 10,	 /* how many of them */
+	WIRE_EDITS_BYTES = 512 << 20,	 /* one memory file of edits */
+	WIRE_GLOBS = 256,		 /* patterns of one driver_find */
+	WIRE_PATH_BYTES = 4096,		 /* a path in the workspace, NUL included */
+	WIRE_REPLY_MS = 10 * 1000,	 /* init's answer to anything quick */
+	WIRE_WALK_ENTRIES = 4 << 20,	 /* names of one walk */
+	BOX_OVERLAY_INODES = 16,	 /* of the layer's own, beyond the job's */
+	BOX_INIT_PROCESSES = 1,		 /* beyond the job's */
+	BOX_INIT_MEMORY_BYTES = 8 << 20, /* init and kernel objects, beyond the job's */
+	BOX_TICK_MS = 50,		 /* how often running counters are looked at */
+	BOX_SLOTS_MAX = 1024,
+};
+
+/* --- messages ----------------------------------------------------------- */
+
+enum wire_kind {
+	WIRE_HELLO = 1, /* init: set up; brings the mount namespace */
+	WIRE_FAILED,	/* init: `wire_failed` says what */
+	WIRE_ATTACH,	/* host: `wire_attach`, brings the layer when there is one */
+	WIRE_ATTACHED,	/* init */
+	WIRE_STEP,	/* driver: `wire_step` */
+	WIRE_STARTED,	/* init: brings the reading ends of both streams */
+	WIRE_KILL,	/* driver: end the running step */
+	WIRE_DONE,	/* init: `wire_done` */
+	WIRE_EDIT,	/* driver: brings a memory file of `wire_edit` records */
+	WIRE_OK,	/* init: done as asked */
+	WIRE_FINISH,	/* driver */
+	WIRE_CHANGES,	/* driver */
+	WIRE_FIND,	/* driver: `wire_find` and the patterns */
+	WIRE_NAMES,	/* init: `wire_names` and names of one directory */
+	WIRE_ENTRY,	/* init: `wire_entry`, path and target; brings a regular file */
+	WIRE_MORE,	/* driver: the next batch of the walk, please */
+	WIRE_STOP,	/* driver: enough of the walk */
+	WIRE_END,	/* init: the walk is over */
+};
+
+struct wire_failed {
+	uint32_t kind;
+	uint32_t err_kind;
+	int32_t number;
+	char message[256];
+};
+
+struct wire_attach {
+	uint32_t kind;
+	uint32_t direct;	  /* the workspace has no layer */
+	uint32_t limit_processes; /* no cgroup does it: use the rlimit */
+	struct box_limits limits;
+};
+
+enum { WIRE_STEP_TTY = 1, WIRE_STEP_STDIN = 2, WIRE_STEP_MEMFD = 4 };
+
+/* Followed by, or with a memory file of: cwd, argv, env, each NUL-terminated.
+ * Descriptors in this order: terminal or input, memory file. */
+struct wire_step {
+	uint32_t kind;
+	uint32_t flags;
+	uint32_t argc;
+	uint32_t envc;
+};
+
+struct wire_done {
+	uint32_t kind;
+	uint32_t started;
+	int32_t status; /* as waitpid(2) has it */
+	uint32_t disk_full;
+	uint32_t inodes_full;
+	int64_t wall_us;
+	int64_t cpu_us;
+	int64_t max_rss_bytes;
+	char syscall[32];
+	char start_error[128];
+};
+
+/* A record of an edit's memory file: this, the path with its NUL, the content,
+ * padded to eight bytes. */
+struct wire_edit {
+	uint32_t mode;
+	uint32_t path_len; /* without the NUL */
+	uint64_t content_len;
+};
+
+struct wire_find {
+	uint32_t kind;
+	uint32_t globs;
+	uint64_t max_entries;
+};
+
+/* Followed by the directory's path and then `count` names, NUL-terminated. */
+struct wire_names {
+	uint32_t kind;
+	uint32_t count;
+	uint32_t more; /* the next message goes on with the same directory */
+	uint32_t bytes;
+};
+
+/* Followed by path and target, NUL-terminated. */
+struct wire_entry {
+	uint32_t kind;
+	uint32_t entry_kind; /* enum driver_kind */
+	uint32_t mode;
+	uint32_t bytes;
+	int64_t size;
+};
+
+/* --- the host ----------------------------------------------------------- */
+
+enum {
+	LAYERS_MAX = 32,
+	LAYER_DETAIL_BYTES = 192,
+};
+
+/* The mount namespace that the boxes of one slot start from, see root.c. */
+struct root_template {
+	int mount_ns_fd; /* -1: not built yet */
+};
+
+struct idmap {
+	uid_t uid;
+	gid_t gid;
+	int userns_fd; /* -1: none yet */
+};
+
+struct box_host {
+	char instance[40];
+	bool allow_missing_cgroup;
+	bool user_mode;	  /* started by an ordinary user: in a user namespace of our own */
+	bool overlay_usr; /* /usr is shown through an overlay, not bound */
+	bool user_xattrs; /* in user mode: the layer's file system has them */
+	bool time_ns;
+	uid_t uid_base; /* in user mode: the one uid */
+	gid_t gid_base;
+	unsigned slots;
+	unsigned serial; /* of boxes, for names */
+	char root[256];	 /* "" for the host's own */
+	int own_mount_ns_fd;
+	struct cgroup_host cgroups;
+	struct sock_fprog filter;
+	struct root_template *templates; /* one a slot */
+	struct idmap *idmaps;		 /* one a slot, for the last owner asked for */
+	struct box_layer layers[LAYERS_MAX];
+	char details[LAYERS_MAX][LAYER_DETAIL_BYTES];
+	size_t layers_len;
+};
+
+/* What a slot's jobs are to the host. */
+uid_t host_slot_uid(const struct box_host *host, unsigned slot);
+gid_t host_slot_gid(const struct box_host *host, unsigned slot);
+
+/* Enters another mount namespace, and comes back with the directory kept. */
+struct mount_visit {
+	int home_fd;
+	int cwd_fd;
+};
+int mount_visit_new(struct mount_visit *visit, const struct box_host *host,
+		    struct err *err) MUST_CHECK;
+int mount_visit_enter(struct mount_visit *visit, const struct box_host *host, int mount_ns_fd,
+		      struct err *err) MUST_CHECK;
+void mount_visit_leave(struct mount_visit *visit);
+
+/* --- root.c, workspace.c ------------------------------------------------- */
+
+/* Builds the template of `slot` unless it is there. */
+int root_template_open(struct box_host *host, unsigned slot, struct err *err) MUST_CHECK;
+
+/* Called by init in a copy of a template, still with the host's privilege:
+ * private /proc and /dev/pts. `ret_proc_fd` is a writable view of /proc that
+ * no job can reach. */
+int root_mount_own(int *ret_proc_fd, struct err *err) MUST_CHECK;
+
+/* Mounts layer and workspace in the box whose namespace is given. `ret_layer_fd`
+ * is the top of the layer, -1 for a direct workspace. */
+int workspace_mount(struct box_host *host, unsigned slot, int mount_ns_fd,
+		    const struct box_workspace *workspace, const struct box_limits *limits,
+		    int *ret_layer_fd, struct err *err) MUST_CHECK;
+
+/* Names in the layer. */
+#define LAYER_UPPER "upper"
+#define LAYER_WORK  "work"
+#define LAYER_TMP   "tmp"
+#define LAYER_SHM   "shm"
+
+/* --- init ----------------------------------------------------------------- */
+
+/* What a new init is given; the descriptors are inherited. */
+struct init_start {
+	int host_fd;
+	int control_fd;
+	int template_fd; /* mount namespace to copy */
+	int cgroup_fds[CGROUP_JOINS];
+	uid_t uid; /* outside */
+	gid_t gid;
+	bool drop_groups;
+	pid_t host_pid;
+	const struct sock_fprog *filter;
+};
+
+/* The whole life of pid 1. */
+NORETURN void init_main(const struct init_start *start);
+
+#endif

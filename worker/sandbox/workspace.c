@@ -1,0 +1,264 @@
+/*
+ * workspace.c - theory of operation.
+ *
+ * Everything a job can write is one tmpfs, the layer, limited in bytes and
+ * inodes: the upper half of the workspace's overlay, /tmp and /dev/shm. It is
+ * mounted by the host half inside the mount namespace of the box, which
+ * belongs to the host's user namespace, so that nothing in the box has power
+ * over any mount.
+ *
+ * As root the files of the lower directory are shown as the inner user's by an
+ * idmapped mount; the overlay's marks are trusted.* attributes, which no job
+ * can write. As an ordinary user the files are the user's own, and the marks
+ * are user.* attributes, which overlayfs hides and refuses through itself.
+ * Before Linux 6.6 a tmpfs can't store those: there the workspace is a copy.
+ *
+ * Overlayfs wants its layers attached, and Linux before 6.15 copies no
+ * detached mount; so lower and layer are attached for a moment where the
+ * workspace and /tmp will be.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "worker/sandbox/mounts.h"
+#include "worker/sandbox/sandbox_private.h"
+
+/* --- mapping ids ------------------------------------------------------------ */
+
+static int write_map(pid_t pid, const char *file, unsigned inside, unsigned outside)
+{
+	char path[64], text[64];
+	int len = snprintf(text, sizeof(text), "%u %u 1", inside, outside), fd;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, (size_t)len);
+	fd_close(fd);
+	return n == len ? 0 : -1;
+}
+
+/* A user namespace is only made by a process that lives in it for a moment. */
+static int make_userns(const struct idmap *map, uid_t uid, gid_t gid, struct err *err)
+{
+	struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	char path[64];
+	int fd = -1;
+
+	if (pid == 0)
+		for (;;)
+			(void)pause();
+	if (pid < 0)
+		return err_sys(err, "cannot make a user namespace to map ids");
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+	if (write_map(pid, "uid_map", map->uid, uid) < 0 ||
+	    write_map(pid, "gid_map", map->gid, gid) < 0 ||
+	    (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+		(void)err_sys(err, "cannot map uid %u to uid %u", map->uid, uid);
+	(void)kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return fd;
+}
+
+/* The namespace that shows `uid` and `gid` of the disk as the slot's. */
+static int slot_idmap(struct box_host *host, unsigned slot, uid_t uid, gid_t gid, struct err *err)
+{
+	struct idmap *map = &host->idmaps[slot];
+
+	if (map->userns_fd >= 0 && map->uid == uid && map->gid == gid)
+		return map->userns_fd;
+	fd_cleanup(&map->userns_fd);
+	map->uid = uid;
+	map->gid = gid;
+	map->userns_fd =
+		make_userns(map, host_slot_uid(host, slot), host_slot_gid(host, slot), err);
+	return map->userns_fd;
+}
+
+/* --- the lower directory ------------------------------------------------------- */
+
+/* The descriptor may come from a process in another mount namespace; then the
+ * same directory is looked up in this one. */
+static int clone_tree(int lower_fd)
+{
+	CLEANUP(fd_cleanup) int again = -1;
+	char link[64], path[PATH_MAX];
+	struct stat a, b;
+	ssize_t len;
+	int tree = mounts_clone(lower_fd, "");
+
+	if (tree >= 0 || errno != EINVAL)
+		return tree;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", lower_fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		return -1;
+	path[len] = '\0';
+	again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (again < 0 || fstat(again, &a) < 0 || fstat(lower_fd, &b) < 0)
+		return -1;
+	if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) {
+		errno = ESTALE;
+		return -1;
+	}
+	return mounts_clone_all(again, "");
+}
+
+static int open_lower(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
+		      int *ret_fd, struct err *err)
+{
+	CLEANUP(fd_cleanup) int tree = clone_tree(workspace->lower_fd);
+	uint64_t attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+	int userns = -1;
+
+	if (tree < 0)
+		return err_sys(err, "cannot take the workspace's directory into the sandbox");
+	if (!workspace->direct)
+		attrs |= MOUNT_ATTR_RDONLY;
+	if (!host->user_mode) {
+		userns = slot_idmap(host, slot, workspace->lower_uid, workspace->lower_gid, err);
+		if (userns < 0)
+			return -1;
+	}
+	if (mounts_attrs(tree, "", 0, attrs, userns) < 0)
+		return err_sys(err, "cannot map the ids of the workspace's directory: its file "
+				    "system may not support it");
+	*ret_fd = fd_take(&tree);
+	return 0;
+}
+
+/* --- the layer --------------------------------------------------------------------- */
+
+static int make_dir(int layer_fd, const char *name, mode_t mode, uid_t uid, gid_t gid)
+{
+	if (mkdirat(layer_fd, name, 0700) < 0)
+		return -1;
+	if ((uid != geteuid() || gid != getegid()) &&
+	    fchownat(layer_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	return fchmodat(layer_fd, name, mode, 0);
+}
+
+static int make_layer(const struct box_host *host, unsigned slot, const struct box_limits *limits,
+		      int *ret_fd, struct err *err)
+{
+	char size[32], inodes[32];
+	const struct mount_option options[] = {
+		{"size", size}, {"nr_inodes", inodes}, {"mode", "0755"}};
+	uid_t uid = host_slot_uid(host, slot);
+	gid_t gid = host_slot_gid(host, slot);
+	CLEANUP(fd_cleanup) int fd = -1;
+
+	(void)snprintf(size, sizeof(size), "%lld", (long long)limits->disk_bytes);
+	(void)snprintf(inodes, sizeof(inodes), "%lld",
+		       limits->inodes > 0 ? (long long)limits->inodes + BOX_OVERLAY_INODES : 0LL);
+	fd = mounts_make("tmpfs", options, ARRAY_LEN(options),
+			 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (fd < 0)
+		return err_sys(err, "cannot mount a layer of %s bytes", size);
+	if (make_dir(fd, LAYER_UPPER, 0755, uid, gid) < 0 ||
+	    make_dir(fd, LAYER_WORK, 0700, geteuid(), getegid()) < 0 ||
+	    make_dir(fd, LAYER_TMP, 01777, uid, gid) < 0 ||
+	    make_dir(fd, LAYER_SHM, 01777, uid, gid) < 0)
+		return err_sys(err, "cannot make the directories of the layer");
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+/* Lower is attached at the workspace, the layer at /tmp. */
+static int make_overlay(const struct box_host *host)
+{
+	const struct mount_option options[] = {
+		{"lowerdir", BOX_WORKSPACE},
+		{"upperdir", "/tmp/" LAYER_UPPER},
+		{"workdir", "/tmp/" LAYER_WORK},
+		{"volatile", NULL}, /* the layer dies with the job: nothing is synced */
+		{"redirect_dir", "off"},
+		{"metacopy", "off"},
+		{"index", "off"},
+		{"userxattr", NULL}, /* the last: only as an ordinary user */
+	};
+	size_t len = ARRAY_LEN(options) - (host->user_mode ? 0 : 1);
+
+	return mounts_make("overlay", options, len, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+}
+
+/* --- in the box's mount namespace ---------------------------------------------------- */
+
+static int replace(const char *path, int mount_fd)
+{
+	if (mount_fd < 0 || mounts_attach(mount_fd, AT_FDCWD, path) < 0)
+		return -1;
+	return 0;
+}
+
+static int mount_all(const struct box_host *host, int lower_fd, bool direct, int layer_fd)
+{
+	CLEANUP(fd_cleanup) int work = -1;
+	CLEANUP(fd_cleanup) int tmp = -1;
+	CLEANUP(fd_cleanup) int shm = -1;
+	bool overlay = lower_fd >= 0 && !direct;
+
+	if (replace("/tmp", layer_fd) < 0 || (overlay && replace(BOX_WORKSPACE, lower_fd) < 0))
+		return -1;
+	if (overlay)
+		work = make_overlay(host);
+	else if (!direct)
+		work = mounts_clone(AT_FDCWD, "/tmp/" LAYER_UPPER);
+	tmp = mounts_clone(AT_FDCWD, "/tmp/" LAYER_TMP);
+	shm = mounts_clone(AT_FDCWD, "/tmp/" LAYER_SHM);
+	if (tmp < 0 || shm < 0 || (!direct && work < 0))
+		return -1;
+	if (umount2("/tmp", MNT_DETACH) < 0 || (overlay && umount2(BOX_WORKSPACE, MNT_DETACH) < 0))
+		return -1;
+	if (replace("/tmp", tmp) < 0 || replace("/dev/shm", shm) < 0 ||
+	    replace(BOX_WORKSPACE, direct ? lower_fd : work) < 0)
+		return -1;
+	return 0;
+}
+
+int workspace_mount(struct box_host *host, unsigned slot, int mount_ns_fd,
+		    const struct box_workspace *workspace, const struct box_limits *limits,
+		    int *ret_layer_fd, struct err *err)
+{
+	CLEANUP(fd_cleanup) int lower = -1;
+	CLEANUP(fd_cleanup) int layer = -1;
+	CLEANUP(fd_cleanup) int top = -1;
+	struct mount_visit visit;
+	int result;
+
+	assert(workspace->lower_fd >= 0 || !workspace->direct);
+	if (workspace->lower_fd >= 0 && open_lower(host, slot, workspace, &lower, err) < 0)
+		return -1;
+	if (make_layer(host, slot, limits, &layer, err) < 0)
+		return -1;
+	top = openat(layer, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (top < 0)
+		return err_sys(err, "cannot open the layer");
+	if (mount_visit_enter(&visit, host, mount_ns_fd, err) < 0)
+		return -1;
+	result = mount_all(host, lower, workspace->direct, layer);
+	if (result < 0)
+		(void)err_sys(err, "cannot mount the workspace");
+	mount_visit_leave(&visit);
+	if (result == 0)
+		*ret_layer_fd = fd_take(&top);
+	return result;
+}
