@@ -71,6 +71,16 @@ static int look_at(struct rabbit_link *link, struct queue_depth *depth, struct e
 	return rabbit_link_reopen_channel(link, err);
 }
 
+static bool knows_queue_timeouts(const char *server)
+{
+	int major = 0;
+	int minor = 0;
+
+	if (sscanf(server, "RabbitMQ %d.%d", &major, &minor) != 2)
+		return false;
+	return major > 3 || (major == 3 && minor >= 12);
+}
+
 static int rabbit_inspect(struct arena *arena, const struct carrier_config *config,
 			  struct carrier_report *ret, struct err *err)
 {
@@ -85,6 +95,7 @@ static int rabbit_inspect(struct arena *arena, const struct carrier_config *conf
 	    0)
 		return -1;
 	(void)snprintf(report.server, sizeof(report.server), "%s", link.server);
+	report.queue_timeouts = knows_queue_timeouts(link.server);
 	for (size_t i = 0; i < topology_queues_len; i++) {
 		topology_name(config->prefix, topology_queues[i].suffix, name);
 		report.queues[i].name = arena_strdup(arena, name);
@@ -102,21 +113,33 @@ static int rabbit_inspect(struct arena *arena, const struct carrier_config *conf
 	return 0;
 }
 
+static int declare_once(struct rabbit_link *link, const struct carrier_config *config,
+			struct err *err)
+{
+	int done;
+
+	if (rabbit_link_open(link, config, "declare", RABBIT_HEARTBEAT_S, RABBIT_PATIENCE_S, err) <
+	    0)
+		return -1;
+	done = config->passive ? rabbit_topology_check(link, config->prefix, err)
+			       : rabbit_topology_declare(link, config->prefix, err);
+	if (done < 0)
+		rabbit_link_drop(link);
+	else
+		rabbit_link_close(link);
+	return done;
+}
+
 static int rabbit_declare(const struct carrier_config *config, struct err *err)
 {
 	struct rabbit_link link;
-	int done;
+	int64_t end_us = 0;
 
-	if (rabbit_link_open(&link, config, "declare", RABBIT_HEARTBEAT_S, RABBIT_PATIENCE_S, err) <
-	    0)
-		return -1;
-	done = config->passive ? rabbit_topology_check(&link, config->prefix, err)
-			       : rabbit_topology_declare(&link, config->prefix, err);
-	if (done < 0)
-		rabbit_link_drop(&link);
-	else
-		rabbit_link_close(&link);
-	return done;
+	while (declare_once(&link, config, err) < 0) {
+		if (!rabbit_link_worth_waiting(&link, &end_us))
+			return -1;
+	}
+	return 0;
 }
 
 /* --- dead letters ----------------------------------------------------- */

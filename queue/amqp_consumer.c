@@ -420,6 +420,7 @@ static int rabbit_open(struct consumer **ret, const struct carrier_config *confi
 		       struct err *err)
 {
 	struct rabbit_consumer *c = calloc(1, sizeof(*c));
+	int64_t end_us = 0;
 
 	assert(hooks->delivered != NULL);
 	assert(key != NULL || source != SOURCE_EVENTS);
@@ -440,8 +441,12 @@ static int rabbit_open(struct consumer **ret, const struct carrier_config *confi
 	}
 	if (source == SOURCE_RESULTS || source == SOURCE_EVENTS)
 		c->key = key == NULL ? NULL : arena_strdup(&c->arena, key);
-	if (name_queues(c, err) < 0 || connect_now(c, err) < 0)
+	if (name_queues(c, err) < 0)
 		goto fail;
+	while (connect_now(c, err) < 0) {
+		if (!rabbit_link_worth_waiting(&c->link, &end_us))
+			goto fail;
+	}
 	*ret = &c->consumer;
 	return 0;
 fail:

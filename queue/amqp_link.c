@@ -10,12 +10,14 @@
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include <amqp_tcp_socket.h>
 
+#include "base/clock.h"
 #include "queue/amqp_private.h"
 #include "queue/url.h"
 
@@ -38,6 +40,10 @@ static const char *fix_for(int code, enum err_kind *ret_kind)
 		return "; declare the topology: import contrib/broker/definitions.json, or start "
 		       "once without passive";
 	case AMQP_RESOURCE_LOCKED:
+		/* Most often by our own last connection, which the broker has not
+		 * missed yet. */
+		*ret_kind = ERR_PEER;
+		return "; another connection holds it";
 	case AMQP_PRECONDITION_FAILED:
 		*ret_kind = ERR_CONFLICT;
 		return "";
@@ -56,6 +62,13 @@ static int closed_error(struct rabbit_link *link, const char *what, int code, am
 	enum err_kind kind;
 	const char *fix = fix_for(code, &kind);
 
+	/* Said for a while after a crash: the queue is there, its leader is not. */
+	link->starting = code == AMQP_NOT_FOUND &&
+			 memmem(text.bytes, text.len, "down or inaccessible", 20) != NULL;
+	if (link->starting) {
+		kind = ERR_PEER;
+		fix = "; the broker is still starting, or a node of it is missing";
+	}
 	if (code == AMQP_PRECONDITION_FAILED && memmem(text.bytes, text.len, "inequivalent", 12))
 		fix = "; it was declared otherwise before: delete it, or choose another prefix";
 	return err_set(err, kind, "cannot %s at '%s': %d %.*s%s", what, link->where, code,
@@ -312,6 +325,20 @@ static int set_up(struct rabbit_link *link, const struct carrier_config *config,
 	note_server(link);
 	(void)amqp_channel_open(link->state, RABBIT_CHANNEL);
 	return rabbit_link_check(link, "open a channel", err);
+}
+
+bool rabbit_link_worth_waiting(const struct rabbit_link *link, int64_t *end_us)
+{
+	int64_t now_us = clock_mono_us();
+
+	if (!link->starting)
+		return false;
+	if (*end_us == 0)
+		*end_us = now_us + (int64_t)RABBIT_PATIENCE_S * 1000000;
+	if (now_us > *end_us)
+		return false;
+	(void)poll(NULL, 0, 250);
+	return true;
 }
 
 int rabbit_link_open(struct rabbit_link *link, const struct carrier_config *config,

@@ -39,6 +39,7 @@ struct rabbit_link {
 	amqp_connection_state_t state; /* NULL: not connected */
 	int heartbeat_s;
 	int patience_s;
+	bool starting; /* the last failure was that the broker is not all there yet */
 	bool blocked;
 	bool blocked_changed; /* since the owner last looked */
 	char blocked_why[RABBIT_WHY_BYTES];
@@ -53,6 +54,13 @@ struct rabbit_link {
  */
 int rabbit_link_open(struct rabbit_link *link, const struct carrier_config *config,
 		     const char *role, int heartbeat_s, int patience_s, struct err *err) MUST_CHECK;
+
+/*
+ * After a failure with `link`, whether to begin again because the broker is
+ * just starting: waits a little, and says no after RABBIT_PATIENCE_S. `*end_us`
+ * is 0 at first.
+ */
+bool rabbit_link_worth_waiting(const struct rabbit_link *link, int64_t *end_us);
 
 /* In order, with a goodbye, but never waiting long; on one not open, nothing. */
 void rabbit_link_close(struct rabbit_link *link);

@@ -398,10 +398,15 @@ static void rabbit_close(struct publisher *base)
 	free(p);
 }
 
-static int set_up(struct rabbit_publisher *p, struct err *err)
+static int connect_now(struct rabbit_publisher *p, struct err *err)
 {
-	if (!p->config.passive && rabbit_topology_declare(&p->link, p->config.prefix, err) < 0)
+	if (rabbit_link_open(&p->link, &p->config, "publisher", (int)p->config.heartbeat_s,
+			     RABBIT_PATIENCE_S, err) < 0)
 		return -1;
+	if (!p->config.passive && rabbit_topology_declare(&p->link, p->config.prefix, err) < 0) {
+		rabbit_link_drop(&p->link);
+		return -1;
+	}
 	(void)amqp_confirm_select(p->link.state, RABBIT_CHANNEL);
 	return rabbit_link_check(&p->link, "ask for confirms", err);
 }
@@ -409,6 +414,7 @@ static int set_up(struct rabbit_publisher *p, struct err *err)
 static int rabbit_open(struct publisher **ret, const struct carrier_config *config, struct err *err)
 {
 	struct rabbit_publisher *p = calloc(1, sizeof(*p));
+	int64_t end_us = 0;
 
 	if (p == NULL)
 		return err_set(err, ERR_LIMIT, "out of memory for a publisher");
@@ -417,15 +423,17 @@ static int rabbit_open(struct publisher **ret, const struct carrier_config *conf
 	p->next = 1;
 	arena_init(&p->arena, 64 << 10);
 	rabbit_inbound_init(&p->inbound);
-	if (rabbit_config_copy(&p->arena, config, &p->config, err) < 0 ||
-	    rabbit_link_open(&p->link, &p->config, "publisher", (int)p->config.heartbeat_s,
-			     RABBIT_PATIENCE_S, err) < 0 ||
-	    set_up(p, err) < 0) {
-		rabbit_close(&p->publisher);
-		return -1;
+	if (rabbit_config_copy(&p->arena, config, &p->config, err) < 0)
+		goto fail;
+	while (connect_now(p, err) < 0) {
+		if (!rabbit_link_worth_waiting(&p->link, &end_us))
+			goto fail;
 	}
 	*ret = &p->publisher;
 	return 0;
+fail:
+	rabbit_close(&p->publisher);
+	return -1;
 }
 
 const struct publisher_ops rabbit_publisher_ops = {

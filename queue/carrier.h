@@ -199,6 +199,7 @@ struct consumer_hooks {
 	/* The connection was lost: every tag of that epoch is void. The consumer
 	 * reconnects by itself with backoff and jitter; `lost` may come again. */
 	void (*lost)(void *ctx, const struct err *why);
+	/* For the first time within consumer_open. */
 	void (*connected)(void *ctx, uint64_t epoch);
 	/* The broker is blocking publishers (memory or disk alarm), or no longer. */
 	void (*blocked)(void *ctx, bool blocked, const char *why);
@@ -254,6 +255,12 @@ struct queue_depth {
  * (passively). For `check` and `status`. */
 struct carrier_report {
 	char server[64];
+	/*
+	 * Whether the broker honours the consumer timeout of each queue. Older
+	 * ones (before 3.12) have one for all queues, 30 minutes unless
+	 * rabbitmq.conf says otherwise, and take a longer job back while it runs.
+	 */
+	bool queue_timeouts;
 	struct queue_depth *queues;
 	size_t queues_len;
 };

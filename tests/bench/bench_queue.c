@@ -48,7 +48,7 @@ static void settle_known(struct bench *bench)
 		die("confirms", &err);
 }
 
-static void on_delivered(void *ctx, const struct delivery *delivery)
+static void on_job(void *ctx, const struct delivery *delivery)
 {
 	struct bench *bench = ctx;
 	struct message result = {.body = delivery->body, .id = delivery->id, .key = "bench.job"};
@@ -62,7 +62,7 @@ static void on_delivered(void *ctx, const struct delivery *delivery)
 		die("send a result", &err);
 }
 
-static void enqueue(const struct carrier_config *config, size_t jobs, size_t bytes)
+static void enqueue(const struct carrier_config *with, size_t jobs, size_t bytes)
 {
 	struct publisher *publisher;
 	struct publisher_fate fate;
@@ -70,7 +70,7 @@ static void enqueue(const struct carrier_config *config, size_t jobs, size_t byt
 	uint8_t *body = calloc(1, bytes + 1);
 	int64_t start_us;
 
-	if (body == NULL || publisher_open(&publisher, config, &err) < 0)
+	if (body == NULL || publisher_open(&publisher, with, &err) < 0)
 		die("open a publisher", &err);
 	start_us = clock_mono_us();
 	for (size_t i = 0; i < jobs; i++) {
@@ -99,16 +99,16 @@ static int by_time(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
-static void move(struct bench *bench, const struct carrier_config *config, size_t jobs)
+static void move(struct bench *bench, const struct carrier_config *with, size_t jobs)
 {
-	struct consumer_hooks hooks = {.delivered = on_delivered, .ctx = bench};
+	struct consumer_hooks hooks = {.delivered = on_job, .ctx = bench};
 	struct err err = {0};
 	int64_t start_us;
 
-	if (publisher_open(&bench->publisher, config, &err) < 0)
+	if (publisher_open(&bench->publisher, with, &err) < 0)
 		die("open a publisher", &err);
 	start_us = clock_mono_us();
-	if (consumer_open(&bench->consumer, config, SOURCE_JOBS, NULL, &hooks, &err) < 0)
+	if (consumer_open(&bench->consumer, with, SOURCE_JOBS, NULL, &hooks, &err) < 0)
 		die("open a consumer", &err);
 	while (bench->settled < jobs) {
 		struct pollfd items[] = {
@@ -137,14 +137,14 @@ int main(int argc, char **argv)
 	size_t bytes = argc > 3 ? strtoul(argv[3], NULL, 10) : 1024;
 	unsigned prefetch = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 64;
 	char prefix[32];
-	struct carrier_config config = {.prefix = prefix, .prefetch = prefetch, .name = "bench"};
 	struct bench bench = {0};
 
 	if (argc < 2 || jobs == 0) {
 		(void)fputs("usage: bench_queue URL [JOBS [BYTES [PREFETCH]]]\n", stderr);
 		return 2;
 	}
-	config.url = argv[1];
+	config = (struct carrier_config){
+		.url = argv[1], .prefix = prefix, .prefetch = prefetch, .name = "bench"};
 	(void)snprintf(prefix, sizeof(prefix), "sbxb-%d", (int)getpid());
 	bench.tags = calloc(jobs, sizeof(*bench.tags));
 	bench.came_us = calloc(jobs, sizeof(*bench.came_us));

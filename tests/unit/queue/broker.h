@@ -53,6 +53,9 @@ static inline struct carrier_config test_config(const char *url)
 				       .name = "sbx-test"};
 }
 
+/* The configuration that all tests of one program share. */
+static struct carrier_config config;
+
 #define assert_done(call)                                                                    \
 	do {                                                                                 \
 		struct err err = {0};                                                        \
@@ -226,7 +229,7 @@ static inline void on_blocked(void *ctx, bool blocked, const char *why)
 	((struct watcher *)ctx)->blocked += blocked ? 1 : -1;
 }
 
-static inline struct watcher *watcher_new(const struct carrier_config *config, enum source source,
+static inline struct watcher *watcher_new(const struct carrier_config *with, enum source source,
 					  const char *key)
 {
 	struct watcher *watcher = calloc(1, sizeof(*watcher));
@@ -237,7 +240,7 @@ static inline struct watcher *watcher_new(const struct carrier_config *config, e
 				       .ctx = watcher};
 
 	assert_non_null(watcher);
-	assert_done(consumer_open(&watcher->consumer, config, source, key, &hooks, &err));
+	assert_done(consumer_open(&watcher->consumer, with, source, key, &hooks, &err));
 	return watcher;
 }
 
@@ -297,26 +300,26 @@ static inline struct message test_message(const char *id)
 	return (struct message){.body = {(const uint8_t *)id, strlen(id)}, .id = id};
 }
 
-static inline void send_now(const struct carrier_config *config, enum route route,
+static inline void send_now(const struct carrier_config *with, enum route route,
 			    const struct message *message)
 {
 	struct publisher *publisher;
 
-	assert_done(publisher_open(&publisher, config, &err));
+	assert_done(publisher_open(&publisher, with, &err));
 	assert_done(publisher_send_wait(publisher, route, message, 15000, &err));
 	publisher_close(publisher);
 }
 
 /* How many messages are ready in a queue of the topology; -1: no such queue. */
-static inline int64_t depth(const struct carrier_config *config, const char *suffix)
+static inline int64_t depth(const struct carrier_config *with, const char *suffix)
 {
 	CLEANUP(arena_cleanup) struct arena arena;
 	struct carrier_report report;
 	char name[TOPOLOGY_NAME_BYTES];
 
 	arena_init(&arena, 1 << 16);
-	topology_name(config->prefix, suffix, name);
-	assert_done(carrier_inspect(&arena, config, &report, &err));
+	topology_name(with->prefix, suffix, name);
+	assert_done(carrier_inspect(&arena, with, &report, &err));
 	for (size_t i = 0; i < report.queues_len; i++) {
 		if (strcmp(report.queues[i].name, name) == 0)
 			return report.queues[i].messages;
@@ -326,13 +329,13 @@ static inline int64_t depth(const struct carrier_config *config, const char *suf
 }
 
 /* A quorum queue counts a moment later than it confirms. */
-static inline void expect_depth(const struct carrier_config *config, const char *suffix,
+static inline void expect_depth(const struct carrier_config *with, const char *suffix,
 				int64_t wanted)
 {
 	int64_t got = 0;
 
 	for (int i = 0; i < 100; i++) {
-		got = depth(config, suffix);
+		got = depth(with, suffix);
 		if (got == wanted)
 			return;
 		(void)poll(NULL, 0, 50);
@@ -340,5 +343,33 @@ static inline void expect_depth(const struct carrier_config *config, const char 
 	fail_msg("'%s' has %lld messages, %lld were expected", suffix, (long long)got,
 		 (long long)wanted);
 }
+
+/* --- fixtures --------------------------------------------------------- */
+
+/* For groups: the topology is made once and removed at the end. */
+static inline int make_topology(void **state)
+{
+	(void)state;
+	config = test_config(test_url());
+	assert_done(carrier_declare(&config, &err));
+	return 0;
+}
+
+static inline int remove_topology(void **state)
+{
+	(void)state;
+	raw_remove(config.url, config.prefix);
+	return 0;
+}
+
+/* For tests: each starts from empty queues. */
+static inline int empty_queues(void **state)
+{
+	(void)state;
+	raw_purge(config.url);
+	return 0;
+}
+
+#define broker_test(name) cmocka_unit_test_setup(name, empty_queues)
 
 #endif

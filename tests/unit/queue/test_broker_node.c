@@ -15,7 +15,6 @@
 static char node_dir[64] = "/tmp/sbx-test-node-XXXXXX";
 static char node_url[256];
 static int tls_port;
-static struct carrier_config config;
 
 /* --- the node --------------------------------------------------------- */
 
@@ -272,7 +271,7 @@ static void a_password_changed_meanwhile_ends_the_consumer(void **state)
 	user.passive = true;
 	watcher = watcher_new(&user, SOURCE_JOBS, NULL);
 	ctl("change_password rotated after");
-	ctl("close_all_connections rotated");
+	ctl("close_all_connections --vhost / rotated");
 	while (why.kind == ERR_NONE && clock_mono_us() < end_us) {
 		struct pollfd item = {.fd = consumer_fd(watcher->consumer), .events = POLLIN};
 
@@ -283,6 +282,59 @@ static void a_password_changed_meanwhile_ends_the_consumer(void **state)
 	assert_non_null(strstr(why.message, "check user name and password"));
 	assert_int_equal(watcher->lost, 1);
 	watcher_free(watcher);
+}
+
+/* The last connection's queue may outlive it for a while: that is no reason to
+ * give up. */
+static void a_queue_still_held_is_waited_for(void **state)
+{
+	struct watcher *watcher = watcher_new(&config, SOURCE_RESULTS, "t.held");
+	struct message message = test_message("held.1");
+	amqp_connection_state_t raw;
+
+	(void)state;
+	message.key = "t.held";
+	send_now(&config, ROUTE_RESULT, &message);
+	watcher_expect(watcher, 1);
+	ctl("close_all_connections --vhost / cut");
+	raw = raw_open(node_url);
+	(void)amqp_queue_declare(raw, 1, amqp_cstring_bytes(watcher->seen[0].queue), 0, 0, 1, 1,
+				 amqp_empty_table);
+	raw_done(raw);
+	assert_true(watcher_until(watcher, &watcher->lost, 2, 15000));
+	assert_non_null(strstr(watcher->lost_why.message, "another connection holds it"));
+	raw_close(raw);
+	assert_true(watcher_until(watcher, &watcher->connected, 2, 15000));
+	send_now(&config, ROUTE_RESULT, &message);
+	watcher_expect(watcher, 2);
+	watcher_free(watcher);
+}
+
+static void a_full_queue_refuses(void **state)
+{
+	struct message message = test_message("too many");
+	struct publisher *publisher;
+	struct publisher_fate fate;
+	struct err why = {0};
+
+	(void)state;
+	assert_done(publisher_open(&publisher, &config, &err));
+	assert_int_equal(run("%s ctl %s -q set_policy full '^%s[.]jobs$' '{\"max-length\":1}' "
+			     "--apply-to queues",
+			     script(), node_dir, test_prefix),
+			 0);
+	for (int i = 0; i < 100 && why.kind == ERR_NONE; i++) {
+		if (publisher_send_wait(publisher, ROUTE_JOB, &message, 10000, &why) < 0)
+			assert_int_equal(why.kind, ERR_LIMIT);
+	}
+	assert_non_null(strstr(why.message, "full"));
+	assert_done(publisher_send(publisher, ROUTE_JOB, &message, 5, &err));
+	assert_int_equal(publisher_next(publisher, 10000, &fate, &why), 1);
+	assert_int_equal(fate.tag, 5);
+	assert_false(fate.confirmed);
+	publisher_close(publisher);
+	ctl("clear_policy full");
+	raw_purge(node_url);
 }
 
 /* --- TLS -------------------------------------------------------------- */
@@ -554,6 +606,8 @@ int main(void)
 		cmocka_unit_test(a_wrong_url_says_what_is_wrong),
 		cmocka_unit_test(a_user_without_configure_works_passively),
 		cmocka_unit_test(a_password_changed_meanwhile_ends_the_consumer),
+		cmocka_unit_test(a_queue_still_held_is_waited_for),
+		cmocka_unit_test(a_full_queue_refuses),
 		cmocka_unit_test(tls_verifies_chain_and_host),
 		cmocka_unit_test(large_messages_pass_through_tls),
 		cmocka_unit_test(under_an_alarm_acks_flow_and_publishing_waits),
