@@ -281,6 +281,7 @@ static void serve(struct zygote *zygote)
 	static struct pollfd fds[ROLE_SLOTS_MAX + 1];
 
 	while (!zygote->quit) {
+		fill(zygote);
 		fds[0] = (struct pollfd){.fd = ROLE_SOCKET, .events = POLLIN};
 		for (size_t i = 0; i < zygote->slots_len; i++)
 			fds[i + 1] = (struct pollfd){.fd = watched_fd(&zygote->slots[i]),
@@ -299,7 +300,6 @@ static void serve(struct zygote *zygote)
 			else if (self->state == SLOT_DYING)
 				box_ended(self);
 		}
-		fill(zygote);
 	}
 }
 
