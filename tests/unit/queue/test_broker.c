@@ -369,6 +369,23 @@ static void dead_letters_tell_why_and_keep_their_order(void **state)
 	assert_letters("bdef");
 }
 
+static void many_dead_letters_keep_their_order(void **state)
+{
+	struct visits visits = {.stop = "l"};
+
+	(void)state;
+	for (char id[] = "a"; id[0] <= 'n'; id[0]++) {
+		struct message message = test_message(id);
+
+		send_now(&config, ROUTE_DEAD, &message);
+	}
+	assert_letters("abcdefghijklmn");
+	assert_letters("abcdefghijklmn");
+	assert_done(carrier_visit_dead(&config, on_letter, &visits, &err));
+	assert_int_equal(visits.len, 12);
+	assert_letters("abcdefghijklmn");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -381,6 +398,7 @@ int main(void)
 		broker_test(strange_properties_count_as_absent),
 		broker_test(a_retry_comes_back_to_its_queue),
 		broker_test(dead_letters_tell_why_and_keep_their_order),
+		broker_test(many_dead_letters_keep_their_order),
 	};
 
 	return cmocka_run_group_tests(tests, make_topology, remove_topology);

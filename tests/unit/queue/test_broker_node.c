@@ -187,6 +187,13 @@ static void the_definitions_file_is_what_we_declare(void **state)
 	ctl("delete_vhost fresh");
 }
 
+static int take_it(void *ctx, const struct delivery *delivery)
+{
+	assert_null(ctx);
+	assert_string_equal(delivery->id, "rights");
+	return 1;
+}
+
 /* --- users ------------------------------------------------------------ */
 
 static void expect_refusal(const struct carrier_config *wrong, enum err_kind kind, const char *text)
@@ -253,6 +260,65 @@ static void a_user_without_configure_works_passively(void **state)
 	/* Not even reading: refused when it consumes. */
 	ctl("set_permissions -p / least '' '.*' ''");
 	expect_refusal(&user, ERR_UNSUPPORTED, "permission");
+}
+
+static struct carrier_config limited_user(char url[256], const char *name, const char *configure,
+					  const char *write, const char *read)
+{
+	struct carrier_config user = config;
+	char login[64];
+
+	assert_int_equal(run("%s ctl %s -q add_user %s pw && "
+			     "%s ctl %s -q set_permissions -p / %s '%s' '%s' '%s'",
+			     script(), node_dir, name, script(), node_dir, name, configure, write,
+			     read),
+			 0);
+	(void)snprintf(login, sizeof(login), "%s:pw", name);
+	other_url(url, "amqp", login, "127.0.0.1", 0, "");
+	user.url = url;
+	user.passive = true;
+	return user;
+}
+
+/* The rights that contrib/broker/README.md names, for another prefix. */
+static void the_documented_rights_suffice(void **state)
+{
+	char urls[2][256];
+	char patterns[4][160];
+	struct carrier_config worker;
+	struct carrier_config producer;
+	struct watcher *jobs;
+	struct watcher *results;
+	struct message message = test_message("rights");
+	static const enum route routes[] = {ROUTE_DEAD, ROUTE_RETRY, ROUTE_RESULT, ROUTE_REPLY};
+
+	(void)state;
+	(void)snprintf(patterns[0], 160, "^(%s(\\..+)?|amq\\.default)$", test_prefix);
+	(void)snprintf(patterns[1], 160, "^%s\\..+$", test_prefix);
+	(void)snprintf(patterns[2], 160, "^%s\\.reply\\..+$", test_prefix);
+	(void)snprintf(patterns[3], 160, "^%s(\\..+)?$", test_prefix);
+	worker = limited_user(urls[0], "worker", "", patterns[0], patterns[1]);
+	producer = limited_user(urls[1], "producer", patterns[2], patterns[3], patterns[1]);
+
+	results = watcher_new(&producer, SOURCE_RESULTS, "t.rights");
+	send_now(&producer, ROUTE_JOB, &message);
+	jobs = watcher_new(&worker, SOURCE_JOBS, NULL);
+	watcher_expect(jobs, 1);
+	message.key = "t.rights";
+	message.reply_to = "unused";
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		if (routes[i] == ROUTE_REPLY) {
+			watcher_expect(results, 1);
+			message.reply_to = results->seen[0].queue;
+		}
+		send_now(&worker, routes[i], &message);
+	}
+	watcher_expect(results, 2);
+	watcher_ack(jobs, 0);
+	watcher_free(jobs);
+	watcher_free(results);
+	assert_done(carrier_visit_dead(&producer, take_it, NULL, &err));
+	raw_purge(node_url);
 }
 
 static void a_password_changed_meanwhile_ends_the_consumer(void **state)
@@ -605,6 +671,7 @@ int main(void)
 		cmocka_unit_test(the_definitions_file_is_what_we_declare),
 		cmocka_unit_test(a_wrong_url_says_what_is_wrong),
 		cmocka_unit_test(a_user_without_configure_works_passively),
+		cmocka_unit_test(the_documented_rights_suffice),
 		cmocka_unit_test(a_password_changed_meanwhile_ends_the_consumer),
 		cmocka_unit_test(a_queue_still_held_is_waited_for),
 		cmocka_unit_test(a_full_queue_refuses),
