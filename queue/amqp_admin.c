@@ -10,6 +10,7 @@
 
 enum {
 	GET_TIMEOUT_MS = 20000,
+	HELD_BYTES = 64 << 20, /* tags of letters that are held: eight million */
 	/* A visit waits for people and for other connections, so its own
 	 * connection does without heartbeats; TCP says when the peer is gone. */
 	NO_HEARTBEAT = 0,
@@ -172,6 +173,11 @@ static int get(struct rabbit_link *link, struct rabbit_inbound *inbound, const c
 	}
 }
 
+static void hold(struct buf *held, const struct rabbit_inbound *inbound)
+{
+	buf_add(held, &inbound->delivery.tag, sizeof(inbound->delivery.tag));
+}
+
 /*
  * What was held before and given back stands in a list of its own before the
  * rest, and what is given back now goes to that list's end. So all of the list
@@ -179,20 +185,42 @@ static int get(struct rabbit_link *link, struct rabbit_inbound *inbound, const c
  * has held yet ends it.
  */
 static int pass_over(struct rabbit_link *link, struct rabbit_inbound *inbound, const char *queue,
-		     uint32_t left, struct err *err)
+		     uint32_t left, struct buf *held, struct err *err)
 {
 	for (; left > 0 && inbound->redelivered; left--) {
 		int got = get(link, inbound, queue, err);
 
 		if (got <= 0)
 			return got;
+		hold(held, inbound);
+	}
+	return 0;
+}
+
+/*
+ * One by one, in their order. A channel that is closed gives its letters back
+ * as well, but sorted by the decimal text of a number that each get has: after
+ * the tenth letter that is another order.
+ */
+static int give_back(struct rabbit_link *link, const struct buf *held, struct err *err)
+{
+	if (held->failed)
+		return err_set(err, ERR_LIMIT, "out of memory for the order of the dead letters");
+	for (size_t at = 0; at < held->len; at += sizeof(uint64_t)) {
+		uint64_t tag;
+		int sent;
+
+		memcpy(&tag, held->data + at, sizeof(tag));
+		sent = amqp_basic_nack(link->state, RABBIT_CHANNEL, tag, 0, 1);
+		if (rabbit_link_check_status(link, sent, "give back a dead letter", err) < 0)
+			return -1;
 	}
 	return 0;
 }
 
 static int visit_all(struct rabbit_link *link, const char *queue,
 		     int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,
-		     struct rabbit_inbound *inbound, struct err *err)
+		     struct rabbit_inbound *inbound, struct buf *held, struct err *err)
 {
 	char what[TOPOLOGY_NAME_BYTES + 32];
 	const amqp_queue_declare_ok_t *ok;
@@ -215,8 +243,10 @@ static int visit_all(struct rabbit_link *link, const char *queue,
 		inbound->delivery.priority = topology_job_priority(inbound->delivery.key);
 		rabbit_inbound_tell_death(inbound);
 		decided = visit(ctx, &inbound->delivery);
+		if (decided <= 0)
+			hold(held, inbound);
 		if (decided < 0)
-			return pass_over(link, inbound, queue, left - 1, err);
+			return pass_over(link, inbound, queue, left - 1, held, err);
 		if (decided == 0)
 			continue;
 		got = amqp_basic_ack(link->state, RABBIT_CHANNEL, inbound->delivery.tag, 0);
@@ -226,23 +256,26 @@ static int visit_all(struct rabbit_link *link, const char *queue,
 	return 0;
 }
 
-/* Closing the channel gives back, in their order, the letters that were left. */
 static int rabbit_visit_dead(const struct carrier_config *config,
 			     int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,
 			     struct err *err)
 {
 	struct rabbit_link link;
 	struct rabbit_inbound inbound;
+	CLEANUP(buf_release) struct buf held = {0};
 	char queue[TOPOLOGY_NAME_BYTES];
 	int done;
 
+	buf_init(&held, HELD_BYTES);
 	topology_name(config->prefix, "dead", queue);
 	if (rabbit_link_open(&link, config, "dead letters", NO_HEARTBEAT, RABBIT_PATIENCE_S, err) <
 	    0)
 		return -1;
 	rabbit_inbound_init(&inbound);
-	done = visit_all(&link, queue, visit, ctx, &inbound, err);
+	done = visit_all(&link, queue, visit, ctx, &inbound, &held, err);
 	rabbit_inbound_release(&inbound);
+	if (done == 0)
+		done = give_back(&link, &held, err);
 	if (done == 0)
 		done = rabbit_link_check_reply(
 			&link, amqp_channel_close(link.state, RABBIT_CHANNEL, AMQP_REPLY_SUCCESS),
