@@ -7,6 +7,10 @@
  *	layer_file(&layer, "a.txt", 0100644, content);	// each file or link in it
  *	layer_tree(&layer, &tree, ...);
  *
+ * A file that took the place of a directory is listed as added and what was
+ * in the directory as deleted; the other way round alike. A path may then be
+ * listed twice. Line counts are not made: additions and deletions are 0.
+ *
  * The calls have the order of worker/sandbox/driver.h's visitor, and it is the
  * caller who joins the two: this library knows no sandbox.
  */
@@ -29,10 +33,12 @@ struct layer {
 	struct layer_limits limits;
 	struct result_file *changes;
 	struct gitdb_edit *edits; /* one for each change that is in the tree */
-	size_t changes_len;
-	size_t edits_len;
-	size_t bytes;
-	bool truncated; /* something is missing from list or tree */
+	size_t changes_len, changes_capacity;
+	size_t edits_len, edits_capacity;
+	size_t bytes;		      /* of all files in the tree */
+	const char *dir;	      /* looked up last, or NULL */
+	struct gitdb_entry dir_entry; /* what the base has there; mode 0: nothing */
+	bool truncated;		      /* something is missing from list or tree */
 };
 
 int layer_init(struct layer *layer, struct arena *arena, struct gitdb *db, const struct oid *base,
@@ -53,7 +59,8 @@ int layer_file(struct layer *layer, const char *path, uint32_t mode, struct byte
 int layer_large(struct layer *layer, const char *path, uint32_t mode, int64_t size,
 		struct err *err) MUST_CHECK;
 
-/* The tree after all calls; equals the base when nothing changed. */
+/* The tree after all calls; equals the base when nothing changed. Sorts
+ * `changes` by path. */
 int layer_tree(struct layer *layer, struct oid *ret, struct err *err) MUST_CHECK;
 
 #endif
