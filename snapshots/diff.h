@@ -1,17 +1,22 @@
 /*
- * diff.h - a strict parser of unified diffs as git writes them.
+ * diff.h - a strict parser of unified diffs as git and GNU diff write them.
  *
  *	struct diff diff;
- *	switch (diff_parse(&arena, bytes, &limits, &diff, &reason, &err)) ...
+ *	switch (diff_parse(&arena, bytes, strip, &limits, &diff, &reason, &err)) ...
  *
  * Hostile bytes in, a checked structure out. Parsing judges form alone: what a
  * path may be is guard.h's business, where a hunk lands is hunk.h's. Lines
  * borrow from the input. Time and memory are linear in the input.
  *
- *   file     := git_header extended* (from_line to_line hunk+)? | from_line to_line hunk+
+ *   file     := git_header extended* body? | plain_header hunk+
  *   extended := old mode | new mode | new file mode | deleted file mode |
  *               rename from/to | copy from/to | similarity | dissimilarity | index
+ *   body     := from_line to_line hunk+ | "Binary files ... differ" |
+ *               "GIT binary patch" NL binary+
  *   hunk     := "@@ -" range " +" range " @@" heading? NL line*
+ *
+ * Text before, between and after files is skipped (the header of a mail, its
+ * diffstat and signature), but never a line that continues a hunk.
  */
 #ifndef SBX_SNAPSHOTS_DIFF_H
 #define SBX_SNAPSHOTS_DIFF_H
@@ -22,6 +27,9 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "schema/reason.h"
+
+/* All hunks of one diff together; more is PATCH_TOO_LARGE. */
+enum { DIFF_LINES_MAX = 1 << 20 };
 
 struct diff_limits {
 	size_t files;
@@ -41,7 +49,8 @@ struct diff_hunk {
 	struct bytes heading;				 /* after the second @@ */
 	struct diff_line *lines;
 	size_t lines_len;
-	size_t at_line; /* of the diff, from 1: where its @@ is */
+	size_t at_line;		    /* of the diff, from 1: where its @@ is */
+	uint32_t leading, trailing; /* context lines at its two ends */
 };
 
 enum diff_change {
@@ -50,6 +59,13 @@ enum diff_change {
 	DIFF_DELETE,
 	DIFF_RENAME,
 	DIFF_COPY,
+};
+
+/* The forward half of a "GIT binary patch": still in git's base 85. */
+struct diff_binary {
+	enum { DIFF_BINARY_ABSENT, DIFF_BINARY_LITERAL, DIFF_BINARY_DELTA } kind;
+	uint64_t size; /* of what inflates from it, as it claims */
+	struct bytes text;
 };
 
 struct diff_file {
@@ -61,8 +77,14 @@ struct diff_file {
 	const char *old_oid; /* of the index line, abbreviated as written; NULL: none */
 	const char *new_oid;
 	bool binary; /* "Binary files differ" or "GIT binary patch" */
+	struct diff_binary data;
+	bool plain;	    /* only --- and +++, no git header */
+	bool may_create;    /* plain, without old lines: a creation where there is no file */
+	bool sides_swapped; /* the prefixes are b/ and a/: made with diff -R */
 	struct diff_hunk *hunks;
 	size_t hunks_len;
+	int64_t additions; /* lines */
+	int64_t deletions;
 	size_t at_line; /* of the diff, from 1: its first header line */
 };
 
@@ -73,7 +95,7 @@ struct diff {
 
 /* `strip` leading components are taken off every path (git's -p). REFUSED with
  * PATCH_MALFORMED, _TRUNCATED, _EMPTY, _TOO_LARGE, _UNSUPPORTED, _PATH; the
- * message names the line of the diff and shows it. */
+ * message starts with "line N: " of the diff and shows that line. */
 int diff_parse(struct arena *arena, struct bytes input, unsigned strip,
 	       const struct diff_limits *limits, struct diff *ret, struct reason *ret_reason,
 	       struct err *err) MUST_CHECK;

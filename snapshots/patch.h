@@ -13,11 +13,15 @@
 #include "schema/result.h"
 #include "snapshots/gitdb.h"
 
+/* Zeros are the safe choice: strip nothing, lift nothing, the bounds of
+ * limits.h, no change of submodules. */
 struct patch_policy {
 	unsigned strip;
-	struct text_list protect;	    /* globs beside the built-in list */
-	struct text_list allow;		    /* globs lifted from it */
+	struct text_list protect;	    /* globs beside the built-in list: no change at all */
+	struct text_list allow;		    /* globs lifted from the built-in list */
 	const char *const *allow_permitted; /* NULL-terminated: what jobs may lift; NULL: nothing */
+	bool unprotected;		    /* without the built-in list */
+	bool gitlinks;			    /* submodule entries may change */
 	size_t max_files;
 	size_t max_hunks;
 	size_t max_file_bytes;
@@ -33,14 +37,17 @@ struct patch_outcome {
 	size_t files_len;
 	int64_t additions;
 	int64_t deletions;
+	struct text_list adjusted;	 /* what differs from the diff's letter: moved hunks */
 	struct result_finding *findings; /* allowed but noteworthy */
 	size_t findings_len;
 };
 
 /*
  * REFUSED with a PATCH_* or POLICY_PROTECT reason: its subject is the path,
- * its message names hunk and line and shows what was expected and what was
- * found. Nothing is written to `db` unless 0 is returned.
+ * its message starts with "line N: " of the diff where there is one, names the
+ * hunk, and shows what was expected and what was found. Nothing is written to
+ * `db` unless 0 is returned. A diff that needs more than the arena's bound is
+ * refused with PATCH_TOO_LARGE.
  */
 int patch_apply(struct arena *arena, struct gitdb *db, const struct oid *base, struct bytes diff,
 		const struct patch_policy *policy, struct patch_outcome *ret,

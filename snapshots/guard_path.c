@@ -1,0 +1,404 @@
+/*
+ * guard_path.c - what a path may be.
+ *
+ * Git checks names when it writes a work tree, on the system it runs on. A job
+ * pool does not know where its results go next, so a name is refused when any
+ * common file system would see more in it: NTFS cuts at ':' and drops trailing
+ * dots and spaces and has 8.3 names, HFS+ ignores some characters, both ignore
+ * case. The comparison therefore runs on a folded form: decoded, without the
+ * ignored characters, in lower case.
+ */
+#include <ctype.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "schema/limits.h"
+#include "snapshots/guard.h"
+
+/* --- folding ----------------------------------------------------------- */
+
+/* One character of valid UTF-8; `text` moves behind it. */
+static uint32_t take_character(struct bytes *text)
+{
+	const uint8_t *at = text->data;
+	size_t len = at[0] < 0x80 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+	uint32_t value = len == 1 ? at[0] : at[0] & (0xffu >> (len + 1));
+
+	if (len > text->len)
+		len = text->len;
+	for (size_t i = 1; i < len; i++)
+		value = value << 6 | (at[i] & 0x3f);
+	*text = (struct bytes){at + len, text->len - len};
+	return value;
+}
+
+static bool is_ignored(uint32_t c)
+{
+	return (c >= 0x200c && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) ||
+	       (c >= 0x206a && c <= 0x206f) || c == 0xfeff;
+}
+
+/* Ranges of capital letters: where the small one is. `step` 2: they alternate. */
+static const struct {
+	uint32_t first, last;
+	int32_t offset;
+	uint32_t step;
+} capitals[] = {
+	{'A', 'Z', 32, 1},	    {0xc0, 0xd6, 32, 1},	{0xd8, 0xde, 32, 1},
+	{0x100, 0x12e, 1, 2},	    {0x130, 0x130, -199, 1},	{0x132, 0x136, 1, 2},
+	{0x139, 0x147, 1, 2},	    {0x14a, 0x176, 1, 2},	{0x178, 0x178, -121, 1},
+	{0x179, 0x17d, 1, 2},	    {0x17f, 0x17f, -268, 1},	{0x391, 0x3a1, 32, 1},
+	{0x3a3, 0x3ab, 32, 1},	    {0x3c2, 0x3c2, 1, 1},	{0x400, 0x40f, 80, 1},
+	{0x410, 0x42f, 32, 1},	    {0x460, 0x480, 1, 2},	{0x48a, 0x4be, 1, 2},
+	{0x531, 0x556, 48, 1},	    {0x1e00, 0x1e94, 1, 2},	{0x1ea0, 0x1efe, 1, 2},
+	{0x1e9e, 0x1e9e, -7615, 1}, {0x212a, 0x212a, -8383, 1}, {0x212b, 0x212b, -8262, 1},
+	{0xff21, 0xff3a, 32, 1},
+};
+
+static uint32_t fold(uint32_t c)
+{
+	if (c < 0x80)
+		return c >= 'A' && c <= 'Z' ? c + 32 : c;
+	for (size_t i = 1; i < ARRAY_LEN(capitals); i++) {
+		if (c >= capitals[i].first && c <= capitals[i].last &&
+		    (c - capitals[i].first) % capitals[i].step == 0)
+			return (uint32_t)((int32_t)c + capitals[i].offset);
+	}
+	return c;
+}
+
+/* The next folded character; 0 at the end. */
+static uint32_t take_folded(struct bytes *text)
+{
+	while (text->len > 0) {
+		uint32_t c = take_character(text);
+
+		if (!is_ignored(c))
+			return fold(c);
+	}
+	return 0;
+}
+
+bool guard_fold_equal(struct bytes a, struct bytes b)
+{
+	for (;;) {
+		uint32_t x = take_folded(&a);
+		uint32_t y = take_folded(&b);
+
+		if (x != y)
+			return false;
+		if (x == 0)
+			return true;
+	}
+}
+
+uint64_t guard_fold_hash(struct bytes name)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	uint32_t c;
+
+	while ((c = take_folded(&name)) != 0)
+		hash = (hash ^ c) * UINT64_C(0x100000001b3);
+	return hash ^ hash >> 31;
+}
+
+/* --- names with a meaning ----------------------------------------------- */
+
+enum { PLAIN_BYTES = 24 };
+
+/* The folded name as NTFS reads it: up to ':', without trailing dots and
+ * spaces. False when it is not short plain ASCII: then it is none of ours. */
+static bool plain_form(struct bytes name, char ret[PLAIN_BYTES])
+{
+	size_t len = 0;
+	uint32_t c;
+
+	while ((c = take_folded(&name)) != 0 && c != ':') {
+		if (c > 127)
+			return false;
+		if (len == PLAIN_BYTES - 1) {
+			if (c != '.' && c != ' ')
+				return false;
+			continue;
+		}
+		ret[len++] = (char)c;
+	}
+	while (len > 0 && (ret[len - 1] == '.' || ret[len - 1] == ' '))
+		len--;
+	ret[len] = '\0';
+	return true;
+}
+
+static const char *const git_files[] = {".gitmodules", ".gitattributes", ".gitignore", ".mailmap"};
+
+/* What NTFS calls these and .git in its 8.3 form, before the '~'. */
+static const char *const short_names[] = {"git",    "gitmod", "gitatt", "gitign", "mailma",
+					  "gi7eba", "gi7d29", "gi250a", "maba30"};
+
+static bool is_short_name(const char *plain)
+{
+	const char *tilde = strchr(plain, '~');
+
+	if (tilde == NULL || tilde[1] == '\0' ||
+	    strspn(tilde + 1, "0123456789") != strlen(tilde + 1))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(short_names); i++) {
+		if (strlen(short_names[i]) == (size_t)(tilde - plain) &&
+		    memcmp(short_names[i], plain, (size_t)(tilde - plain)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Why a component means something to git, or NULL. */
+static const char *git_meaning(struct bytes name)
+{
+	char plain[PLAIN_BYTES];
+
+	if (!plain_form(name, plain))
+		return NULL;
+	if (strcmp(plain, ".git") == 0)
+		return "a component that file systems take for .git";
+	if (is_short_name(plain))
+		return "a component that NTFS takes for one of git's own files";
+	for (size_t i = 0; i < ARRAY_LEN(git_files); i++) {
+		if (strcmp(plain, git_files[i]) == 0 &&
+		    (name.len != strlen(plain) || memcmp(name.data, plain, name.len) != 0))
+			return "a component that disguises one of git's own files";
+	}
+	return NULL;
+}
+
+bool guard_is_git_file(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash == NULL ? path : slash + 1;
+
+	for (size_t i = 0; i < ARRAY_LEN(git_files); i++) {
+		if (strcmp(name, git_files[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_device(struct bytes name)
+{
+	static const char *const devices[] = {"con", "prn", "aux", "nul", "conin$", "conout$"};
+	char plain[PLAIN_BYTES];
+	struct bytes stem = name;
+	const uint8_t *dot = memchr(name.data, '.', name.len);
+	size_t len;
+
+	if (dot != NULL)
+		stem.len = (size_t)(dot - name.data);
+	if (!plain_form(stem, plain))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+		if (strcmp(plain, devices[i]) == 0)
+			return true;
+	}
+	len = strlen(plain);
+	return len == 4 && (memcmp(plain, "com", 3) == 0 || memcmp(plain, "lpt", 3) == 0) &&
+	       plain[3] >= '0' && plain[3] <= '9';
+}
+
+/* --- components --------------------------------------------------------- */
+
+/* Takes the first component off; false at the end. */
+static bool take_component(const char **path, struct bytes *ret)
+{
+	size_t len;
+
+	if (*path == NULL)
+		return false;
+	len = strcspn(*path, "/");
+	*ret = (struct bytes){(const uint8_t *)*path, len};
+	*path = (*path)[len] == '/' ? *path + len + 1 : NULL;
+	return true;
+}
+
+static bool is_dots(struct bytes name)
+{
+	size_t len = name.len;
+
+	while (len > 0 && name.data[len - 1] == ' ')
+		len--;
+	return (len == 1 && name.data[0] == '.') ||
+	       (len == 2 && name.data[0] == '.' && name.data[1] == '.');
+}
+
+static const char *component_fault(struct bytes name)
+{
+	if (name.len == 0)
+		return "an empty component";
+	if (is_dots(name))
+		return "a component '.' or '..'";
+	if (name.len > LIMIT_NAME_BYTES)
+		return "a component is too long";
+	return git_meaning(name);
+}
+
+/* --- whole paths -------------------------------------------------------- */
+
+static bool has_control(struct bytes text)
+{
+	while (text.len > 0) {
+		uint32_t c = take_character(&text);
+
+		if (c < 0x20 || (c >= 0x7f && c <= 0x9f))
+			return true;
+	}
+	return false;
+}
+
+static const char *path_fault(const char *path)
+{
+	struct bytes text = {(const uint8_t *)path, strlen(path)};
+	struct bytes name;
+	size_t depth = 0;
+
+	if (text.len == 0)
+		return "it is empty";
+	if (text.len > LIMIT_PATH_BYTES)
+		return "it is too long";
+	if (path[0] == '/')
+		return "it is absolute";
+	if (!text_is_utf8(path, text.len))
+		return "it is not UTF-8";
+	if (has_control(text))
+		return "it holds a control character";
+	if (strchr(path, '\\') != NULL)
+		return "it holds a backslash";
+	while (take_component(&path, &name)) {
+		const char *fault = component_fault(name);
+
+		if (fault != NULL)
+			return fault;
+		if (++depth > LIMIT_PATH_DEPTH)
+			return "it has too many components";
+	}
+	return NULL;
+}
+
+/* A path for a message: what is not printable is '?', the rest is cut. */
+static void show(const char *path, char ret[160])
+{
+	size_t len = strnlen(path, 150);
+
+	for (size_t i = 0; i < len; i++)
+		ret[i] = path[i] > 0 && path[i] < ' ' ? '?' : path[i];
+	(void)memcpy(ret + len, path[len] == '\0' ? "" : "...", path[len] == '\0' ? 1 : 4);
+}
+
+int guard_path(const char *path, struct reason *reason)
+{
+	const char *fault = path_fault(path);
+	char shown[160];
+
+	if (fault == NULL)
+		return 0;
+	show(path, shown);
+	return reason_set(reason, REASON_PATCH_PATH, shown, "the path '%s' is not allowed: %s",
+			  shown, fault);
+}
+
+int guard_new_path(const char *path, struct reason *reason)
+{
+	const char *rest = path;
+	struct bytes name;
+	int code = guard_path(path, reason);
+
+	while (code == 0 && take_component(&rest, &name)) {
+		if (is_device(name))
+			return reason_set(reason, REASON_PATCH_PATH, path,
+					  "the path '%s' is not allowed: '%.*s' is a device on "
+					  "other systems",
+					  path, (int)name.len, (const char *)name.data);
+	}
+	return code;
+}
+
+/* --- modes and links ---------------------------------------------------- */
+
+int guard_mode(uint32_t mode, const char *path, struct reason *reason)
+{
+	if (mode == 0100644 || mode == 0100755 || mode == 0120000 || mode == 0160000)
+		return 0;
+	return reason_set(reason, REASON_PATCH_MODE, path, "mode %06o of '%s' is not allowed", mode,
+			  path);
+}
+
+/* The path that the walk over a target has reached. */
+struct walk {
+	char path[LIMIT_PATH_BYTES + LIMIT_TEXT_CHARS + 2];
+	size_t len;
+	bool named; /* its last component came from the target */
+};
+
+static bool walk_up(struct walk *walk)
+{
+	if (walk->len == 0)
+		return false;
+	while (walk->len > 0 && walk->path[walk->len - 1] != '/')
+		walk->len--;
+	if (walk->len > 0)
+		walk->len--;
+	walk->path[walk->len] = '\0';
+	return true;
+}
+
+static void walk_down(struct walk *walk, struct bytes name)
+{
+	if (walk->len > 0)
+		walk->path[walk->len++] = '/';
+	(void)memcpy(walk->path + walk->len, name.data, name.len);
+	walk->len += name.len;
+	walk->path[walk->len] = '\0';
+}
+
+static int bad_link(const char *path, const char *fault, struct reason *reason)
+{
+	return reason_set(reason, REASON_PATCH_SYMLINK, path, "the link '%s' is not allowed: %s",
+			  path, fault);
+}
+
+int guard_link(const char *path, struct bytes target, int (*is_link)(void *ctx, const char *path),
+	       void *ctx, struct reason *reason)
+{
+	char text[LIMIT_TEXT_CHARS];
+	const char *rest = text;
+	struct walk walk = {0};
+	struct bytes name;
+
+	if (target.len == 0 || target.len >= sizeof(text) ||
+	    memchr(target.data, 0, target.len) != NULL)
+		return bad_link(path, "its target is empty, too long or holds a NUL byte", reason);
+	(void)memcpy(text, target.data, target.len);
+	text[target.len] = '\0';
+	if (text[0] == '/' || text[0] == '\\' || (isalpha((uint8_t)text[0]) && text[1] == ':'))
+		return bad_link(path, "its target is absolute", reason);
+	walk_down(&walk, (struct bytes){(const uint8_t *)path, strlen(path)});
+	(void)walk_up(&walk);
+	while (take_component(&rest, &name)) {
+		bool up = name.len == 2 && memcmp(name.data, "..", 2) == 0;
+
+		if (name.len == 0 || (name.len == 1 && name.data[0] == '.'))
+			continue;
+		if (up && walk.named) {
+			int link = is_link(ctx, walk.path);
+
+			if (link < 0)
+				return -1;
+			if (link > 0)
+				return bad_link(path, "'..' follows another link", reason);
+		}
+		if (up && !walk_up(&walk))
+			return bad_link(path, "its target is outside of the repository", reason);
+		if (!up && git_meaning(name) != NULL)
+			return bad_link(path, "its target is inside of .git", reason);
+		if (!up)
+			walk_down(&walk, name);
+		walk.named = walk.named || !up;
+	}
+	return 0;
+}

@@ -1,0 +1,237 @@
+/*
+ * patch.c - the run over a whole diff: parse, apply in memory, judge what
+ * results, and only then write.
+ *
+ * Nothing before the last step writes, and the last step has nothing left to
+ * refuse: a diff is applied as a whole or not at all. Whatever grows with the
+ * diff lives in the caller's arena, whose bound turns a diff that would need
+ * more into a refusal; what grows with the repository is read and released.
+ */
+#include "snapshots/patch.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "schema/limits.h"
+#include "snapshots/patch_private.h"
+
+/* --- refusals ------------------------------------------------------------ */
+
+int patch_refuse(struct patch_run *run, enum reason_code code, size_t line, const char *path,
+		 const char *fmt, ...)
+{
+	char message[REASON_MESSAGE_BYTES];
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(message, sizeof(message), fmt, args);
+	va_end(args);
+	return reason_set(run->reason, code, path, "line %zu: %s", line, message);
+}
+
+int patch_refuse_at(struct patch_run *run, size_t line)
+{
+	struct reason old = *run->reason;
+
+	return reason_set(run->reason, old.code, old.subject, "line %zu: %s", line, old.message);
+}
+
+int patch_exhausted(struct patch_run *run)
+{
+	return reason_set(run->reason, REASON_PATCH_TOO_LARGE, NULL,
+			  "the diff needs more memory than the %zu bytes a job may use",
+			  run->arena->limit_bytes);
+}
+
+/* --- entries -------------------------------------------------------------- */
+
+int patch_entry(struct patch_run *run, const char *path, struct patch_entry **ret)
+{
+	struct patch_entry *entry = patch_map_get(&run->map, patch_key(path));
+	struct gitdb_entry found;
+	int got;
+
+	if (entry != NULL) {
+		*ret = entry;
+		return 0;
+	}
+	got = gitdb_lookup(run->db, run->base, path, &found, run->err);
+	if (got < 0)
+		return -1;
+	entry = arena_alloc(run->arena, sizeof(*entry));
+	if (entry == NULL || !patch_map_put(run->arena, &run->map, patch_key(path), entry))
+		return patch_exhausted(run);
+	*entry = (struct patch_entry){.path = path};
+	if (got == 0 && found.mode == MODE_TREE) {
+		entry->base_dir = true;
+	} else if (got == 0) {
+		entry->in_base = true;
+		entry->base = found;
+		entry->mode = found.mode;
+		entry->oid = found.oid;
+		entry->oid_known = true;
+	}
+	run->entries[run->entries_len++] = entry;
+	*ret = entry;
+	return 0;
+}
+
+const struct oid *patch_oid(struct patch_entry *entry)
+{
+	if (!entry->oid_known) {
+		gitdb_blob_oid(entry->data, &entry->oid);
+		entry->oid_known = true;
+	}
+	return &entry->oid;
+}
+
+bool patch_differs(struct patch_entry *entry)
+{
+	if (!entry->in_base || entry->mode == 0)
+		return entry->in_base || entry->mode != 0;
+	return entry->mode != entry->base.mode || !oid_equal(patch_oid(entry), &entry->base.oid);
+}
+
+/* --- the files of the diff -------------------------------------------------- */
+
+static int prepare(struct patch_run *run, const struct diff *diff)
+{
+	struct patch_outcome *outcome = run->outcome;
+
+	run->entries = arena_array(run->arena, 2 * diff->files_len, sizeof(struct patch_entry *));
+	outcome->files = arena_array(run->arena, diff->files_len, sizeof(*outcome->files));
+	if (run->entries == NULL || outcome->files == NULL)
+		return patch_exhausted(run);
+	for (size_t i = 0; i < diff->files_len; i++) {
+		struct patch_entry *entry;
+		int code;
+
+		if (diff->files[i].change != DIFF_RENAME)
+			continue;
+		code = patch_entry(run, diff->files[i].old_path, &entry);
+		if (code != 0)
+			return code;
+		entry->departures++;
+	}
+	return 0;
+}
+
+static int take_files(struct patch_run *run, const struct diff *diff)
+{
+	int code = prepare(run, diff);
+
+	for (size_t i = 0; i < diff->files_len && code == 0; i++)
+		code = patch_take_file(run, &diff->files[i]);
+	return code;
+}
+
+/* --- the edits --------------------------------------------------------------- */
+
+static int compare_edits(const void *a, const void *b)
+{
+	const struct gitdb_edit *left = a;
+	const struct gitdb_edit *right = b;
+
+	return strcmp(left->path, right->path);
+}
+
+static int collect_edits(struct patch_run *run, const struct diff *diff)
+{
+	struct patch_outcome *outcome = run->outcome;
+	bool modes = false;
+
+	outcome->edits = arena_array(run->arena, run->entries_len, sizeof(*outcome->edits));
+	if (outcome->edits == NULL)
+		return patch_exhausted(run);
+	for (size_t i = 0; i < run->entries_len; i++) {
+		struct patch_entry *entry = run->entries[i];
+
+		if (!patch_differs(entry))
+			continue;
+		outcome->edits[outcome->edits_len++] = (struct gitdb_edit){
+			.path = entry->path,
+			.mode = entry->mode,
+			.oid = entry->mode != 0 ? *patch_oid(entry) : (struct oid){{0}},
+		};
+	}
+	if (outcome->edits_len > 0) {
+		qsort(outcome->edits, outcome->edits_len, sizeof(*outcome->edits), compare_edits);
+		return 0;
+	}
+	for (size_t i = 0; i < diff->files_len; i++)
+		modes = modes || diff->files[i].new_mode != 0;
+	if (modes && diff->files_len == 1)
+		return patch_refuse(run, REASON_PATCH_APPLIED, diff->files[0].at_line,
+				    diff->files[0].new_path, "'%s' has this mode already",
+				    diff->files[0].new_path);
+	return patch_refuse(run, REASON_PATCH_EMPTY, diff->files[0].at_line, NULL,
+			    "the diff leaves the base as it is");
+}
+
+static int write_all(struct patch_run *run)
+{
+	struct patch_outcome *outcome = run->outcome;
+	struct oid oid;
+
+	for (size_t i = 0; i < run->entries_len; i++) {
+		struct patch_entry *entry = run->entries[i];
+
+		if (entry->mode == 0 || !entry->fresh || !patch_differs(entry))
+			continue;
+		if (gitdb_blob_write(run->db, entry->data, &oid, run->err) < 0)
+			return -1;
+		assert(oid_equal(&oid, patch_oid(entry)));
+	}
+	return gitdb_tree_update(run->db, run->base, outcome->edits, outcome->edits_len,
+				 &outcome->tree, run->err);
+}
+
+/* --- the whole ----------------------------------------------------------------- */
+
+static size_t or_limit(size_t wanted, size_t limit)
+{
+	return wanted != 0 && wanted < limit ? wanted : limit;
+}
+
+int patch_apply(struct arena *arena, struct gitdb *db, const struct oid *base, struct bytes diff,
+		const struct patch_policy *policy, struct patch_outcome *ret,
+		struct reason *ret_reason, struct err *err)
+{
+	struct diff_limits limits = {.files = or_limit(policy->max_files, LIMIT_DIFF_FILES),
+				     .hunks = or_limit(policy->max_hunks, LIMIT_DIFF_HUNKS)};
+	struct patch_outcome outcome = {0};
+	struct diff parsed;
+	struct patch_run run = {
+		.arena = arena,
+		.db = db,
+		.base = base,
+		.policy = policy,
+		.max_file_bytes = or_limit(policy->max_file_bytes, LIMIT_FILE_BYTES),
+		.outcome = &outcome,
+		.reason = ret_reason,
+		.err = err,
+	};
+	int code;
+
+	if (diff.len > LIMIT_DIFF_BYTES)
+		return reason_set(ret_reason, REASON_PATCH_TOO_LARGE, NULL,
+				  "the diff has %zu bytes, %u are allowed", diff.len,
+				  LIMIT_DIFF_BYTES);
+	code = diff_parse(arena, diff, policy->strip, &limits, &parsed, ret_reason, err);
+	if (code == 0)
+		code = take_files(&run, &parsed);
+	if (code == 0)
+		code = patch_check(&run);
+	if (code == 0)
+		code = patch_protect(&run);
+	if (code == 0)
+		code = collect_edits(&run, &parsed);
+	if (code == 0)
+		code = write_all(&run);
+	if (code == 0)
+		*ret = outcome;
+	return code;
+}

@@ -1,0 +1,162 @@
+/*
+ * patch_protect.c - protected files, and findings about the rest.
+ *
+ * Rules look at what becomes of a path over the whole diff, not at how the
+ * diff puts it: deleting, renaming away, writing again, emptying, turning into
+ * a link are one thing. A path that ends as it began breaks no rule.
+ */
+#include <string.h>
+
+#include "base/text.h"
+#include "schema/limits.h"
+#include "snapshots/guard.h"
+#include "snapshots/patch_private.h"
+
+/* --- which rule holds ---------------------------------------------------- */
+
+static const char *find_glob(const struct text_list *globs, const char *path)
+{
+	for (size_t i = 0; i < globs->len; i++) {
+		if (text_glob_match(globs->items[i], path))
+			return globs->items[i];
+	}
+	return NULL;
+}
+
+static bool is_permitted(const struct patch_policy *policy, const char *path)
+{
+	for (const char *const *glob = policy->allow_permitted; glob != NULL && *glob != NULL;
+	     glob++) {
+		if (text_glob_match(*glob, path))
+			return true;
+	}
+	return false;
+}
+
+/* --- what became of the path ----------------------------------------------- */
+
+static bool is_blank(struct bytes text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		if (memchr(" \t\r\n\f\v", text.data[i], 6) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* Whether the final content is nothing or white space. */
+static int is_hollow(struct patch_run *run, struct patch_entry *entry, bool *ret)
+{
+	CLEANUP(gitdb_blob_release) struct gitdb_blob blob = {0};
+
+	*ret = false;
+	if (entry->mode == MODE_GITLINK)
+		return 0;
+	if (!entry->fresh) {
+		if (gitdb_blob_read(run->db, patch_oid(entry), run->max_file_bytes, &blob,
+				    run->err) < 0)
+			return -1;
+		*ret = is_blank(blob.bytes);
+		return 0;
+	}
+	*ret = is_blank(entry->data);
+	return 0;
+}
+
+/* What the diff does that GUARD_KEEP forbids, in words; NULL: nothing. */
+static int what_is_lost(struct patch_run *run, struct patch_entry *entry, const char **ret)
+{
+	bool hollow = false;
+
+	*ret = NULL;
+	if (!entry->in_base)
+		return 0;
+	if (entry->mode == 0)
+		*ret = "deleted or renamed away";
+	else if (entry->departed)
+		*ret = "deleted and made again";
+	else if ((entry->mode == MODE_LINK) != (entry->base.mode == MODE_LINK))
+		*ret = "replaced by a link";
+	else if (is_hollow(run, entry, &hollow) < 0)
+		return -1;
+	else if (hollow)
+		*ret = "emptied";
+	return 0;
+}
+
+/* --- judging ------------------------------------------------------------------ */
+
+static int broken(struct patch_run *run, const struct patch_entry *entry, const char *what,
+		  const char *why)
+{
+	return patch_refuse(run, REASON_PATCH_PROTECTED, entry->at_line, entry->path,
+			    "the protected file '%s' may not be %s (%s)", entry->path, what, why);
+}
+
+static int judge(struct patch_run *run, struct patch_entry *entry)
+{
+	const struct patch_policy *policy = run->policy;
+	const struct guard_rule *rule = policy->unprotected ? NULL : guard_protection(entry->path);
+	const char *lost, *glob;
+
+	if (find_glob(&policy->protect, entry->path) != NULL)
+		return broken(run, entry, "changed", "the job protects it");
+	if (rule == NULL)
+		return 0;
+	if (what_is_lost(run, entry, &lost) < 0)
+		return -1;
+	if (lost == NULL && rule->strength == GUARD_FIXED)
+		lost = entry->in_base ? "changed" : "made";
+	if (lost == NULL)
+		return 0;
+	glob = find_glob(&policy->allow, entry->path);
+	if (glob == NULL)
+		return broken(run, entry, lost, rule->why);
+	if (is_permitted(policy, entry->path))
+		return 0;
+	return patch_refuse(run, REASON_POLICY_PROTECT, entry->at_line, entry->path,
+			    "protect.allow '%s' would let '%s' be %s, which this worker does not "
+			    "permit",
+			    glob, entry->path, lost);
+}
+
+/* --- findings ------------------------------------------------------------------- */
+
+static int note(struct patch_run *run, const struct patch_entry *entry)
+{
+	struct patch_outcome *outcome = run->outcome;
+	const struct guard_note *found = guard_note(entry->path);
+
+	if (found == NULL || outcome->findings_len == LIMIT_FINDINGS)
+		return 0;
+	if (outcome->findings == NULL) {
+		size_t len = run->entries_len < LIMIT_FINDINGS ? run->entries_len : LIMIT_FINDINGS;
+
+		outcome->findings = arena_array(run->arena, len, sizeof(*outcome->findings));
+		if (outcome->findings == NULL)
+			return patch_exhausted(run);
+	}
+	outcome->findings[outcome->findings_len++] = (struct result_finding){
+		.severity = found->severity,
+		.rule = found->rule,
+		.path = entry->path,
+		.message = found->why,
+	};
+	return 0;
+}
+
+int patch_protect(struct patch_run *run)
+{
+	int code = 0;
+
+	for (size_t i = 0; i < run->entries_len && code == 0; i++) {
+		struct patch_entry *entry = run->entries[i];
+
+		if (!patch_differs(entry))
+			continue;
+		code = judge(run, entry);
+		if (code == 0)
+			code = note(run, entry);
+	}
+	return code;
+}
