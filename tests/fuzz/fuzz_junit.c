@@ -1,0 +1,40 @@
+/*
+ * fuzz_junit.c - any bytes as a JUnit report. Built with
+ * `clang -fsanitize=fuzzer,address,undefined`; seeds in corpus/junit.
+ */
+#include <assert.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "schema/limits.h"
+#include "worker/reports_entries.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void on_found(void *ctx, const struct found_case *found)
+{
+	(void)ctx;
+	assert(strlen(found->id) < CASE_ID_BYTES && found->status < CASE_STATUSES);
+	assert(text_is_utf8(found->id, strlen(found->id)));
+	assert(found->duration_us >= 0);
+	if (found->message != NULL) {
+		assert(strlen(found->message) <= LIMIT_CASE_MESSAGE_BYTES);
+		assert(text_is_utf8(found->message, strlen(found->message)));
+	}
+}
+
+static void on_problem(void *ctx, const char *text)
+{
+	(void)ctx;
+	assert(*text != '\0');
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct report_sink sink = {.found = on_found, .problem = on_problem};
+
+	(void)junit_looks_like((struct bytes){data, size});
+	(void)junit_parse((struct bytes){data, size}, &sink);
+	return 0;
+}
