@@ -30,11 +30,11 @@
  * id, and a worker that gets the same job twice runs it once.
  *
  * Waiting. A wait has a queue of its own on the broker; opened before the job
- * is sent, it cannot miss the result while its connection stands. When the
- * connection breaks it is made again, but a result that was published in
- * between is only in the shared results queue (PREFIX.results), which is where
- * a program that must not miss any reads. A result that is delivered more than
- * once is handed out once.
+ * is sent, it cannot miss the result. When the connection breaks it is made
+ * again, and the queue keeps what came in between for ten minutes; of a longer
+ * absence the result is only in the shared results queue (PREFIX.results),
+ * which is where a program reads that must not miss any. A result that is
+ * delivered more than once is handed out once.
  *
  * Threads. An object of this library may be used by one thread at a time.
  */

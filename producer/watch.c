@@ -105,8 +105,8 @@ static void result_connected(void *ctx, uint64_t epoch)
 	watch->lost = false;
 	if (watch->hooks.notice != NULL)
 		watch->hooks.notice(watch->hooks.ctx, false,
-				    "connected again; a result published in between is only in "
-				    "the shared results queue");
+				    "connected again; states and output of the time in between "
+				    "are lost, the result is not");
 }
 
 /* --- events ----------------------------------------------------------- */

@@ -8,10 +8,11 @@
  *	watch_drain(watch, 500);				// what events still come
  *	watch_close(watch);
  *
- * A watch has queues of its own, bound before the job is sent, so a result
- * cannot be missed while the connection stands. When it breaks these queues
- * are gone with it; they are made again, but a result that was published in
- * between is only in the shared results queue. The hook `notice` tells of it.
+ * A watch has queues of its own, bound before the job is sent, so the result
+ * cannot be missed. When the connection breaks it is made again; the queue for
+ * the result waits for that (carrier.h says how long; a result that comes after
+ * it was given up is only in the shared results queue), while events of the
+ * time in between are lost. The hook `notice` tells of it.
  */
 #ifndef SBX_PRODUCER_WATCH_H
 #define SBX_PRODUCER_WATCH_H

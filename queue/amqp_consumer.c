@@ -32,6 +32,8 @@ enum {
 	DISPATCH_DELIVERIES = 64,
 	DISPATCH_FRAMES = 2048,
 	PREFETCH_MAX = 65535,
+	/* How long a queue of one's own waits for its owner to come back. */
+	OWN_QUEUE_EXPIRES_MS = 600000,
 };
 
 struct rabbit_consumer {
@@ -96,15 +98,26 @@ static int name_queues(struct rabbit_consumer *c, struct err *err)
 	return c->arena.exhausted ? err_set(err, ERR_LIMIT, "out of memory for a consumer") : 0;
 }
 
-/* The queue of one's own: it goes with the connection. */
+/*
+ * The queue of one's own. For events it goes with the connection. For results
+ * it outlives connection and broker, so that one which is published while the
+ * connection is away is there when it is back; closing removes it, and a time
+ * without anybody removes what a killed owner leaves.
+ */
 static int make_own_queue(struct rabbit_consumer *c, struct err *err)
 {
+	const bool lasting = c->source == SOURCE_RESULTS;
 	char exchange[TOPOLOGY_NAME_BYTES];
 	char what[TOPOLOGY_NAME_BYTES + 32];
+	amqp_table_entry_t expires = {
+		.key = amqp_cstring_bytes("x-expires"),
+		.value = {.kind = AMQP_FIELD_KIND_I64, .value.i64 = OWN_QUEUE_EXPIRES_MS},
+	};
+	amqp_table_t arguments = {lasting ? 1 : 0, &expires};
 
 	(void)snprintf(what, sizeof(what), "make the queue '%s'", c->queues[0]);
 	(void)amqp_queue_declare(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(c->queues[0]), 0,
-				 0, 1, 1, amqp_empty_table);
+				 lasting, !lasting, !lasting, arguments);
 	if (rabbit_link_check(&c->link, what, err) < 0)
 		return -1;
 	topology_name(c->config.prefix, c->source == SOURCE_EVENTS ? "events" : "results",
@@ -405,10 +418,22 @@ static int rabbit_stop(struct consumer *base, struct err *err)
 	return 0;
 }
 
+static void remove_own_queue(struct rabbit_consumer *c)
+{
+	amqp_queue_delete_t method = {.nowait = 1};
+
+	if (c->key == NULL || c->source != SOURCE_RESULTS || c->queues_len == 0 ||
+	    c->link.state == NULL || c->broken)
+		return;
+	method.queue = amqp_cstring_bytes(c->queues[0]);
+	(void)amqp_send_method(c->link.state, RABBIT_CHANNEL, AMQP_QUEUE_DELETE_METHOD, &method);
+}
+
 static void rabbit_close(struct consumer *base)
 {
 	struct rabbit_consumer *c = from_base(base);
 
+	remove_own_queue(c);
 	rabbit_link_close(&c->link);
 	rabbit_inbound_release(&c->inbound);
 	arena_release(&c->arena);

@@ -207,8 +207,10 @@ struct consumer_hooks {
 };
 
 /*
- * `key` selects for SOURCE_RESULTS and SOURCE_EVENTS: with a key, an exclusive
- * queue of one's own bound by it; NULL, the shared results queue. The first
+ * `key` selects for SOURCE_RESULTS and SOURCE_EVENTS: with a key, a queue of
+ * one's own bound by it; NULL, the shared results queue. The own queue for
+ * results outlives the connection for ten minutes, so nothing is missed while
+ * it is made again; that for events goes with it. The first
  * connection is made here, so that a wrong URL fails at once.
  */
 int consumer_open(struct consumer **ret, const struct carrier_config *config, enum source source,

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 
@@ -265,14 +266,32 @@ class Wait(SubmitCase):
         self.assertEqual(json.loads(out)["job"], job["id"])
         self.assertEqual(process.returncode, 0)
 
+    def test_a_result_of_the_time_in_between_is_not_lost(self):
+        process = self.start(*self.job, "--wait", "--json")
+        job = self.take_job()
+        process.send_signal(signal.SIGSTOP)
+        self.assertEqual(self.drop(), 1)
+        self.publish_result(job, "limit")
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(json.loads(out)["job"], job["id"], err)
+        self.assertEqual(process.returncode, 4)
+        self.assertNotIn(f"{self.prefix}.reply.", self.control("list_queues", "name"))
+
     def drop(self):
-        """Closes the connections that own a queue of this prefix; how many there were."""
-        listed = self.control("list_queues", "name", "owner_pid")
-        pids = {line.split("\t")[1] for line in listed.splitlines()
-                if line.startswith(self.prefix + ".") and "<" in line}
-        for pid in pids:
-            self.control("close_connection", pid, "test")
-        return len(pids)
+        """Closes the connections that consume a queue of this prefix; how many there were."""
+        channels = {channel for queue, channel in self.rows("list_consumers", "queue_name",
+                                                            "channel_pid")
+                    if queue.startswith(self.prefix + ".")}
+        connections = {connection for channel, connection in
+                       self.rows("list_channels", "pid", "connection") if channel in channels}
+        for connection in connections:
+            self.control("close_connection", connection, "test")
+        return len(connections)
+
+    def rows(self, *arguments):
+        return [line.split("\t") for line in self.control(*arguments).splitlines()
+                if line.count("\t") == 1]
 
     def control(self, *arguments):
         done = subprocess.run([sbxtest.BROKER, "ctl", sbxtest.BROKER_DIR, "-q", *arguments],

@@ -354,13 +354,13 @@ static void a_password_changed_meanwhile_ends_the_consumer(void **state)
  * give up. */
 static void a_queue_still_held_is_waited_for(void **state)
 {
-	struct watcher *watcher = watcher_new(&config, SOURCE_RESULTS, "t.held");
+	struct watcher *watcher = watcher_new(&config, SOURCE_EVENTS, "job.held.*");
 	struct message message = test_message("held.1");
 	amqp_connection_state_t raw;
 
 	(void)state;
-	message.key = "t.held";
-	send_now(&config, ROUTE_RESULT, &message);
+	message.key = "job.held.state";
+	send_now(&config, ROUTE_EVENT, &message);
 	watcher_expect(watcher, 1);
 	ctl("close_all_connections --vhost / cut");
 	raw = raw_open(node_url);
@@ -371,7 +371,7 @@ static void a_queue_still_held_is_waited_for(void **state)
 	assert_non_null(strstr(watcher->lost_why.message, "another connection holds it"));
 	raw_close(raw);
 	assert_true(watcher_until(watcher, &watcher->connected, 2, 15000));
-	send_now(&config, ROUTE_RESULT, &message);
+	send_now(&config, ROUTE_EVENT, &message);
 	watcher_expect(watcher, 2);
 	watcher_free(watcher);
 }
