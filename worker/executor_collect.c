@@ -66,6 +66,18 @@ static int read_reports(struct executor *self, struct reports *reports, struct e
 	return walk.failed ? -1 : 0;
 }
 
+/* A step that failed before it could report explains more than the report that
+ * is missing. */
+static const struct reason *decisive(const struct reason *from_steps,
+				     const struct reason *from_tests)
+{
+	if (from_tests->code == REASON_NONE)
+		return from_steps;
+	if (from_tests->code == REASON_TESTS_NO_REPORT && from_steps->code != REASON_NONE)
+		return from_steps;
+	return from_tests;
+}
+
 /* The verdict of steps and tests together. A limit or a stop has decided
  * already; else the reports decide where the job wants them, the exit codes
  * where it does not. */
@@ -90,8 +102,7 @@ static int judge(struct executor *self, struct reports *reports, struct err *err
 			return -1;
 	}
 	if (!good)
-		executor_verdict(self, VERDICT_failed,
-				 from_tests.code == REASON_NONE ? &from_steps : &from_tests);
+		executor_verdict(self, VERDICT_failed, decisive(&from_steps, &from_tests));
 	else if (self->verdict == VERDICT_passed)
 		self->reason = (struct reason){.code = REASON_NONE};
 	return 0;

@@ -351,7 +351,7 @@ static int start(struct zygote *zygote, struct arena *arena, struct err *err)
 		.slots = (unsigned)config->worker_slots,
 		.root = text_or_null(config->sandbox_root),
 	};
-	(void)umask(077);
+	(void)umask(022);
 	if (open_store(zygote, arena, err) < 0 || gitdb_library_init(err) < 0 ||
 	    instance_take(config->worker_state_dir, &zygote->instance, err) < 0)
 		return -1;
