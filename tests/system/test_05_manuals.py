@@ -31,13 +31,16 @@ class Manuals(sbxtest.Case):
                 check(name)
 
     def options_of(self, name, command):
-        """What the lines of --help begin with, and what its synopsis mentions."""
+        """What the lines of --help begin with, and what its synopsis names."""
         done = self.program(name, *command, "--help")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         found = set()
         for line in done.stdout.splitlines():
-            if re.match(r"\s+(-\w, )?--", line):
-                found.add(OPTION.search(line).group())
+            leading = re.match(r"\s+(-{1,2}[\w-]+(, )?)+", line)
+            if leading:
+                found.update(OPTION.findall(leading.group()))
+            elif re.match(rf"([Uu]sage:|\s) *{name} ", line):
+                found.update(OPTION.findall(line))
         self.assertIn("--help", found)
         return found
 
