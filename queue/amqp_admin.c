@@ -3,13 +3,16 @@
  * looking, declaring, walking through the dead letters. And the carrier's one
  * table.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "queue/amqp_private.h"
 
 enum {
 	GET_TIMEOUT_MS = 20000,
+	RETURN_TIMEOUT_MS = 3000,
 	HELD_BYTES = 64 << 20, /* tags of letters that are held: eight million */
 	/* A visit waits for people and for other connections, so its own
 	 * connection does without heartbeats; TCP says when the peer is gone. */
@@ -218,13 +221,11 @@ static int give_back(struct rabbit_link *link, const struct buf *held, struct er
 	return 0;
 }
 
-static int visit_all(struct rabbit_link *link, const char *queue,
-		     int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,
-		     struct rabbit_inbound *inbound, struct buf *held, struct err *err)
+/* How many letters are there for whoever asks now. */
+static int count_ready(struct rabbit_link *link, const char *queue, uint32_t *ret, struct err *err)
 {
 	char what[TOPOLOGY_NAME_BYTES + 32];
 	const amqp_queue_declare_ok_t *ok;
-	uint32_t left;
 
 	(void)snprintf(what, sizeof(what), "look into the queue '%s'", queue);
 	ok = amqp_queue_declare(link->state, RABBIT_CHANNEL, amqp_cstring_bytes(queue), 1, 0, 0, 0,
@@ -233,7 +234,38 @@ static int visit_all(struct rabbit_link *link, const char *queue,
 		return -1;
 	if (ok == NULL)
 		return err_set(err, ERR_PEER, "'%s' gave no answer about a queue", link->where);
-	for (left = ok->message_count; left > 0; left--) {
+	*ret = ok->message_count;
+	return 0;
+}
+
+/*
+ * What was given back is there again a moment later, when the queue's members
+ * agree on it; who looks at once would find nothing. Somebody else may have
+ * taken a letter meanwhile, so the wait is a short one.
+ */
+static int await_return(struct rabbit_link *link, const char *queue, size_t wanted, struct err *err)
+{
+	int64_t end_us = clock_mono_us() + RETURN_TIMEOUT_MS * 1000;
+	uint32_t ready;
+
+	for (;;) {
+		if (count_ready(link, queue, &ready, err) < 0)
+			return -1;
+		if (ready >= wanted || clock_mono_us() > end_us)
+			return 0;
+		(void)poll(NULL, 0, 10);
+	}
+}
+
+static int visit_all(struct rabbit_link *link, const char *queue,
+		     int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,
+		     struct rabbit_inbound *inbound, struct buf *held, struct err *err)
+{
+	uint32_t left;
+
+	if (count_ready(link, queue, &left, err) < 0)
+		return -1;
+	for (; left > 0; left--) {
 		int got = get(link, inbound, queue, err);
 		int decided;
 
@@ -276,6 +308,8 @@ static int rabbit_visit_dead(const struct carrier_config *config,
 	rabbit_inbound_release(&inbound);
 	if (done == 0)
 		done = give_back(&link, &held, err);
+	if (done == 0)
+		done = await_return(&link, queue, held.len / sizeof(uint64_t), err);
 	if (done == 0)
 		done = rabbit_link_check_reply(
 			&link, amqp_channel_close(link.state, RABBIT_CHANNEL, AMQP_REPLY_SUCCESS),

@@ -9,7 +9,13 @@
  * fast the jobs were enqueued, how fast they were moved, and the time from
  * delivery to ack.
  */
-#include "tests/unit/queue/broker.h"
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "tests/unit/queue/remove.h"
 
 struct bench {
 	struct consumer *consumer;
@@ -137,14 +143,14 @@ int main(int argc, char **argv)
 	size_t bytes = argc > 3 ? strtoul(argv[3], NULL, 10) : 1024;
 	unsigned prefetch = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 64;
 	char prefix[32];
+	struct carrier_config config = {.prefix = prefix, .prefetch = prefetch, .name = "bench"};
 	struct bench bench = {0};
 
 	if (argc < 2 || jobs == 0) {
 		(void)fputs("usage: bench_queue URL [JOBS [BYTES [PREFETCH]]]\n", stderr);
 		return 2;
 	}
-	config = (struct carrier_config){
-		.url = argv[1], .prefix = prefix, .prefetch = prefetch, .name = "bench"};
+	config.url = argv[1];
 	(void)snprintf(prefix, sizeof(prefix), "sbxb-%d", (int)getpid());
 	bench.tags = calloc(jobs, sizeof(*bench.tags));
 	bench.came_us = calloc(jobs, sizeof(*bench.came_us));
@@ -153,6 +159,7 @@ int main(int argc, char **argv)
 		return 1;
 	enqueue(&config, jobs, bytes);
 	move(&bench, &config, jobs);
-	raw_remove(config.url, prefix);
+	if (!remove_topology_of(config.url, prefix))
+		(void)fprintf(stderr, "bench_queue: the queues '%s.*' are left\n", prefix);
 	return 0;
 }

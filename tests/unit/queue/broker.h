@@ -15,13 +15,9 @@
 
 #include <cmocka.h>
 
-#include <amqp.h>
-#include <amqp_tcp_socket.h>
-
 #include "base/clock.h"
 #include "queue/carrier.h"
-#include "queue/topology.h"
-#include "queue/url.h"
+#include "tests/unit/queue/remove.h"
 
 /* --- where ------------------------------------------------------------ */
 
@@ -94,23 +90,9 @@ static inline void raw_done(amqp_connection_state_t raw)
 	assert_int_equal(amqp_get_rpc_reply(raw).reply_type, AMQP_RESPONSE_NORMAL);
 }
 
-/* Removes everything that the topology of `prefix` may have left. */
 static inline void raw_remove(const char *url, const char *prefix)
 {
-	amqp_connection_state_t raw = raw_open(url);
-	char name[TOPOLOGY_NAME_BYTES];
-
-	for (size_t i = 0; i < topology_queues_len; i++) {
-		topology_name(prefix, topology_queues[i].suffix, name);
-		(void)amqp_queue_delete(raw, 1, amqp_cstring_bytes(name), 0, 0);
-		raw_done(raw);
-	}
-	for (size_t i = 0; i < topology_exchanges_len; i++) {
-		topology_name(prefix, topology_exchanges[i].suffix, name);
-		(void)amqp_exchange_delete(raw, 1, amqp_cstring_bytes(name), 0);
-		raw_done(raw);
-	}
-	raw_close(raw);
+	assert_true(remove_topology_of(url, prefix));
 }
 
 static inline void raw_purge(const char *url)

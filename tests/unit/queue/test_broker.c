@@ -288,7 +288,7 @@ static void a_retry_comes_back_to_its_queue(void **state)
 }
 
 struct visits {
-	struct seen seen[16];
+	struct seen seen[32];
 	size_t len;
 	const char *ack;  /* the id to take, or NULL */
 	const char *stop; /* the id to stop at, or NULL */
