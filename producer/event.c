@@ -98,6 +98,26 @@ static const char *shade(const struct transcript *transcript, const char *escape
 	return transcript->color ? escape : "";
 }
 
+/* A state's event comes when the state is left; the meaning says what has been
+ * done by then. "" for a state that this version does not know. */
+static const char *meaning_of(const char *state)
+{
+	static const struct {
+		const char *name;
+		const char *meaning;
+	} states[] = {
+#define STATE(name, meaning) {#name, meaning},
+#include "schema/state.def"
+#undef STATE
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+		if (strcmp(states[i].name, state) == 0)
+			return states[i].meaning;
+	}
+	return "";
+}
+
 static void end_line(struct transcript *transcript, bool is_stderr, struct buf *out)
 {
 	struct buf *line = &transcript->lines[is_stderr];
@@ -124,6 +144,7 @@ void transcript_finish(struct transcript *transcript, struct buf *out)
 
 static void add_state(struct transcript *transcript, const struct event *event, struct buf *out)
 {
+	const char *meaning = meaning_of(event->state);
 	char when[CLOCK_TEXT_BYTES];
 
 	transcript_finish(transcript, out);
@@ -134,7 +155,8 @@ static void add_state(struct transcript *transcript, const struct event *event, 
 			   shade(transcript, "\033[0m"));
 	buf_add_text(out, shade(transcript, "\033[1m"));
 	terminal_add_text(out, event->state);
-	buf_printf(out, "%s\n", shade(transcript, "\033[0m"));
+	buf_printf(out, "%s%s%s\n", shade(transcript, "\033[0m"), *meaning == '\0' ? "" : ": ",
+		   meaning);
 }
 
 static void add_output(struct transcript *transcript, const struct event *event, struct buf *out)

@@ -35,7 +35,7 @@ int event_decode(struct arena *arena, const void *data, size_t len, struct event
  * The running text of a job. Output comes in pieces that end anywhere, so a
  * line is kept until it is whole; each stream has its own.
  *
- *	12:34:56.789 running
+ *	12:34:56.789 running: the steps have ended
  *	unit | 17 tests
  *	unit ! warning: unused variable
  */

@@ -231,15 +231,18 @@ class Wait(SubmitCase):
         process = self.start(*self.job, "--follow")
         job = self.take_job()
         self.event(job, "state", state="running")
+        self.event(job, "state", state="unheard-of")
         self.event(job, "output", step="unit", stream="stdout", data=b"one\ntw")
         self.event(job, "output", step="unit", stream="stderr", data=b"\x1b[2Jclear\r\n")
         self.event(job, "output", step="unit", stream="stdout", data=b"o\n")
         self.event({"id": "another"}, "output", step="x", stream="stdout", data=b"hidden\n")
         self.publish("events", f"job.{job['id']}.output", ["no", "event"])
         self.event(job, "state", state="done")
-        lines = [process.stdout.readline() for _ in range(5)]
-        self.assertEqual(lines, ["22:13:20.123 running\n", "unit | one\n",
-                                 "unit ! \\x1b[2Jclear\n", "unit | two\n", "22:13:20.123 done\n"])
+        lines = [process.stdout.readline() for _ in range(6)]
+        self.assertEqual(lines, ["22:13:20.123 running: the steps have ended\n",
+                                 "22:13:20.123 unheard-of\n", "unit | one\n",
+                                 "unit ! \\x1b[2Jclear\n", "unit | two\n",
+                                 "22:13:20.123 done: the job is acked\n"])
         self.publish_result(job)
         out, err = process.communicate(timeout=30)
         self.assertEqual(process.returncode, 0, err)

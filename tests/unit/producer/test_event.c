@@ -129,7 +129,7 @@ static void pieces_become_lines(void **state)
 	transcript_init(&transcript, false);
 	buf_init(&out, 1 << 20);
 	add_state(&transcript, "running", 1700000000123456, &out);
-	assert_string_equal(buf_text(&out), "22:13:20.123 running\n");
+	assert_string_equal(buf_text(&out), "22:13:20.123 running: the steps have ended\n");
 	buf_clear(&out);
 	add_output(&transcript, "unit", false, "ab", &out);
 	assert_int_equal(out.len, 0);
