@@ -2,12 +2,14 @@
  * gitdb_fetch.c - the network: one commit of a remote repository, through
  * libgit2's transports.
  *
- * The server is asked for its refs, then for one commit by its oid where one
- * is known; a server that refuses that is asked for its branches and tags.
+ * The server is asked for its refs, then for the one commit: by a ref that has
+ * it, or by its oid; a server that refuses that for its branches and tags.
  * Objects are only downloaded: no ref of ours is written, the caller marks
- * what it has checked. Redirects are not followed, proxies and credentials of
- * the environment are not used, certificates are verified. libgit2 1.5 has no
- * timeouts, so this runs in a child process that its parent kills.
+ * what it has checked. Proxies and credentials of the environment are not
+ * used, certificates are verified. A redirect to another host is refused; one
+ * within the same host libgit2 follows, and does not tell.
+ * libgit2 1.5 has no timeouts, so this runs in a child process that its parent
+ * kills.
  */
 #include "snapshots/gitdb_private.h"
 
@@ -130,12 +132,16 @@ static int session_download(struct session *session, char **specs, size_t len, s
 
 /* --- what to ask for --------------------------------------------------- */
 
-/* The oid that the server advertises for a ref name, long or short. */
-static int find_ref(struct session *session, const char *name, struct oid *ret, struct err *err)
+enum { REF_BYTES = 1100 };
+
+/* A ref that the server advertises: by its name, long or short, or else by the
+ * oid that it has. Returns 1 when there is none. */
+static int find_ref(struct session *session, const char *name, const struct oid *oid,
+		    char ret_name[REF_BYTES], struct oid *ret, struct err *err)
 {
 	static const char *const places[] = {"", "refs/", "refs/tags/", "refs/heads/"};
 	const git_remote_head **heads;
-	char full[1100];
+	char full[REF_BYTES];
 	size_t len;
 	int code = git_remote_ls(&heads, &len, session->remote);
 
@@ -145,23 +151,30 @@ static int find_ref(struct session *session, const char *name, struct oid *ret, 
 		if (snprintf(full, sizeof(full), "%s%s", places[i], name) >= (int)sizeof(full))
 			return 1;
 		for (size_t j = 0; j < len; j++) {
-			if (strcmp(heads[j]->name, full) == 0) {
-				(void)memcpy(ret->raw, heads[j]->oid.id, OID_BYTES);
-				return 0;
-			}
+			bool named = oid == NULL && strcmp(heads[j]->name, full) == 0;
+			bool same =
+				oid != NULL && memcmp(heads[j]->oid.id, oid->raw, OID_BYTES) == 0;
+
+			if (!named && !same)
+				continue;
+			(void)memcpy(ret->raw, heads[j]->oid.id, OID_BYTES);
+			(void)snprintf(ret_name, REF_BYTES, "%s", heads[j]->name);
+			/* A tag is advertised a second time as what it leads to. */
+			if (strlen(ret_name) > 3 &&
+			    strcmp(ret_name + strlen(ret_name) - 3, "^{}") == 0)
+				ret_name[strlen(ret_name) - 3] = '\0';
+			return 0;
 		}
 	}
 	return 1;
 }
 
-static int download_oid(struct session *session, const struct oid *oid, struct err *err)
+static int download_one(struct session *session, const char *what, struct err *err)
 {
-	char spec[OID_HEX_BYTES + 32];
+	char spec[REF_BYTES + 32];
 	char *specs[] = {spec};
-	char hex[OID_HEX_BYTES];
 
-	oid_hex(oid, hex);
-	(void)snprintf(spec, sizeof(spec), "%s:refs/sbx-fetched", hex);
+	(void)snprintf(spec, sizeof(spec), "+%s:refs/sbx-fetched", what);
 	return session_download(session, specs, 1, err);
 }
 
@@ -174,23 +187,22 @@ static int download_all(struct session *session, struct err *err)
 	return session_download(session, specs, ARRAY_LEN(specs), err);
 }
 
-/* Asks for the one commit. A server may refuse one that no ref names, and does
- * not know abbreviations: then it is asked for everything. */
+/* Asks for the one commit: by a ref that leads to it, else by its oid. Servers
+ * may refuse an oid that no ref has, and do not know abbreviations; then they
+ * are asked for everything. `ret` is set when `*ret_known` is. */
 static int download(struct session *session, const char *commit, struct oid *ret, bool *ret_known,
 		    struct err *err)
 {
 	const struct gitdb_fetch *fetch = session->fetch;
 	bool by_oid = oid_parse(commit, ret);
-	int got = by_oid ? 0 : find_ref(session, commit, ret, err);
+	char ref[REF_BYTES];
+	int got = find_ref(session, commit, by_oid ? ret : NULL, ref, ret, err);
 
-	if (got < 0)
-		return -1;
-	*ret_known = got == 0;
-	if (got == 0) {
-		got = download_oid(session, ret, err);
-		if (got == 0 || !by_oid || session->progress.exceeded)
-			return got;
-	}
+	*ret_known = by_oid || got == 0;
+	if (got <= 0)
+		return got < 0 ? -1 : download_one(session, ref, err);
+	if (by_oid && (download_one(session, commit, err) == 0 || session->progress.exceeded))
+		return session->progress.exceeded ? -1 : 0;
 	session_release(session);
 	*session = (struct session){.fetch = fetch, .progress.max_bytes = fetch->max_bytes};
 	return session_open(session, err) < 0 ? -1 : download_all(session, err);
@@ -213,7 +225,8 @@ int gitdb_fetch(const struct gitdb_fetch *fetch, struct oid *ret, struct err *er
 	session_release(&session);
 	if (result < 0 || gitdb_open(fetch->path, GITDB_READ, &db, err) < 0)
 		return -1;
-	oid_hex(&oid, hex);
+	if (known)
+		oid_hex(&oid, hex);
 	result = gitdb_resolve(db, known ? hex : fetch->commit, ret, err);
 	gitdb_close(db);
 	return result;

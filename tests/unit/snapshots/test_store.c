@@ -32,7 +32,7 @@ static void rig_open(struct rig *rig, const char *store)
 		.path = path,
 		.fetch_timeout_ms = TIMEOUT_MS,
 		.max_repo_bytes = 64 << 20,
-		.max_checkout_files = 20000,
+		.max_checkout_files = 2000,
 		.max_checkout_bytes = 64 << 20,
 	};
 	struct err err = {0};
@@ -526,12 +526,12 @@ static void killed_builders_leave_nothing(void **state)
 	int killed = 0;
 
 	(void)state;
-	sh("git init -q -b main crash && cd crash && for i in $(seq 3000); do "
+	sh("git init -q -b main crash && cd crash && for i in $(seq 1500); do "
 	   "echo $i >f$i; done && git add . && git commit -q -m x");
 	rig_open(&rig, "store-crash");
 	rig_source(&rig, "crash");
 	FETCH_OK(&rig, "main", &base);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 3; i++) {
 		char line[256] = "";
 		pid_t pid = spawn(build_for_ever, &base.tree);
 
@@ -550,7 +550,7 @@ static void killed_builders_leave_nothing(void **state)
 		assert_false(store_has_checkout(rig.store, &base.tree));
 	}
 	assert_true(killed > 0);
-	sh("test $(ls '%s' | wc -l) = 3000", checkout(&rig, &base.tree));
+	sh("test $(ls '%s' | wc -l) = 1500", checkout(&rig, &base.tree));
 	rig_close(&rig);
 }
 
