@@ -54,7 +54,9 @@ enum gitdb_mode {
  * store does not need. Safe to call again. */
 int gitdb_library_init(struct err *err) MUST_CHECK;
 
-/* A bare repository of the store, or for local sources any repository. */
+/* A bare repository of the store, or one that the caller trusts: with a work
+ * tree, linked or borrowing objects too. ERR_NOT_FOUND when there is none,
+ * ERR_UNSUPPORTED for another object format or ref storage. */
 int gitdb_open(const char *path, enum gitdb_mode mode, struct gitdb **ret,
 	       struct err *err) MUST_CHECK;
 void gitdb_close(struct gitdb *db);
@@ -107,7 +109,8 @@ void gitdb_blob_oid(struct bytes content, struct oid *ret);
 int gitdb_blob_write(struct gitdb *db, struct bytes content, struct oid *ret,
 		     struct err *err) MUST_CHECK;
 
-/* One change of a tree. mode 0 removes. Directories come and go by themselves. */
+/* One change of a tree. mode 0 removes the file, or the directory with all in
+ * it; that nothing is there is no error. Directories come and go by themselves. */
 struct gitdb_edit {
 	const char *path;
 	uint32_t mode;
@@ -115,7 +118,9 @@ struct gitdb_edit {
 };
 
 /* Removals come first, then additions, so that a file may take the place of a
- * directory that `edits` empties. Paths are unique and already validated. */
+ * directory that `edits` empties. Paths are unique and already validated.
+ * `base` NULL is the empty tree. ERR_CONFLICT where a file would replace a
+ * directory that is not empty, or a directory a file that stays. */
 int gitdb_tree_update(struct gitdb *db, const struct oid *base, const struct gitdb_edit *edits,
 		      size_t len, struct oid *ret_tree, struct err *err) MUST_CHECK;
 
@@ -138,8 +143,10 @@ int gitdb_export(struct gitdb *db, struct buf *out, struct err *err) MUST_CHECK;
 /*
  * Writes the objects of an export to a GITDB_WRITE repository. The stream is
  * hostile: each object's oid is computed anew, its form is checked (trees
- * sorted and sane, commits well-formed), and nothing is written that refers
- * to an object that neither the stream nor the repository has.
+ * sorted and sane, commits as gitdb_commit_write makes them), and each object
+ * that it refers to must stand before it or be in the repository, with the
+ * type that is claimed. All of it is judged before anything is written. The
+ * database must not have quarantined objects.
  */
 int gitdb_import(struct gitdb *db, struct bytes stream, struct err *err) MUST_CHECK;
 

@@ -12,7 +12,9 @@
  *
  * The storekeeper is the only writer. Several workers may share one store.
  * Files belong to the storekeeper, are readable by its group and by nobody
- * else.
+ * else: the directories at the top have mode 0750, and the process should have
+ * umask 027 or 022. Nothing is synced: after a power failure the newest
+ * objects and refs may be missing.
  */
 #ifndef SBX_SNAPSHOTS_STORE_H
 #define SBX_SNAPSHOTS_STORE_H

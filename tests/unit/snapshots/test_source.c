@@ -223,8 +223,7 @@ static void names_are_safe_and_differ(void **state)
 		"https://host.example/a-b.git",
 		"https://host.example/a/b",
 		"https://host.example/%41/...b",
-		"https://host.example/x/"
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		"https://host.example/x/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 	};
 	const char *names[ARRAY_LEN(repos)];
 	struct source_url url;
