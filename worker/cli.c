@@ -36,6 +36,11 @@ void cli_role(int argc, char **argv)
 
 /* --- configuration ---------------------------------------------------- */
 
+const char *cli_config_path(const char *path)
+{
+	return path == NULL && access(default_path, F_OK) == 0 ? default_path : path;
+}
+
 static int apply_set(struct config *config, struct arena *arena, const char *set, struct err *err)
 {
 	const char *equals = strchr(set, '=');
@@ -57,8 +62,7 @@ int cli_config(struct config *config, struct arena *arena, const char *program, 
 	log_init(program, LOG_INFO, false);
 	if (config_init(config, arena, err) < 0)
 		return -1;
-	if (path == NULL && access(default_path, F_OK) == 0)
-		path = default_path;
+	path = cli_config_path(path);
 	if (path != NULL && config_read_file(config, path, err) < 0)
 		return -1;
 	if (config_read_env(config, environ, err) < 0)

@@ -12,6 +12,10 @@ enum { EXIT_OK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2 };
 /* When the process was started as a role of a worker, runs it and exits. */
 void cli_role(int argc, char **argv);
 
+/* The configuration to read: `path`, or when it is NULL the usual file where
+ * it exists, else NULL. */
+const char *cli_config_path(const char *path);
+
 /*
  * Defaults, then `path` (NULL: /etc/sbx/worker.ini where it exists), then the
  * environment, then `sets` ("section.name=value"); the log is set up.

@@ -64,15 +64,21 @@ int config_finish(struct config *config, struct err *err) MUST_CHECK;
 
 /*
  * For `sbx-worker check`, which wants all problems and not the first: as
- * config_read_file (`path` may be NULL), config_read_env and config_finish,
- * but each problem is told to `found`, and reading goes on. -1 only when
- * memory is exhausted.
+ * config_read_file (`path` may be NULL), config_read_env, config_set for each
+ * "section.name=value" of `sets`, and config_finish; but each problem is told
+ * to `found`, and reading goes on. -1 only when memory is exhausted.
  */
 struct config_sink {
 	void (*found)(void *ctx, const char *problem);
 	void *ctx;
 };
-int config_load(struct config *config, const char *path, char *const *env,
+struct config_origins {
+	const char *path;
+	char *const *env;
+	const char *const *sets;
+	size_t sets_len;
+};
+int config_load(struct config *config, const struct config_origins *origins,
 		const struct config_sink *sink, struct err *err) MUST_CHECK;
 
 /* The keys of one role as INI text for config_read_text. */

@@ -16,13 +16,9 @@
 #include "base/text.h"
 #include "schema/limits.h"
 #include "worker/config_private.h"
+#include "worker/role.h"
 
-enum {
-	SLOTS_MAX = 1024,
-	UID_SYSTEM_MAX = 65535,
-	HEARTBEAT_MIN_MS = 1000,
-	HEARTBEAT_MAX_MS = 600000
-};
+enum { UID_SYSTEM_MAX = 65535, HEARTBEAT_MIN_MS = 1000, HEARTBEAT_MAX_MS = 600000 };
 
 /* --- what depends on the machine -------------------------------------- */
 
@@ -43,7 +39,7 @@ static void derive_slots(struct config *config)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (config->worker_slots == 0)
-		config->worker_slots = cpus < 1 ? 1 : cpus > SLOTS_MAX ? SLOTS_MAX : cpus;
+		config->worker_slots = cpus < 1 ? 1 : cpus > ROLE_SLOTS_MAX ? ROLE_SLOTS_MAX : cpus;
 }
 
 static int derive_state_dir(struct config *config, struct err *err)
@@ -104,13 +100,13 @@ static int rule_name(const struct config *config, struct err *err)
 
 static int rule_slots(const struct config *config, struct err *err)
 {
-	return in_range("worker.slots", config->worker_slots, 0, SLOTS_MAX, err);
+	return in_range("worker.slots", config->worker_slots, 0, ROLE_SLOTS_MAX, err);
 }
 
 static int rule_uid_base(const struct config *config, struct err *err)
 {
 	return in_range("worker.uid_base", config->worker_uid_base, UID_SYSTEM_MAX + 1,
-			(int64_t)UINT32_MAX - 4 * SLOTS_MAX, err);
+			(int64_t)UINT32_MAX - 1 - ROLE_UID_SANDBOX - ROLE_SLOTS_MAX, err);
 }
 
 static int rule_attempts(const struct config *config, struct err *err)

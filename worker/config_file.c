@@ -254,15 +254,31 @@ static void load_file(struct config *config, const char *path, const struct conf
 		(void)read_text(config, buf_text(&content), path, sink, NULL);
 }
 
-int config_load(struct config *config, const char *path, char *const *env,
+static int load_set(struct config *config, const char *set, struct err *err)
+{
+	const char *equals = strchr(set, '=');
+	char key[64];
+
+	if (equals == NULL || (size_t)(equals - set) >= sizeof(key))
+		return err_set(err, ERR_INPUT, "'%.*s' is no setting; expected section.name=value",
+			       (int)strcspn(set, "="), set);
+	(void)snprintf(key, sizeof(key), "%.*s", (int)(equals - set), set);
+	return config_set(config, key, equals + 1, err);
+}
+
+int config_load(struct config *config, const struct config_origins *origins,
 		const struct config_sink *sink, struct err *err)
 {
 	struct err problem = {0};
 
-	if (path != NULL)
-		load_file(config, path, sink);
-	for (size_t i = 0; env != NULL && env[i] != NULL; i++) {
-		if (read_variable(config, env[i], &problem) < 0)
+	if (origins->path != NULL)
+		load_file(config, origins->path, sink);
+	for (size_t i = 0; origins->env != NULL && origins->env[i] != NULL; i++) {
+		if (read_variable(config, origins->env[i], &problem) < 0)
+			sink->found(sink->ctx, problem.message);
+	}
+	for (size_t i = 0; i < origins->sets_len; i++) {
+		if (load_set(config, origins->sets[i], &problem) < 0)
 			sink->found(sink->ctx, problem.message);
 	}
 	if (config_derive(config, &problem) < 0)

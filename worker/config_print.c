@@ -120,14 +120,14 @@ void config_print_template(struct buf *out)
 {
 	const char *section = "";
 
-	buf_add_text(
-		out,
-		"# sbx-worker.ini - configuration of sbx-worker; see sbx-worker.ini(5).\n"
-		"#\n"
-		"# Keys are shown with their defaults. Comments stand on lines of their own.\n"
-		"# A list may go on over indented lines. Each key can also be given as an\n"
-		"# environment variable, SBX_<SECTION>_<KEY>, or as a flag, -o section.key=value.\n"
-		"# `sbx-worker check` says what is wrong with it, and how to mend it.\n\n");
+	buf_add_text(out,
+		     "# sbx-worker.ini - configuration of sbx-worker; see sbx-worker.ini(5).\n"
+		     "#\n"
+		     "# Keys are shown with their defaults. Comments stand on lines of their own.\n"
+		     "# A list may go on over indented lines. Each key can also be given as an\n"
+		     "# environment variable, SBX_<SECTION>_<KEY>, or as a flag, --set "
+		     "section.key=value.\n"
+		     "# `sbx-worker check` says what is wrong with it, and how to mend it.\n\n");
 	for (size_t i = 0; i < config_keys_len; i++) {
 		const struct config_key *key = &config_keys[i];
 

@@ -314,7 +314,7 @@ static void misfits_are_named(void **state)
 		const char *value;
 		const char *part; /* NULL: fits */
 	} rows[] = {
-		{"worker.slots", "1025", "worker.slots: 1025"},
+		{"worker.slots", "501", "worker.slots: 501"},
 		{"worker.uid_base", "1000", "worker.uid_base: 1000"},
 		{"worker.uid_base", "4294967295", "worker.uid_base"},
 		{"worker.uid_base", "100000", NULL},
@@ -367,22 +367,31 @@ static void loading_lists_every_problem(void **state)
 	CLEANUP(fd_cleanup) int fd = mkstemp(path);
 	static const char text[] = "[worker]\nslots = x\nnope = 1\n[limits]\nwall = 2h\nidle = 0\n";
 	static const char *const env[] = {"SBX_LOG_LEVEL=loud", "SBX_NOPE=1", "SBX_X=2", NULL};
+	static const char *const sets[] = {"worker.slots=9", "queue.url", "queue.nope=1"};
+	struct config_origins origins = {.path = path,
+					 .env = (char *const *)(uintptr_t)env,
+					 .sets = sets,
+					 .sets_len = ARRAY_LEN(sets)};
 	CLEANUP(buf_release) struct buf all;
 	const struct config_sink sink = {.found = found, .ctx = &all};
 
 	(void)state;
 	buf_init(&all, 1 << 16);
 	assert_int_equal(fd_write_all(fd, text, strlen(text), &err), 0);
-	assert_int_equal(config_load(&config, path, (char *const *)(uintptr_t)env, &sink, &err), 0);
+	assert_int_equal(config_load(&config, &origins, &sink, &err), 0);
 	assert_says(buf_text(&all), "line 2: worker.slots");
 	assert_says(buf_text(&all), "line 3: unknown key 'worker.nope'");
 	assert_says(buf_text(&all), "SBX_NOPE");
 	assert_says(buf_text(&all), "SBX_X");
 	assert_says(buf_text(&all), "limits.wall");
 	assert_says(buf_text(&all), "log.level");
+	assert_says(buf_text(&all), "'queue.url' is no setting");
+	assert_says(buf_text(&all), "unknown key 'queue.nope'");
+	assert_int_equal(config.worker_slots, 9);
 	assert_int_equal(unlink(path), 0);
 	buf_clear(&all);
-	assert_int_equal(config_load(&config, path, NULL, &sink, &err), 0);
+	origins = (struct config_origins){.path = path};
+	assert_int_equal(config_load(&config, &origins, &sink, &err), 0);
 	assert_says(buf_text(&all), "No such file");
 }
 

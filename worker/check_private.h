@@ -1,0 +1,16 @@
+/*
+ * check_private.h - the parts of check_run, one for each thing a worker stands
+ * on.
+ */
+#ifndef SBX_WORKER_CHECK_PRIVATE_H
+#define SBX_WORKER_CHECK_PRIVATE_H
+
+#include "worker/check.h"
+
+void check_queue(const struct config *config, struct check_report *report);   /* check_queue.c */
+void check_state(const struct config *config, struct check_report *report);   /* check_host.c */
+void check_limits(const struct config *config, struct check_report *report);  /* check_host.c */
+void check_policy(const struct config *config, struct check_report *report);  /* check.c */
+void check_sandbox(const struct config *config, struct check_report *report); /* check_sandbox.c */
+
+#endif

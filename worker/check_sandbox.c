@@ -1,0 +1,257 @@
+/*
+ * check_sandbox.c - the sandbox: each of its layers, then a real one that runs
+ * a command.
+ *
+ * It is made by a child, for box_host_open may move the process into a user
+ * namespace, and a trial must not hang or crash the check. The child sends its
+ * rows over a socket, one message each, and ends.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "worker/check_private.h"
+#include "worker/role.h"
+#include "worker/sandbox/box.h"
+#include "worker/sandbox/driver.h"
+
+enum { TRIAL_MS = 30000, STEP_MS = 10000, DETAIL_BYTES = 512, NAME_BYTES = 64 };
+
+struct trial_row {
+	enum check_status status;
+	char name[NAME_BYTES];
+	char detail[DETAIL_BYTES];
+	char fix[DETAIL_BYTES];
+};
+
+/* --- the child -------------------------------------------------------- */
+
+static void send_row(int sock, enum check_status status, const char *name, const char *detail,
+		     const char *fix)
+{
+	struct trial_row message = {.status = status};
+
+	(void)snprintf(message.name, sizeof(message.name), "%s", name);
+	(void)snprintf(message.detail, sizeof(message.detail), "%s", detail);
+	(void)snprintf(message.fix, sizeof(message.fix), "%s", fix);
+	(void)!fd_send(sock, &message, sizeof(message), NULL, 0, NULL);
+}
+
+static void send_layers(int sock, const struct box_host *host)
+{
+	const struct box_layer *layers;
+	size_t len = box_host_layers(host, &layers);
+
+	for (size_t i = 0; i < len; i++) {
+		const struct box_layer *layer = &layers[i];
+		bool is_cgroup = strncmp(layer->name, "cgroup_", 7) == 0 &&
+				 strcmp(layer->name, "cgroup_namespace") != 0;
+		char name[NAME_BYTES];
+
+		(void)snprintf(name, sizeof(name), "sandbox.%s", layer->name);
+		send_row(sock,
+			 layer->present	   ? CHECK_OK
+			 : layer->required ? CHECK_FAIL
+					   : CHECK_WARN,
+			 name,
+			 layer->present		  ? "present"
+			 : *layer->detail != '\0' ? layer->detail
+						  : "missing",
+			 !is_cgroup	   ? "see the detail; the README lists what a host needs"
+			 : layer->required ? "delegate the controller to the worker (systemd: "
+					     "Delegate=yes), or set [sandbox] allow_missing = "
+					     "cgroup: jobs then run without this limit"
+					   : "jobs run without it, and each result says so");
+	}
+}
+
+static struct box_limits trial_limits(const struct config *config)
+{
+	return (struct box_limits){
+		.wall_ms = STEP_MS,
+		.cpu_ms = STEP_MS,
+		.idle_ms = STEP_MS,
+		.memory_bytes = config->limits_memory,
+		.disk_bytes = config->limits_disk,
+		.inodes = config->limits_inodes,
+		.processes = config->limits_processes,
+		.open_files = config->limits_open_files,
+		.file_bytes = config->limits_file,
+		.output_bytes = config->limits_output,
+		.millicpus = config->limits_millicpus,
+	};
+}
+
+/* Runs /bin/true in `box`, which is attached. */
+static int run_true(struct box *box, const struct box_limits *limits, struct err *err)
+{
+	static const char *const argv[] = {"/bin/true", NULL};
+	static const char *const env[] = {"PATH=/usr/bin:/bin", NULL};
+	const struct driver_step step = {.argv = argv, .env = env, .tty_fd = -1};
+	const struct driver_hooks hooks = {.watch_fd = -1};
+	struct driver_outcome outcome = {0};
+	struct box_handle handle;
+	struct driver driver;
+	int rc;
+
+	box_handle_take(box, &handle);
+	driver_init(&driver, &handle, limits);
+	rc = driver_step(&driver, &step, &hooks, &outcome, err);
+	driver_release(&driver);
+	if (rc < 0)
+		return -1;
+	if (!outcome.started)
+		return err_set(err, ERR_UNSUPPORTED, "cannot start /bin/true: %s",
+			       outcome.start_error);
+	if (outcome.exit_code != 0)
+		return err_set(err, ERR_UNSUPPORTED,
+			       "/bin/true ended with exit code %d, signal %d%s%s",
+			       outcome.exit_code, outcome.signal,
+			       *outcome.syscall != '\0' ? ", killed for the system call " : "",
+			       outcome.syscall);
+	return 0;
+}
+
+static int try_box(struct box_host *host, const struct config *config, struct err *err)
+{
+	const struct box_workspace workspace = {.lower_fd = -1};
+	const struct box_limits limits = trial_limits(config);
+	struct box *box = NULL;
+	int rc;
+
+	if (box_new(host, 0, &box, err) < 0)
+		return -1;
+	rc = box_attach(box, &workspace, &limits, err);
+	if (rc == 0)
+		rc = run_true(box, &limits, err);
+	box_free(box);
+	return rc;
+}
+
+static void child(int sock, const struct config *config)
+{
+	struct box_host *host = NULL;
+	char instance[32];
+	char detail[DETAIL_BYTES];
+	struct err err = {0};
+	int64_t start;
+
+	(void)snprintf(instance, sizeof(instance), "check-%d", (int)getpid());
+	const struct box_config box_config = {
+		.instance = instance,
+		.cgroup_parent = *config->sandbox_cgroup_parent == '\0'
+					 ? NULL
+					 : config->sandbox_cgroup_parent,
+		.allow_missing_cgroup = config->sandbox_allow_missing.len > 0,
+		.uid_base = (uid_t)(config->worker_uid_base + ROLE_UID_SANDBOX),
+		.slots = 1,
+		.root = *config->sandbox_root == '\0' ? NULL : config->sandbox_root,
+	};
+	if (box_host_open(&host, &box_config, &err) < 0) {
+		send_row(sock, CHECK_FAIL, "sandbox", err.message,
+			 "mend what the message names; the README lists what a host needs");
+		return;
+	}
+	send_layers(sock, host);
+	start = clock_mono_us();
+	if (try_box(host, config, &err) < 0) {
+		send_row(sock, CHECK_FAIL, "sandbox.trial", err.message,
+			 "mend what the message names; the layers above say what is missing");
+	} else {
+		(void)snprintf(detail, sizeof(detail), "made, ran /bin/true and gone in %.1f ms",
+			       (double)(clock_mono_us() - start) / 1000.0);
+		send_row(sock, CHECK_OK, "sandbox.trial", detail, "");
+	}
+	box_host_close(host);
+}
+
+/* --- the parent ------------------------------------------------------- */
+
+/* Takes rows until the child ends. False when it was too slow. */
+static bool receive_rows(int sock, struct check_report *report)
+{
+	int64_t end = clock_mono_us() + (int64_t)TRIAL_MS * 1000;
+
+	for (;;) {
+		struct pollfd poll_fd = {.fd = sock, .events = POLLIN};
+		int64_t left_ms = (end - clock_mono_us()) / 1000;
+		struct trial_row message;
+
+		if (left_ms <= 0)
+			return false;
+		if (poll(&poll_fd, 1, (int)left_ms) <= 0)
+			continue;
+		if (fd_recv(sock, &message, sizeof(message), NULL, NULL, NULL) !=
+		    (ssize_t)sizeof(message))
+			return true;
+		check_add(report, message.status, message.name, message.fix, "%s", message.detail);
+	}
+}
+
+static void report_end(pid_t pid, bool in_time, struct check_report *report)
+{
+	int status = 0;
+
+	if (!in_time)
+		(void)kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!in_time)
+		check_add(report, CHECK_FAIL, "sandbox", "look at the kernel's log",
+			  "the trial did not end within %d s", TRIAL_MS / 1000);
+	else if (WIFSIGNALED(status))
+		check_add(report, CHECK_FAIL, "sandbox", "look at the kernel's log, and report it",
+			  "the trial crashed with signal %d", WTERMSIG(status));
+}
+
+static void check_root(const struct config *config, struct check_report *report)
+{
+	struct stat st;
+
+	if (*config->sandbox_root != '\0' &&
+	    (stat(config->sandbox_root, &st) < 0 || !S_ISDIR(st.st_mode)))
+		check_add(report, CHECK_FAIL, "sandbox.root",
+			  "name a directory with a usr/ in it, or leave [sandbox] root empty",
+			  "'%s' is not a directory", config->sandbox_root);
+}
+
+void check_sandbox(const struct config *config, struct check_report *report)
+{
+	int pair[2];
+	struct err err = {0};
+	pid_t parent = getpid();
+	pid_t pid;
+	bool in_time;
+
+	check_root(config, report);
+	if (fd_socketpair(pair, &err) < 0) {
+		check_add(report, CHECK_FAIL, "sandbox", "free some descriptors", "%s",
+			  err.message);
+		return;
+	}
+	pid = fork();
+	if (pid == 0) {
+		fd_close(pair[0]);
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent)
+			child(pair[1], config);
+		_exit(0);
+	}
+	fd_close(pair[1]);
+	if (pid < 0) {
+		check_add(report, CHECK_FAIL, "sandbox", "raise the limit of processes",
+			  "cannot start a process: %s", strerror(errno));
+	} else {
+		in_time = receive_rows(pair[0], report);
+		report_end(pid, in_time, report);
+	}
+	fd_close(pair[0]);
+}
