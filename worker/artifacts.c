@@ -67,7 +67,7 @@ static const char *harmless_name(struct arena *arena, const char *path)
 		size_t len = plain_len(path);
 
 		if (len == 0) {
-			to += sprintf(to, "\\x%02x", (uint8_t)*path++);
+			to += snprintf(to, sizeof("\\xff"), "\\x%02x", (uint8_t)*path++);
 			continue;
 		}
 		(void)memcpy(to, path, len);
@@ -164,7 +164,7 @@ static int read_file(struct reading *reading, int fd, int64_t bound, struct err 
 	if (piece == NULL)
 		return err_set(err, ERR_LIMIT, "cannot read artifact: out of memory");
 	for (;;) {
-		size_t len;
+		size_t len = 0;
 
 		rc = read_piece(fd, piece, reading->size, &len, err);
 		if (rc < 0 || len == 0)

@@ -254,7 +254,7 @@ static void apply_directive(struct point *point, struct bytes text, bool ok)
 		point->status = CASE_skipped;
 	else
 		point->status = ok ? CASE_xpass : CASE_xfail;
-	/* "# skipped: why" and "# TODO why" */
+	/* "# skipped: why" and "# todo why" */
 	while (text.len > 0 && *text.data != ' ' && *text.data != '\t')
 		text = skip(text, 1);
 	point->message = trim(text);
@@ -276,7 +276,7 @@ static bool apply_time(struct point *point, struct bytes text)
 }
 
 /* Cuts the description at its directive: a '#' that is not escaped, behind a
- * blank, before SKIP, TODO or a time. */
+ * blank, before skip, todo or a time. */
 static void split_description(struct point *point, struct bytes text, bool ok)
 {
 	point->name = text;

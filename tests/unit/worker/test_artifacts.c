@@ -27,7 +27,7 @@ static int setup(void **state)
 	(void)state;
 	arena_init(&arena, 64 << 20);
 	err = (struct err){0};
-	(void)strcpy(directory, "/tmp/sbx-artifacts-XXXXXX");
+	(void)snprintf(directory, sizeof(directory), "/tmp/sbx-artifacts-XXXXXX");
 	if (mkdtemp(directory) == NULL)
 		return -1;
 	return artifacts_init(&artifacts, &arena, 0, &err);

@@ -206,7 +206,7 @@ static void long_lines_are_refused_not_split(void **state)
 	assert_int_equal(config_read_text(&config, text, "t", &err), 0);
 	assert_int_equal(strlen(config.worker_name), 4000);
 	(void)memset(text + n, 'x', 9000);
-	(void)strcpy(text + n + 9000, "\nslots = 3\n");
+	(void)snprintf(text + n + 9000, 10000 - n - 9000, "\nslots = 3\n");
 	assert_int_equal(config_read_text(&config, text, "t", &err), -1);
 	assert_says(err.message, "line 2");
 	assert_says(err.message, "longer than");
