@@ -133,6 +133,10 @@ static int take_file(struct diff_parser *parser, struct diff *diff, bool plain)
 	code = plain ? diff_plain_header(parser, &file) : diff_git_header(parser, &file);
 	if (code == 0)
 		code = take_body(parser, &file);
+	if (parser->text && diff->files_len > 0)
+		parser->part++;
+	parser->text = false;
+	file.part = parser->part;
 	return code == 0 ? add_file(parser, diff, &file) : code;
 }
 
@@ -174,6 +178,7 @@ int diff_parse(struct arena *arena, struct bytes input, unsigned strip,
 			code = take_file(&parser, &diff, !git);
 		} else {
 			code = judge_text(&parser, line.text);
+			parser.text = parser.text || line.text.len > 0;
 			diff_skip(&parser, &line);
 		}
 		if (code != 0)

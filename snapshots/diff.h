@@ -86,6 +86,7 @@ struct diff_file {
 	int64_t additions; /* lines */
 	int64_t deletions;
 	size_t at_line; /* of the diff, from 1: its first header line */
+	size_t part;	/* of a series: counts on where text stands between files */
 };
 
 struct diff {

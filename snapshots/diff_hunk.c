@@ -80,6 +80,12 @@ static bool is_marker(struct bytes text)
 	return text.len >= 12 && diff_starts(text, "\\ ");
 }
 
+/* At the very end of the diff the marker's own newline may be missing. */
+static bool is_complete(const struct diff_raw *line)
+{
+	return line->whole || diff_equals(line->text, "\\ No newline at end of file");
+}
+
 static int bad_line(struct diff_parser *parser, const struct diff_hunk *hunk,
 		    const struct owed *owed)
 {
@@ -108,7 +114,7 @@ static int count_lines(struct diff_parser *parser, struct diff_hunk *hunk)
 		int kind;
 
 		if (more && is_marker(line.text)) {
-			if (marked)
+			if (marked || !is_complete(&line))
 				return bad_line(parser, hunk, &owed);
 			marked = true;
 			diff_skip(parser, &line);

@@ -16,6 +16,8 @@ struct diff_parser {
 	struct diff_limits limits;
 	size_t hunks; /* so far, in all files */
 	size_t lines;
+	size_t part; /* of a series of patches */
+	bool text;   /* since the last file */
 	struct reason *reason;
 };
 

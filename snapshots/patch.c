@@ -48,6 +48,18 @@ int patch_exhausted(struct patch_run *run)
 
 /* --- entries -------------------------------------------------------------- */
 
+/* A new part of a series starts from what the part before left. */
+static void enter_part(struct patch_entry *entry, size_t part)
+{
+	if (entry->part == part)
+		return;
+	entry->part = part;
+	entry->start = entry->now;
+	entry->touched = false;
+	entry->arrived = false;
+	entry->modified = false;
+}
+
 int patch_entry(struct patch_run *run, const char *path, struct patch_entry **ret)
 {
 	struct patch_entry *entry = patch_map_get(&run->map, patch_key(path));
@@ -55,6 +67,7 @@ int patch_entry(struct patch_run *run, const char *path, struct patch_entry **re
 	int got;
 
 	if (entry != NULL) {
+		enter_part(entry, run->part);
 		*ret = entry;
 		return 0;
 	}
@@ -64,48 +77,42 @@ int patch_entry(struct patch_run *run, const char *path, struct patch_entry **re
 	entry = arena_alloc(run->arena, sizeof(*entry));
 	if (entry == NULL || !patch_map_put(run->arena, &run->map, patch_key(path), entry))
 		return patch_exhausted(run);
-	*entry = (struct patch_entry){.path = path};
+	*entry = (struct patch_entry){.path = path, .part = run->part};
 	if (got == 0 && found.mode == MODE_TREE) {
 		entry->base_dir = true;
 	} else if (got == 0) {
 		entry->in_base = true;
 		entry->base = found;
-		entry->mode = found.mode;
-		entry->oid = found.oid;
-		entry->oid_known = true;
+		entry->now = (struct patch_version){.mode = found.mode, .oid = found.oid};
+		entry->start = entry->now;
 	}
 	run->entries[run->entries_len++] = entry;
 	*ret = entry;
 	return 0;
 }
 
-const struct oid *patch_oid(struct patch_entry *entry)
+bool patch_differs(const struct patch_entry *entry)
 {
-	if (!entry->oid_known) {
-		gitdb_blob_oid(entry->data, &entry->oid);
-		entry->oid_known = true;
-	}
-	return &entry->oid;
-}
-
-bool patch_differs(struct patch_entry *entry)
-{
-	if (!entry->in_base || entry->mode == 0)
-		return entry->in_base || entry->mode != 0;
-	return entry->mode != entry->base.mode || !oid_equal(patch_oid(entry), &entry->base.oid);
+	if (!entry->in_base || entry->now.mode == 0)
+		return entry->in_base || entry->now.mode != 0;
+	return entry->now.mode != entry->base.mode || !oid_equal(&entry->now.oid, &entry->base.oid);
 }
 
 /* --- the files of the diff -------------------------------------------------- */
 
-static int prepare(struct patch_run *run, const struct diff *diff)
+static int make_room(struct patch_run *run, const struct diff *diff)
 {
 	struct patch_outcome *outcome = run->outcome;
 
 	run->entries = arena_array(run->arena, 2 * diff->files_len, sizeof(struct patch_entry *));
 	outcome->files = arena_array(run->arena, diff->files_len, sizeof(*outcome->files));
-	if (run->entries == NULL || outcome->files == NULL)
-		return patch_exhausted(run);
-	for (size_t i = 0; i < diff->files_len; i++) {
+	return run->entries == NULL || outcome->files == NULL ? patch_exhausted(run) : 0;
+}
+
+/* Counts the renames of the part that starts with the `first` file. */
+static int count_departures(struct patch_run *run, const struct diff *diff, size_t first)
+{
+	for (size_t i = first; i < diff->files_len && diff->files[i].part == run->part; i++) {
 		struct patch_entry *entry;
 		int code;
 
@@ -121,10 +128,18 @@ static int prepare(struct patch_run *run, const struct diff *diff)
 
 static int take_files(struct patch_run *run, const struct diff *diff)
 {
-	int code = prepare(run, diff);
+	int code = make_room(run, diff);
 
-	for (size_t i = 0; i < diff->files_len && code == 0; i++)
-		code = patch_take_file(run, &diff->files[i]);
+	for (size_t i = 0; i < diff->files_len && code == 0; i++) {
+		const struct diff_file *file = &diff->files[i];
+
+		if (i == 0 || file->part != run->part) {
+			run->part = file->part;
+			code = count_departures(run, diff, i);
+		}
+		if (code == 0)
+			code = patch_take_file(run, file);
+	}
 	return code;
 }
 
@@ -147,14 +162,14 @@ static int collect_edits(struct patch_run *run, const struct diff *diff)
 	if (outcome->edits == NULL)
 		return patch_exhausted(run);
 	for (size_t i = 0; i < run->entries_len; i++) {
-		struct patch_entry *entry = run->entries[i];
+		const struct patch_entry *entry = run->entries[i];
 
 		if (!patch_differs(entry))
 			continue;
 		outcome->edits[outcome->edits_len++] = (struct gitdb_edit){
 			.path = entry->path,
-			.mode = entry->mode,
-			.oid = entry->mode != 0 ? *patch_oid(entry) : (struct oid){{0}},
+			.mode = entry->now.mode,
+			.oid = entry->now.mode != 0 ? entry->now.oid : (struct oid){{0}},
 		};
 	}
 	if (outcome->edits_len > 0) {
@@ -177,13 +192,13 @@ static int write_all(struct patch_run *run)
 	struct oid oid;
 
 	for (size_t i = 0; i < run->entries_len; i++) {
-		struct patch_entry *entry = run->entries[i];
+		const struct patch_entry *entry = run->entries[i];
 
-		if (entry->mode == 0 || !entry->fresh || !patch_differs(entry))
+		if (entry->now.mode == 0 || !entry->now.fresh || !patch_differs(entry))
 			continue;
-		if (gitdb_blob_write(run->db, entry->data, &oid, run->err) < 0)
+		if (gitdb_blob_write(run->db, entry->now.data, &oid, run->err) < 0)
 			return -1;
-		assert(oid_equal(&oid, patch_oid(entry)));
+		assert(oid_equal(&oid, &entry->now.oid));
 	}
 	return gitdb_tree_update(run->db, run->base, outcome->edits, outcome->edits_len,
 				 &outcome->tree, run->err);

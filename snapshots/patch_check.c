@@ -94,7 +94,7 @@ static int visit_emptied(void *ctx, const char *name, const struct gitdb_entry *
 			gitdb_list(walk->run->db, &entry->oid, visit_emptied, walk, walk->run->err);
 	} else {
 		known = patch_map_get(&walk->run->map, buf_bytes(&walk->path));
-		walk->gone = known != NULL && known->mode == 0;
+		walk->gone = known != NULL && known->now.mode == 0;
 	}
 	walk->path.len = len;
 	walk->path.data[len] = 0;
@@ -142,8 +142,8 @@ static int check_parent(struct checker *checker, const struct patch_entry *entry
 	int code;
 
 	*ret_dir = NULL;
-	if (known != NULL && known->mode != 0)
-		return blocked(checker->run, entry, parent, known->mode);
+	if (known != NULL && known->now.mode != 0)
+		return blocked(checker->run, entry, parent, known->now.mode);
 	if (!in_base)
 		return 0;
 	code = find_dir(checker, parent, &dir);
@@ -262,7 +262,7 @@ static int visit_sibling(void *ctx, const char *name, const struct gitdb_entry *
 		return 1;
 	}
 	known = patch_map_get(&run->map, patch_key(path));
-	gone = known != NULL && known->mode == 0;
+	gone = known != NULL && known->now.mode == 0;
 	if (entry->mode == MODE_TREE && is_emptied(run, path, &entry->oid, &gone) < 0)
 		walk->result = -1;
 	else if (!gone)
@@ -366,22 +366,22 @@ static int final_is_link(void *ctx, const char *path)
 	int got;
 
 	if (known != NULL)
-		return known->mode == MODE_LINK;
+		return known->now.mode == MODE_LINK;
 	got = gitdb_lookup(run->db, run->base, path, &found, run->err);
 	return got < 0 ? -1 : got == 0 && found.mode == MODE_LINK;
 }
 
-static int check_link(struct patch_run *run, struct patch_entry *entry)
+static int check_link(struct patch_run *run, const struct patch_entry *entry)
 {
 	CLEANUP(gitdb_blob_release) struct gitdb_blob blob = {0};
-	struct bytes target = entry->data;
+	struct bytes target = entry->now.data;
 	int code;
 
 	if (guard_is_git_file(entry->path))
 		return patch_refuse(run, REASON_PATCH_SYMLINK, entry->at_line, entry->path,
 				    "'%s' may not be a link", entry->path);
-	if (!entry->fresh) {
-		if (gitdb_blob_read(run->db, patch_oid(entry), run->max_file_bytes, &blob,
+	if (!entry->now.fresh) {
+		if (gitdb_blob_read(run->db, &entry->now.oid, run->max_file_bytes, &blob,
 				    run->err) < 0)
 			return -1;
 		target = blob.bytes;
@@ -398,15 +398,15 @@ int patch_check(struct patch_run *run)
 	int code = 0;
 
 	for (size_t i = 0; i < run->entries_len && code == 0; i++) {
-		struct patch_entry *entry = run->entries[i];
+		const struct patch_entry *entry = run->entries[i];
 
-		if (entry->mode == 0)
+		if (entry->now.mode == 0)
 			continue;
 		if (!entry->in_base)
 			code = check_added(&checker, entry);
 		if (code == 0 && !entry->in_base)
 			code = check_directory(run, entry);
-		if (code == 0 && entry->mode == MODE_LINK && patch_differs(entry))
+		if (code == 0 && entry->now.mode == MODE_LINK && patch_differs(entry))
 			code = check_link(run, entry);
 	}
 	return code == 0 ? check_siblings(&checker) : code;

@@ -3,10 +3,12 @@
  *
  * Files are taken in the order of the diff, each on what the ones before it
  * left, so several patches in one input work as a series. Renames and copies
- * are the exception that git makes: within one diff they read the base, in any
- * order (that is how two files swap names). Their source is therefore the base
- * unless the index line, or an earlier change in place, says that the state
- * at this point is meant.
+ * are the exception: within one patch they read what was there when it began,
+ * in any order (that is how two files swap names, and how a copy is made of a
+ * file that changes too). Where one patch of a series ends and the next begins
+ * is seen by the text between them; without any, the index line tells which
+ * version is meant, and a rename of a file that was changed in place before
+ * means the changed one.
  */
 #include <stdio.h>
 #include <string.h>
@@ -73,17 +75,12 @@ static int read_bytes(struct patch_run *run, const struct diff_file *file, const
 	return 0;
 }
 
-static struct content content_now(struct patch_entry *entry)
+static struct content content_of(const struct patch_version *version)
 {
-	return (struct content){.mode = entry->mode,
-				.oid = *patch_oid(entry),
-				.bytes = entry->fresh ? entry->data : (struct bytes){0},
-				.fresh = entry->fresh};
-}
-
-static struct content content_base(const struct patch_entry *entry)
-{
-	return (struct content){.mode = entry->base.mode, .oid = entry->base.oid};
+	return (struct content){.mode = version->mode,
+				.oid = version->oid,
+				.bytes = version->fresh ? version->data : (struct bytes){0},
+				.fresh = version->fresh};
 }
 
 /* --- oids of the index line --------------------------------------------- */
@@ -299,11 +296,12 @@ static int check_modes(struct patch_run *run, const struct diff_file *file, cons
 
 static void set_now(struct patch_entry *entry, const struct content *content, bool arrived)
 {
-	entry->mode = content->mode;
-	entry->oid = content->oid;
-	entry->oid_known = true;
-	entry->fresh = content->fresh;
-	entry->data = content->fresh ? content->bytes : (struct bytes){0};
+	entry->now = (struct patch_version){
+		.mode = content->mode,
+		.oid = content->oid,
+		.data = content->fresh ? content->bytes : (struct bytes){0},
+		.fresh = content->fresh,
+	};
 	entry->touched = true;
 	if (arrived)
 		entry->arrived = true;
@@ -313,8 +311,7 @@ static void set_now(struct patch_entry *entry, const struct content *content, bo
 
 static void set_gone(struct patch_entry *entry)
 {
-	entry->mode = 0;
-	entry->fresh = false;
+	entry->now = (struct patch_version){0};
 	entry->touched = true;
 	entry->departed = true;
 	entry->arrived = false;
@@ -365,13 +362,13 @@ static int missing(struct patch_run *run, const struct diff_file *file,
  * rename that is still to come. */
 static bool is_free(const struct patch_entry *entry)
 {
-	return entry->mode == 0 || (!entry->touched && entry->departures > 0);
+	return entry->now.mode == 0 || (!entry->touched && entry->departures > 0);
 }
 
-static int exists(struct patch_run *run, const struct diff_file *file, struct patch_entry *entry,
-		  const struct content *after)
+static int exists(struct patch_run *run, const struct diff_file *file,
+		  const struct patch_entry *entry, const struct content *after)
 {
-	bool same = entry->mode == after->mode && oid_equal(patch_oid(entry), &after->oid);
+	bool same = entry->now.mode == after->mode && oid_equal(&entry->now.oid, &after->oid);
 
 	if (entry->arrived)
 		return patch_refuse(run, REASON_PATCH_DUPLICATE, file->at_line, entry->path,
@@ -407,11 +404,11 @@ static int take_modification(struct patch_run *run, const struct diff_file *file
 	struct content after = {0};
 	int code;
 
-	if (entry->mode == 0)
+	if (entry->now.mode == 0)
 		return file->may_create && !entry->base_dir && !entry->departed
 			       ? take_creation(run, file, entry)
 			       : missing(run, file, entry);
-	before = content_now(entry);
+	before = content_of(&entry->now);
 	code = check_modes(run, file, entry->path, before.mode, &after.mode);
 	if (code == 0)
 		code = apply_body(run, file, entry->path, &before, &after);
@@ -427,9 +424,9 @@ static int take_deletion(struct patch_run *run, const struct diff_file *file,
 	struct content after = {0};
 	int code;
 
-	if (entry->mode == 0)
+	if (entry->now.mode == 0)
 		return missing(run, file, entry);
-	before = content_now(entry);
+	before = content_of(&entry->now);
 	code = check_modes(run, file, entry->path, before.mode, &after.mode);
 	if (code == 0)
 		code = apply_body(run, file, entry->path, &before, &after);
@@ -443,16 +440,17 @@ static int take_deletion(struct patch_run *run, const struct diff_file *file,
 	return code;
 }
 
-/* Which version a rename or copy reads. */
-static bool reads_base(const struct diff_file *file, struct patch_entry *source)
+/* Whether a rename or copy reads what was there when its part of the series
+ * began, and not what is there now. */
+static bool reads_start(const struct diff_file *file, const struct patch_entry *source)
 {
-	if (!source->in_base || !source->touched)
-		return source->in_base;
-	if (oid_is(file->old_oid, &source->base.oid))
+	if (source->start.mode == 0 || !source->touched)
+		return source->start.mode != 0;
+	if (oid_is(file->old_oid, &source->start.oid))
 		return true;
-	if (source->mode != 0 && oid_is(file->old_oid, patch_oid(source)))
+	if (source->now.mode != 0 && oid_is(file->old_oid, &source->now.oid))
 		return false;
-	return source->mode == 0 || !source->modified;
+	return file->change == DIFF_COPY || source->now.mode == 0 || !source->modified;
 }
 
 /* The source is gone: perhaps because all of this was done before. */
@@ -474,7 +472,7 @@ static int take_move(struct patch_run *run, const struct diff_file *file,
 {
 	CLEANUP(content_release) struct content before = {0};
 	struct content after = {0};
-	bool base = reads_base(file, source);
+	bool start = reads_start(file, source);
 	int code;
 
 	if (source == target)
@@ -482,10 +480,10 @@ static int take_move(struct patch_run *run, const struct diff_file *file,
 				    "'%s' is renamed or copied to itself", source->path);
 	if (file->change == DIFF_RENAME)
 		source->departures--;
-	if ((!base && source->mode == 0) ||
-	    (file->change == DIFF_RENAME && source->departed && !source->arrived))
+	if ((!start && source->now.mode == 0) ||
+	    (file->change == DIFF_RENAME && source->touched && source->now.mode == 0))
 		return missing_source(run, file, source, target);
-	before = base ? content_base(source) : content_now(source);
+	before = content_of(start ? &source->start : &source->now);
 	code = check_modes(run, file, source->path, before.mode, &after.mode);
 	if (code == 0)
 		code = apply_body(run, file, source->path, &before, &after);
@@ -493,7 +491,7 @@ static int take_move(struct patch_run *run, const struct diff_file *file,
 		code = exists(run, file, target, &after);
 	if (code != 0)
 		return code;
-	if (file->change == DIFF_RENAME && !(base && source->arrived))
+	if (file->change == DIFF_RENAME && !(start && source->arrived))
 		set_gone(source);
 	source->departed = source->departed || file->change == DIFF_RENAME;
 	set_now(target, &after, true);
@@ -520,7 +518,7 @@ static void note_file(struct patch_run *run, const struct diff_file *file,
 		.status = made ? CHANGE_ADDED : statuses[file->change],
 		.additions = file->additions,
 		.deletions = file->deletions,
-		.mode = target->mode,
+		.mode = target->now.mode,
 		.size_bytes = -1,
 	};
 	outcome->additions += file->additions;

@@ -38,6 +38,14 @@ struct bytes patch_key(const char *path);
 
 /* --- paths --------------------------------------------------------------- */
 
+/* One version of a path. */
+struct patch_version {
+	uint32_t mode; /* 0: nothing */
+	struct oid oid;
+	struct bytes data; /* when it is not in the repository yet: `fresh` */
+	bool fresh;
+};
+
 struct patch_entry {
 	const char *path;
 	size_t at_line; /* of the diff: the last file that touched it */
@@ -47,18 +55,15 @@ struct patch_entry {
 	bool base_dir; /* a directory */
 	struct gitdb_entry base;
 
-	/* what is there now; mode 0: nothing */
-	uint32_t mode;
-	struct oid oid;	   /* of what is there, once `oid_known` */
-	struct bytes data; /* when not in the repository yet: `fresh` */
-	bool fresh;
-	bool oid_known;
+	struct patch_version now;
+	bool departed; /* deleted or renamed away, at least once */
 
-	/* what happened so far */
+	/* the story within one part of a series, and how the part found it */
+	size_t part;
+	struct patch_version start;
 	bool touched;
 	bool arrived;	     /* created, or renamed or copied to */
 	bool modified;	     /* changed in place since it was there */
-	bool departed;	     /* deleted or renamed away, at least once */
 	unsigned departures; /* renames from here that are still to come */
 };
 
@@ -71,19 +76,18 @@ struct patch_run {
 	struct patch_map map;
 	struct patch_entry **entries; /* in the order of their first mention */
 	size_t entries_len;
+	size_t part; /* of the series */
 	struct patch_outcome *outcome;
 	struct reason *reason;
 	struct err *err;
 };
 
-/* The entry of a path, made from the base when it is not there yet. -1. */
+/* The entry of a path, made from the base when it is not there yet, in the
+ * story of the current part. REFUSED or -1. */
 int patch_entry(struct patch_run *run, const char *path, struct patch_entry **ret) MUST_CHECK;
 
-/* The oid of what is there now; computed when it is not known. */
-const struct oid *patch_oid(struct patch_entry *entry);
-
 /* Whether the final state differs from the base. */
-bool patch_differs(struct patch_entry *entry);
+bool patch_differs(const struct patch_entry *entry);
 
 /* --- steps ---------------------------------------------------------------- */
 

@@ -45,37 +45,37 @@ static bool is_blank(struct bytes text)
 }
 
 /* Whether the final content is nothing or white space. */
-static int is_hollow(struct patch_run *run, struct patch_entry *entry, bool *ret)
+static int is_hollow(struct patch_run *run, const struct patch_entry *entry, bool *ret)
 {
 	CLEANUP(gitdb_blob_release) struct gitdb_blob blob = {0};
 
 	*ret = false;
-	if (entry->mode == MODE_GITLINK)
+	if (entry->now.mode == MODE_GITLINK)
 		return 0;
-	if (!entry->fresh) {
-		if (gitdb_blob_read(run->db, patch_oid(entry), run->max_file_bytes, &blob,
+	if (!entry->now.fresh) {
+		if (gitdb_blob_read(run->db, &entry->now.oid, run->max_file_bytes, &blob,
 				    run->err) < 0)
 			return -1;
 		*ret = is_blank(blob.bytes);
 		return 0;
 	}
-	*ret = is_blank(entry->data);
+	*ret = is_blank(entry->now.data);
 	return 0;
 }
 
 /* What the diff does that GUARD_KEEP forbids, in words; NULL: nothing. */
-static int what_is_lost(struct patch_run *run, struct patch_entry *entry, const char **ret)
+static int what_is_lost(struct patch_run *run, const struct patch_entry *entry, const char **ret)
 {
 	bool hollow = false;
 
 	*ret = NULL;
 	if (!entry->in_base)
 		return 0;
-	if (entry->mode == 0)
+	if (entry->now.mode == 0)
 		*ret = "deleted or renamed away";
 	else if (entry->departed)
 		*ret = "deleted and made again";
-	else if ((entry->mode == MODE_LINK) != (entry->base.mode == MODE_LINK))
+	else if ((entry->now.mode == MODE_LINK) != (entry->base.mode == MODE_LINK))
 		*ret = "replaced by a link";
 	else if (is_hollow(run, entry, &hollow) < 0)
 		return -1;
@@ -93,7 +93,7 @@ static int broken(struct patch_run *run, const struct patch_entry *entry, const 
 			    "the protected file '%s' may not be %s (%s)", entry->path, what, why);
 }
 
-static int judge(struct patch_run *run, struct patch_entry *entry)
+static int judge(struct patch_run *run, const struct patch_entry *entry)
 {
 	const struct patch_policy *policy = run->policy;
 	const struct guard_rule *rule = policy->unprotected ? NULL : guard_protection(entry->path);
@@ -150,7 +150,7 @@ int patch_protect(struct patch_run *run)
 	int code = 0;
 
 	for (size_t i = 0; i < run->entries_len && code == 0; i++) {
-		struct patch_entry *entry = run->entries[i];
+		const struct patch_entry *entry = run->entries[i];
 
 		if (!patch_differs(entry))
 			continue;

@@ -1,0 +1,309 @@
+"""Property: on every valid diff the patch engine makes the tree that git makes.
+
+Random repositories and edits, diffed by git in random styles, and this
+repository's own history in several; each diff goes through `sbx-patch --batch`
+and must give the real tree, which git's own `apply --cached` is asked for on a
+sample. On a base that has drifted, or with a damaged diff, the engine may
+refuse what git takes, but whatever git refuses it refuses, and where both
+accept they agree.
+
+Environment: SBX_PATCH (the program; else SBX_BIN/sbx-patch, else the build's),
+SBX_SEED (else random, printed), SBX_SECONDS (default 40, for all tests).
+"""
+import base64
+import json
+import os
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import patch_cases as cases  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.environ.get("SBX_BIN", os.path.join(ROOT, "build/bin"))
+PROGRAM = os.environ.get("SBX_PATCH", os.path.join(BIN, "sbx-patch"))
+SEED = int(os.environ.get("SBX_SEED", secrets.randbelow(10 ** 9)))
+SECONDS = float(os.environ.get("SBX_SECONDS", "40"))
+
+HISTORY_STYLES = (["-M"], ["--no-renames", "-U0"], ["-C", "-U1", "--full-index"], ["-B", "-M", "-U10"],
+                  ["--no-prefix", "-U2"], ["-M20%", "--patience"])
+
+
+class Engine:
+    """A running sbx-patch --batch."""
+
+    def __init__(self, *options):
+        self.child = subprocess.Popen([PROGRAM, "--batch", *options], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE)
+        self.count = 0
+
+    def ask(self, repo, commit, strip, diff):
+        self.count += 1
+        request = {"id": str(self.count), "repo": repo, "commit": commit, "strip": strip,
+                   "mode": "strict", "diff_base64": base64.b64encode(diff).decode()}
+        self.child.stdin.write(json.dumps(request).encode() + b"\n")
+        self.child.stdin.flush()
+        line = self.child.stdout.readline()
+        if not line:
+            raise AssertionError(f"sbx-patch ended: {self.child.wait()}")
+        answer = json.loads(line)
+        assert answer["id"] == str(self.count), answer
+        return answer
+
+    def close(self):
+        self.child.stdin.close()
+        self.child.wait()
+        self.child.stdout.close()
+
+
+class Property(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        print(f"seed {SEED} (set SBX_SEED to repeat)", flush=True)
+        cls.folder = tempfile.mkdtemp(prefix="sbx-property-")
+        cls.repo = os.path.join(cls.folder, "repo.git")
+        subprocess.run(["git", "init", "-q", "--bare", cls.repo], env=cases.ENV, check=True)
+        cls.engine = Engine("--no-protect")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.close()
+        shutil.rmtree(cls.folder, ignore_errors=True)
+
+    def git_tree(self, repo, commit, strip, diff):
+        """The tree of git apply --cached, or None when git refuses."""
+        env = {"GIT_INDEX_FILE": os.path.join(self.folder, "index")}
+        cases.git(repo, "read-tree", commit, env=env)
+        status, _ = cases.git(repo, "apply", "--cached", "--unidiff-zero", f"-p{strip}", "-",
+                              data=diff, env=env, check=False)
+        if status:
+            return None
+        return cases.git(repo, "write-tree", env=env)[1].decode().strip()
+
+    def complain(self, what, commit, diff, answer, **more):
+        kept = os.path.join(tempfile.gettempdir(), "sbx-property-failure")
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self.folder, kept)
+        with open(os.path.join(kept, "diff"), "wb") as stream:
+            stream.write(diff)
+        self.fail(f"{what}: seed {SEED}, base {commit}, kept in {kept}: {answer} {more}")
+
+    def check(self, repo, commit, strip, diff, tree, **more):
+        answer = self.engine.ask(repo, commit, strip, diff)
+        if not answer["ok"] or answer["tree"] != tree or answer["adjusted"]:
+            theirs = self.git_tree(repo, commit, strip, diff)
+            if not answer["ok"] and theirs is None:
+                return False  # git refuses its own diff (a known rarity of -B)
+            self.complain("not the real tree", commit, diff, answer, tree=tree, git=theirs, **more)
+        return True
+
+    # --- generated -----------------------------------------------------------
+
+    def generate(self, rng, count, make):
+        """`count` bases with what `make` derives of them; yields (base, *derived)."""
+        importer = cases.Importer()
+        made = []
+        for _ in range(count):
+            base = cases.base_tree(rng)
+            trees = [base, *make(rng, base)]
+            made.append((trees, [importer.commit(tree) for tree in trees]))
+        found = importer.run(self.repo)
+        for trees, marks in made:
+            yield trees, [found[mark] for mark in marks]
+
+    def rounds(self, share, salt):
+        deadline = time.monotonic() + SECONDS * share
+        number = 0
+        while number == 0 or time.monotonic() < deadline:
+            yield random.Random(f"{SEED} {salt} {number}")
+            number += 1
+
+    def test_generated_diffs_give_the_real_tree(self):
+        done = refused = 0
+        for rng in self.rounds(0.4, "valid"):
+            pairs = self.generate(rng, 40, lambda r, base: [cases.changed(r, base)])
+            for trees, ((one, one_tree), (two, two_tree)) in pairs:
+                if one_tree == two_tree:
+                    continue
+                binaries = any(b"\0" in data for tree in trees for _, data in tree.values())
+                for _ in range(3):
+                    options, strip, bare = cases.style(rng, binaries)
+                    _, diff = cases.git(self.repo, "diff", *options, one, two)
+                    diff = cases.without_index(diff) if bare else diff
+                    refused += not self.check(self.repo, one, strip, diff, two_tree,
+                                              options=options)
+                    done += 1
+        print(f"{done} diffs, {refused} refused as by git", flush=True)
+        self.assertLess(refused, 1 + done // 50)
+
+    def test_series_of_mails(self):
+        done = 0
+        for rng in self.rounds(0.1, "series"):
+            importer = cases.Importer()
+            chains = []
+            for _ in range(10):
+                tree = cases.base_tree(rng)
+                chain = [importer.commit(tree)]
+                for _ in range(3):
+                    tree = cases.changed(rng, tree)
+                    chain.append(importer.commit(tree, chain[-1]))
+                chains.append(chain)
+            found = importer.run(self.repo)
+            for chain in chains:
+                one, two = found[chain[0]], found[chain[-1]]
+                _, mails = cases.git(self.repo, "format-patch", "--stdout", "--binary",
+                                     *rng.choice([["--no-renames"], ["-M"], ["-C"], ["-B", "-M"]]),
+                                     f"{one[0]}..{two[0]}")
+                if one[1] != two[1] and mails:
+                    self.check(self.repo, one[0], 1, mails, two[1], options="format-patch")
+                    done += 1
+        print(f"{done} series", flush=True)
+
+    def test_plain_diffs(self):
+        done = 0
+        for rng in self.rounds(0.1, "plain"):
+            tree, new = {}, {}
+            for i in range(rng.choice([1, 3, 8])):
+                name = f"d{i % 3}/f {i}" if rng.random() < 0.3 else f"f{i}"
+                data = cases.join(rng, cases.lines(rng, rng.choice([3, 20, 80])), crlf=False)
+                if rng.random() < 0.85:
+                    tree[name] = (cases.FILE, data)
+                if rng.random() < 0.85:
+                    new[name] = (cases.FILE, cases.edit(rng, data) or b"x\n")
+            if not tree or tree == new:
+                continue
+            importer = cases.Importer()
+            importer.commit(tree)
+            importer.commit(new or {"only": (cases.FILE, b"x\n")})
+            (one, _), (_, two_tree) = importer.run(self.repo).values()
+            diff = self.gnu_diff(tree, new or {"only": (cases.FILE, b"x\n")},
+                                 rng.choice([["-ruN"], ["-rN", "-U1"], ["-rNU10"]]))
+            if diff:
+                self.check(self.repo, one, 1, diff, two_tree, options="diff -ruN")
+                done += 1
+        print(f"{done} plain diffs", flush=True)
+
+    def gnu_diff(self, tree, new, options):
+        for side, files in (("old", tree), ("new", new)):
+            shutil.rmtree(os.path.join(self.folder, side), ignore_errors=True)
+            os.makedirs(os.path.join(self.folder, side))
+            for path, (_, data) in files.items():
+                full = os.path.join(self.folder, side, path)
+                os.makedirs(os.path.dirname(full), exist_ok=True)
+                with open(full, "wb") as stream:
+                    stream.write(data)
+        return subprocess.run(["diff", *options, "-a", "old", "new"], cwd=self.folder,
+                              stdout=subprocess.PIPE, env={**cases.ENV, "TZ": "America/New_York"},
+                              check=False).stdout
+
+    # --- not as it was made ----------------------------------------------------
+
+    def compare(self, commit, strip, diff, tally):
+        """On any input: what git refuses is refused, what both take is one tree."""
+        answer = self.engine.ask(self.repo, commit, strip, diff)
+        theirs = self.git_tree(self.repo, commit, strip, diff)
+        key = ("taken" if answer["ok"] else "refused") + (" by both" if (theirs is None) !=
+                                                          answer["ok"] else " alone")
+        tally[key] = tally.get(key, 0) + 1
+        if not answer["ok"]:
+            tally[answer["reason"]] = tally.get(answer["reason"], 0) + 1
+            self.assertTrue(answer["message"])
+        elif answer["tree"] != theirs:
+            self.complain("not git's answer", commit, diff, answer, git=theirs)
+
+    def test_drifted_bases_never_disagree_with_git(self):
+        tally = {}
+        for rng in self.rounds(0.2, "drift"):
+            triples = self.generate(rng, 20, lambda r, base: [cases.changed(r, base),
+                                                              cases.changed(r, base)])
+            for _, ((one, one_tree), (two, two_tree), (three, _)) in triples:
+                if one_tree != two_tree:
+                    options = rng.choice([["-M"], ["--no-renames"], ["-U1"], ["-U5"]])
+                    _, diff = cases.git(self.repo, "diff", "--binary", *options, one, two)
+                    self.compare(three, 1, diff, tally)
+        print(f"drifted: {tally}", flush=True)
+        self.assertTrue(tally.get("taken by both"))
+        self.assertFalse(tally.get("taken alone"), tally)
+
+    def test_reversed_and_applied_diffs_are_refused(self):
+        count = {}
+        for rng in self.rounds(0.05, "again"):
+            pairs = self.generate(rng, 10, lambda r, base: [cases.changed(r, base)])
+            for _, ((one, one_tree), (two, two_tree)) in pairs:
+                if one_tree == two_tree:
+                    continue
+                _, diff = cases.git(self.repo, "diff", "--binary", one, two)
+                answer = self.engine.ask(self.repo, two, 1, diff)
+                count[answer["reason"]] = count.get(answer["reason"], 0) + 1
+                if answer["ok"] and answer["tree"] != self.git_tree(self.repo, two, 1, diff):
+                    self.complain("applied twice", two, diff, answer)
+        print(f"again: {count}", flush=True)
+        self.assertTrue(count.get("patch.applied"))
+
+    def test_truncated_diffs_are_refused(self):
+        done = 0
+        for rng in self.rounds(0.05, "cut"):
+            pairs = self.generate(rng, 10, lambda r, base: [cases.changed(r, base)])
+            for _, ((one, one_tree), (two, two_tree)) in pairs:
+                _, diff = cases.git(self.repo, "diff", "--binary", one, two)
+                if one_tree == two_tree or len(diff) < 10:
+                    continue
+                for _ in range(5):
+                    cut = diff[:rng.randrange(len(diff) - 1)]
+                    answer = self.engine.ask(self.repo, one, 1, cut)
+                    whole = diff[len(cut):].startswith(b"diff --git ")
+                    if answer["ok"] and not whole and answer["tree"] == two_tree:
+                        continue  # only what adds nothing was cut off
+                    if answer["ok"] and not whole and \
+                            answer["tree"] != self.git_tree(self.repo, one, 1, cut):
+                        self.complain("took a part", one, cut, answer)
+                    done += 1
+        print(f"{done} truncated", flush=True)
+
+    # --- this repository ---------------------------------------------------------
+
+    def test_own_history(self):
+        status, top = cases.git(ROOT, "rev-parse", "--show-toplevel", check=False)
+        _, commits = cases.git(ROOT, "rev-list", "--no-merges", "--min-parents=1", "HEAD",
+                               check=False)
+        _, shallow = cases.git(ROOT, "rev-parse", "--is-shallow-repository", check=False)
+        if status or not commits or shallow.strip() == b"true" or \
+                os.path.realpath(top.decode().strip()) != os.path.realpath(ROOT):
+            self.skipTest("this tree has no history of its own")
+        clone = os.path.join(self.folder, "own.git")
+        subprocess.run(["git", "clone", "-q", "--bare", "--no-local", ROOT, clone], env=cases.ENV,
+                       check=True)
+        rng = random.Random(f"{SEED} history")
+        chosen = commits.decode().split()
+        rng.shuffle(chosen)
+        deadline = time.monotonic() + SECONDS * 0.3
+        done = 0
+        for number, commit in enumerate(chosen):
+            if time.monotonic() > deadline:
+                break
+            _, tree = cases.git(clone, "rev-parse", f"{commit}^{{tree}}", f"{commit}^^{{tree}}")
+            tree, before = tree.decode().split()
+            if tree == before:
+                continue
+            for options in (HISTORY_STYLES[number % 6], HISTORY_STYLES[(number + 1) % 6]):
+                _, diff = cases.git(clone, "diff", "--binary", *options, f"{commit}^", commit)
+                strip = 0 if "--no-prefix" in options else 1
+                parent = cases.git(clone, "rev-parse", f"{commit}^")[1].decode().strip()
+                self.check(clone, parent, strip, diff, tree, options=options)
+                done += 1
+            _, mail = cases.git(clone, "format-patch", "--stdout", "--binary", "-1", commit)
+            self.check(clone, parent, 1, mail, tree, options="format-patch")
+            done += 1
+        print(f"{done} diffs of {len(chosen)} commits", flush=True)
+        self.assertTrue(done)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
