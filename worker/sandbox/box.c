@@ -9,9 +9,14 @@
  * children: even one that gained every capability in that user namespace
  * would own none of the others.
  *
- *	box_new      init: namespaces, cgroups, /proc, ids, filter ... HELLO
+ *	box_new      init: cgroups, root, /proc --ROOT--> ids, filter ... HELLO
+ *	             host: network namespace --NET-/
  *	box_attach   limits, workspace; ATTACH -> init -> ATTACHED
  *	box_free     SIGKILL to init; the kernel kills and reaps the rest with it
+ *
+ * The two work side by side: a network namespace takes the kernel as long as
+ * all the mounts. A host that makes one box only does not even wait for HELLO
+ * in box_new, but prepares the workspace meanwhile.
  *
  * init ends by itself when either socket closes, and by SIGKILL when this
  * process dies, so nothing outlives a killed host but empty control groups,
@@ -21,11 +26,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
+#include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,6 +50,7 @@ struct box {
 	struct cgroup cgroup;
 	bool has_cgroup;
 	bool taken;
+	bool ready; /* HELLO has come */
 	bool attached;
 	pid_t pid; /* of init; 0: none */
 	int pidfd;
@@ -143,7 +154,7 @@ static pid_t clone_init(struct box *box, struct init_start *start)
 	int cgroup_fd = cgroup_v2_fd(&box->host->cgroups, &box->cgroup);
 	int pidfd = -1;
 	struct clone_args args = {
-		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
+		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
 		.exit_signal = SIGCHLD,
 	};
@@ -172,7 +183,7 @@ static int start_init(struct box *box, struct err *err)
 		.gid = host_slot_gid(host, box->slot),
 		.drop_groups = !host->user_mode,
 		.template_fd = host->templates[box->slot].mount_ns_fd,
-		.host_pid = getpid(),
+		.host = host,
 		.filter = &host->filter,
 	};
 
@@ -198,14 +209,68 @@ out:
 	return result;
 }
 
+static int raise_loopback(struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+		return err_sys(err, "cannot raise the loopback interface");
+	return 0;
+}
+
+/* This process visits the new namespace for as long as that takes, or stays
+ * when there is nothing to come back for. */
+static int make_network(const struct box_host *host, int *ret_fd, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	int result;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return err_sys(err, "cannot make a network namespace");
+	result = raise_loopback(err);
+	fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (!host->once && setns(host->own_net_ns_fd, CLONE_NEWNET) < 0)
+		abort(); /* a host half without its network would be of no use */
+	if (fd < 0)
+		return err_sys(err, "cannot open '/proc/self/ns/net'");
+	*ret_fd = fd_take(&fd);
+	return result;
+}
+
+static int give_network(struct box *box, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	uint32_t kind = WIRE_NET;
+
+	if (make_network(box->host, &fd, err) < 0)
+		return -1;
+	return fd_send(box->host_fd, &kind, sizeof(kind), &fd, 1, err);
+}
+
+static int await_root(struct box *box, struct err *err)
+{
+	return box->mount_ns_fd >= 0 ? 0 : expect(box, WIRE_ROOT, &box->mount_ns_fd, err);
+}
+
+static int await_ready(struct box *box, struct err *err)
+{
+	if (box->ready)
+		return 0;
+	if (await_root(box, err) < 0 || expect(box, WIRE_HELLO, NULL, err) < 0)
+		return -1;
+	box->ready = true;
+	return 0;
+}
+
 static int make(struct box *box, struct err *err)
 {
 	if (root_template_open(box->host, box->slot, err) < 0 || make_cgroup(box, err) < 0)
 		return -1;
-	if (start_init(box, err) < 0)
+	if (start_init(box, err) < 0 || give_network(box, err) < 0)
 		return -1;
 	cgroup_meters(&box->host->cgroups, &box->cgroup, box->handle.meter_fds);
-	return expect(box, WIRE_HELLO, &box->mount_ns_fd, err);
+	return box->host->once ? 0 : await_ready(box, err);
 }
 
 int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *err)
@@ -263,28 +328,41 @@ static int check_controllers(const struct box_host *host, const struct box_limit
 	return 0;
 }
 
+static int attach(struct box *box, const struct workspace_parts *parts,
+		  const struct box_limits *limits, struct err *err)
+{
+	struct wire_attach message = {.kind = WIRE_ATTACH,
+				      .direct = parts->direct,
+				      .limit_processes =
+					      !cgroup_has(&box->host->cgroups, CGROUP_PIDS),
+				      .limits = *limits};
+
+	if (await_root(box, err) < 0 ||
+	    workspace_mount(box->host, parts, box->mount_ns_fd, err) < 0 ||
+	    await_ready(box, err) < 0)
+		return -1;
+	if (fd_send(box->host_fd, &message, sizeof(message), &parts->top_fd, 1, err) < 0)
+		return -1;
+	return expect(box, WIRE_ATTACHED, NULL, err);
+}
+
 int box_attach(struct box *box, const struct box_workspace *workspace,
 	       const struct box_limits *limits, struct err *err)
 {
-	struct wire_attach message = {.kind = WIRE_ATTACH, .limits = *limits};
-	CLEANUP(fd_cleanup) int layer_fd = -1;
+	struct workspace_parts parts;
+	int result;
 
 	assert(!box->attached);
 	if (check_limits(limits, err) < 0 || check_controllers(box->host, limits, err) < 0)
 		return -1;
 	if (cgroup_limit(&box->host->cgroups, &box->cgroup, limits, err) < 0)
 		return -1;
-	if (workspace_mount(box->host, box->slot, box->mount_ns_fd, workspace, limits, &layer_fd,
-			    err) < 0)
+	if (workspace_prepare(box->host, box->slot, workspace, limits, &parts, err) < 0)
 		return -1;
-	message.direct = workspace->direct;
-	message.limit_processes = !cgroup_has(&box->host->cgroups, CGROUP_PIDS);
-	if (fd_send(box->host_fd, &message, sizeof(message), &layer_fd, 1, err) < 0)
-		return -1;
-	if (expect(box, WIRE_ATTACHED, NULL, err) < 0)
-		return -1;
-	box->attached = true;
-	return 0;
+	result = attach(box, &parts, limits, err);
+	workspace_release(&parts);
+	box->attached = result == 0;
+	return result;
 }
 
 /* --- the end ------------------------------------------------------------------------- */

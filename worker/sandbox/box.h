@@ -19,8 +19,8 @@
  *
  * Started as root, each slot gets uids of its own that the host does not use;
  * started as an ordinary user, box_host_open moves the whole process into a
- * user namespace of its own first (it must still be single-threaded), and
- * box_host_missing says which layers that costs.
+ * user namespace of its own first (it must still be single-threaded, and keeps
+ * no network), and box_host_layers says what that costs.
  */
 #ifndef SBX_SANDBOX_BOX_H
 #define SBX_SANDBOX_BOX_H
@@ -44,6 +44,7 @@ struct box_config {
 	bool allow_missing_cgroup; /* else box_attach fails where a limit has no controller */
 	uid_t uid_base;		   /* as root: slot k runs as uid_base + k */
 	unsigned slots;
+	bool once;	  /* one box and no more: nothing is prepared for others */
 	const char *root; /* root directory to offer read-only; NULL: the host's /usr etc. */
 };
 
@@ -111,6 +112,10 @@ void box_host_close(struct box_host *host);
  * caller holds the lock of that instance.
  */
 int box_host_sweep(struct box_host *host, const char *instance, struct err *err) MUST_CHECK;
+
+/* The same for every instance "PREFIX-PID" whose process is no more. What does
+ * not go is left for the next time. */
+void box_host_sweep_dead(struct box_host *host, const char *prefix);
 
 /* One line for each layer: name, whether it holds, and why it does not. */
 struct box_layer {

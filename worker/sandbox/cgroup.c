@@ -535,7 +535,7 @@ bool cgroup_release(const struct cgroup_host *host, struct cgroup *group)
 }
 
 /* Whether a directory is "sbx-INSTANCE-NUMBER-NUMBER". */
-static bool is_ours(const char *instance, const char *name)
+static bool is_ours(const char *name, const char *instance)
 {
 	char prefix[CGROUP_NAME_BYTES];
 	size_t len = (size_t)snprintf(prefix, sizeof(prefix), "sbx-%s-", instance);
@@ -586,25 +586,62 @@ static bool sweep_group(const struct cgroup_tree *tree, const char *name)
 	return gone;
 }
 
+/* Kills and removes each wanted group of a tree; names one that would not go. */
+static int each_group(const struct cgroup_tree *tree,
+		      bool (*wanted)(const char *name, const char *text), const char *text,
+		      char ret_busy[CGROUP_NAME_BYTES])
+{
+	int fd = openat(tree->parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (dir == NULL) {
+		fd_close(fd);
+		return -1;
+	}
+	for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+		if (strncmp(entry->d_name, "sbx-", 4) == 0 && wanted(entry->d_name, text) &&
+		    !sweep_group(tree, entry->d_name))
+			(void)snprintf(ret_busy, CGROUP_NAME_BYTES, "%.*s", CGROUP_NAME_BYTES - 1,
+				       entry->d_name);
+	(void)closedir(dir);
+	return 0;
+}
+
 int cgroup_sweep(const struct cgroup_host *host, const char *instance, struct err *err)
 {
-	int result = 0;
+	char busy[CGROUP_NAME_BYTES] = "";
 
 	for (size_t i = 0; i < host->trees_len; i++) {
-		const struct cgroup_tree *tree = &host->trees[i];
-		int fd = openat(tree->parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+		const char *parent = host->trees[i].parent;
 
-		if (dir == NULL) {
-			fd_close(fd);
-			return err_sys(err, "cannot list control groups of '%s'", tree->parent);
-		}
-		for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
-			if (is_ours(instance, entry->d_name) && !sweep_group(tree, entry->d_name))
-				result = err_set(err, ERR_CONFLICT,
-						 "cannot remove control group '%s/%s': still busy",
-						 tree->parent, entry->d_name);
-		(void)closedir(dir);
+		if (each_group(&host->trees[i], is_ours, instance, busy) < 0)
+			return err_sys(err, "cannot list control groups of '%s'", parent);
+		if (busy[0] != '\0')
+			return err_set(err, ERR_CONFLICT,
+				       "cannot remove control group '%s/%s': still busy", parent,
+				       busy);
 	}
-	return result;
+	return 0;
+}
+
+/* "sbx-PREFIX-PID-SLOT-SERIAL" of a process that is no more. */
+static bool is_dead(const char *name, const char *prefix)
+{
+	char instance[CGROUP_NAME_BYTES];
+	int len = snprintf(instance, sizeof(instance), "sbx-%s-", prefix);
+	long pid;
+
+	if (strncmp(name, instance, (size_t)len) != 0)
+		return false;
+	pid = strtol(name + len, NULL, 10);
+	(void)snprintf(instance, sizeof(instance), "%s-%ld", prefix, pid);
+	return pid > 0 && is_ours(name, instance) && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+void cgroup_sweep_dead(const struct cgroup_host *host, const char *prefix)
+{
+	char busy[CGROUP_NAME_BYTES];
+
+	for (size_t i = 0; i < host->trees_len; i++)
+		(void)each_group(&host->trees[i], is_dead, prefix, busy);
 }

@@ -88,4 +88,7 @@ bool cgroup_release(const struct cgroup_host *host, struct cgroup *group);
 /* Kills and removes every group of an instance. */
 int cgroup_sweep(const struct cgroup_host *host, const char *instance, struct err *err) MUST_CHECK;
 
+/* ... and of every instance "PREFIX-PID" whose process is no more. */
+void cgroup_sweep_dead(const struct cgroup_host *host, const char *prefix);
+
 #endif

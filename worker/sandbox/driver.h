@@ -50,7 +50,10 @@ struct driver_step {
 	const char *cwd;	 /* relative to the workspace; NULL: its top */
 	struct bytes stdin_bytes;
 	int64_t timeout_ms; /* 0: none of its own */
-	int tty_fd;	    /* -1, or the other end of a pty to be the step's terminal */
+	bool pass_stdin;    /* the caller's own standard input instead of stdin_bytes */
+	/* -1, or the other end of a pty to be the step's terminal: then there is
+	 * no output to be called for, and neither idle nor output limit */
+	int tty_fd;
 };
 
 enum driver_stream { DRIVER_STDOUT, DRIVER_STDERR };

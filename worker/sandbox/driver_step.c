@@ -109,6 +109,9 @@ static int request(struct running *running, struct err *err)
 	if (step->tty_fd >= 0) {
 		head.flags |= WIRE_STEP_TTY;
 		input_fd = step->tty_fd;
+	} else if (step->pass_stdin) {
+		head.flags |= WIRE_STEP_STDIN;
+		input_fd = STDIN_FILENO;
 	} else if (step->stdin_bytes.len > 0) {
 		if (fd_memfd("stdin", step->stdin_bytes.data, step->stdin_bytes.len, &stdin_fd,
 			     err) < 0)

@@ -137,7 +137,8 @@ static int enter_user_namespace(struct box_host *host, struct err *err)
 	host->gid_base = getegid();
 	(void)snprintf(uid_map, sizeof(uid_map), "%u %u 1", host->uid_base, host->uid_base);
 	(void)snprintf(gid_map, sizeof(gid_map), "%u %u 1", host->gid_base, host->gid_base);
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) {
+	/* To a network namespace of the host there would be no way back. */
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | (host->once ? 0 : CLONE_NEWNET)) < 0) {
 		(void)err_sys(err, "cannot make a user namespace; start as root, or allow them: "
 				   "sysctl kernel.unprivileged_userns_clone=1, "
 				   "user.max_user_namespaces");
@@ -321,8 +322,9 @@ static int open_parts(struct box_host *host, const struct box_config *config, st
 	if (check_required(host, err) < 0 || filter_compile(&host->filter, err) < 0)
 		return -1;
 	host->own_mount_ns_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	if (host->own_mount_ns_fd < 0)
-		return err_sys(err, "cannot open '/proc/self/ns/mnt'");
+	host->own_net_ns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (host->own_mount_ns_fd < 0 || host->own_net_ns_fd < 0)
+		return err_sys(err, "cannot open '/proc/self/ns'");
 	return 0;
 }
 
@@ -335,8 +337,9 @@ int box_host_open(struct box_host **ret, const struct box_config *config, struct
 	host = calloc(1, sizeof(*host));
 	if (host == NULL)
 		return err_set(err, ERR_SYSTEM, "cannot open the host of sandboxes: out of memory");
-	host->own_mount_ns_fd = -1;
+	host->own_mount_ns_fd = host->own_net_ns_fd = -1;
 	host->slots = config->slots;
+	host->once = config->once;
 	host->allow_missing_cgroup = config->allow_missing_cgroup;
 	(void)snprintf(host->instance, sizeof(host->instance), "%s", config->instance);
 	if (config->root != NULL && strcmp(config->root, "/") != 0)
@@ -356,14 +359,17 @@ void box_host_close(struct box_host *host)
 	for (unsigned i = 0; i < host->slots; i++) {
 		if (host->templates != NULL)
 			fd_close(host->templates[i].mount_ns_fd);
-		if (host->idmaps != NULL)
+		if (host->idmaps != NULL) {
+			idmap_reap(&host->idmaps[i], true);
 			fd_close(host->idmaps[i].userns_fd);
+		}
 	}
 	free(host->templates);
 	free(host->idmaps);
 	filter_release(&host->filter);
 	cgroup_host_close(&host->cgroups);
 	fd_close(host->own_mount_ns_fd);
+	fd_close(host->own_net_ns_fd);
 	free(host);
 }
 
@@ -372,6 +378,12 @@ int box_host_sweep(struct box_host *host, const char *instance, struct err *err)
 	if (!valid_instance(instance))
 		return err_set(err, ERR_INPUT, "cannot sweep: '%s' is no instance", instance);
 	return cgroup_sweep(&host->cgroups, instance, err);
+}
+
+void box_host_sweep_dead(struct box_host *host, const char *prefix)
+{
+	assert(valid_instance(prefix));
+	cgroup_sweep_dead(&host->cgroups, prefix);
 }
 
 size_t box_host_layers(const struct box_host *host, const struct box_layer **ret)

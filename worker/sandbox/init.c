@@ -1,7 +1,7 @@
 /*
  * init.c - theory of operation.
  *
- *	    HELLO          ATTACH           STEP             FINISH
+ *	ROOT, HELLO        ATTACH           STEP             FINISH
  *	setup ---> waiting -----> attached <----> stepping     |
  *	                              |     DONE               |
  *	                              +------------------> finished: walks
@@ -225,7 +225,6 @@ NORETURN void init_main(const struct init_start *start)
 		send_failed(init.host_fd, &err);
 		_exit(1);
 	}
-	send_kind(init.host_fd, WIRE_HELLO, &init.mount_ns_fd, 1);
-	(void)close(init.mount_ns_fd);
+	send_kind(init.host_fd, WIRE_HELLO, NULL, 0);
 	serve(&init);
 }

@@ -20,16 +20,13 @@
 #include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <linux/securebits.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -73,7 +70,8 @@ static int close_inherited(struct init *init, const struct init_start *start, st
 
 	kept[len++] = start->host_fd;
 	kept[len++] = start->control_fd;
-	kept[len++] = start->template_fd;
+	if (start->template_fd >= 0)
+		kept[len++] = start->template_fd;
 	kept[len++] = init->signal_fd;
 	for (size_t i = 0; i < CGROUP_JOINS; i++)
 		if (start->cgroup_fds[i] >= 0)
@@ -112,11 +110,18 @@ static int join_cgroups(struct init *init, const struct init_start *start, struc
 /* A private copy of the template, whose root is the root of the box. */
 static int enter_root(struct init *init, const struct init_start *start, struct err *err)
 {
-	if (setns(start->template_fd, CLONE_NEWNS) < 0)
-		return err_sys(err, "cannot enter the root of the sandbox");
-	(void)close(start->template_fd);
-	if (unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
-		return err_sys(err, "cannot make mount and cgroup namespaces");
+	if (start->template_fd < 0) {
+		if (root_build_here(start->host, err) < 0)
+			return -1;
+	} else {
+		if (setns(start->template_fd, CLONE_NEWNS) < 0)
+			return err_sys(err, "cannot enter the root of the sandbox");
+		(void)close(start->template_fd);
+		if (unshare(CLONE_NEWNS) < 0)
+			return err_sys(err, "cannot make a mount namespace");
+	}
+	if (unshare(CLONE_NEWCGROUP) < 0)
+		return err_sys(err, "cannot make a cgroup namespace");
 	if (root_mount_own(&init->proc_fd, err) < 0)
 		return -1;
 	init->mount_ns_fd = openat(init->proc_fd, "self/ns/mnt", O_RDONLY | O_CLOEXEC);
@@ -157,15 +162,25 @@ static int name_host(struct init *init, const struct init_start *start, struct e
 	return 0;
 }
 
-static int raise_loopback(struct init *init, const struct init_start *start, struct err *err)
+/* Made by the host meanwhile, loopback interface up. It belongs to the host's
+ * user namespace, as all but init's own does. */
+static int enter_network(struct init *init, const struct init_start *start, struct err *err)
 {
-	CLEANUP(fd_cleanup) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	CLEANUP(fd_cleanup) int fd = -1;
+	int fds[FD_PASS_MAX];
+	size_t fds_len = 0;
+	uint32_t kind = WIRE_ROOT;
 
-	(void)init;
-	(void)start;
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-		return err_sys(err, "cannot raise the loopback interface");
+	if (fd_send(start->host_fd, &kind, sizeof(kind), &init->mount_ns_fd, 1, err) < 0)
+		return -1;
+	fd_cleanup(&init->mount_ns_fd);
+	if (fd_recv(start->host_fd, &kind, sizeof(kind), fds, &fds_len, err) !=
+		    (ssize_t)sizeof(kind) ||
+	    kind != WIRE_NET || fds_len != 1)
+		_exit(0); /* the host has given up */
+	fd = fds[0];
+	if (setns(fd, CLONE_NEWNET) < 0)
+		return err_sys(err, "cannot enter the network namespace");
 	return 0;
 }
 
@@ -275,7 +290,7 @@ static const struct {
 	{"root", enter_root},
 	{"streams", close_streams},
 	{"host name", name_host},
-	{"loopback", raise_loopback},
+	{"network", enter_network},
 	{"user", become_slot},
 	{"user namespace", enter_user_namespace},
 	{"capabilities", drop_capabilities},

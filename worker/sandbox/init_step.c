@@ -119,7 +119,9 @@ static int parse(struct init *init, size_t len, int *fds, size_t fds_len, struct
 
 /* --- in the child -------------------------------------------------------------------- */
 
-/* What the child leaves behind for init when it could not exec. */
+/* What the child leaves behind for init when it could not exec. Volatile where it
+ * is used: a compiler sees that the writer never returns, not that it is vfork
+ * that returns again. */
 struct failure {
 	int number;
 	const char *what;
@@ -129,7 +131,7 @@ struct child {
 	const struct init *init;
 	const struct request *request;
 	int stdout_fd, stderr_fd;
-	struct failure *failure;
+	volatile struct failure *failure;
 };
 
 static NORETURN void give_up(const struct child *child, const char *what)
@@ -292,7 +294,8 @@ static int send_started(struct init *init, const int *fds, size_t len, struct er
 	return fd_send(init->control_fd, &kind, sizeof(kind), fds, len, err);
 }
 
-static int send_not_started(struct init *init, const struct failure *failure, struct err *err)
+static int send_not_started(struct init *init, const volatile struct failure *failure,
+			    struct err *err)
 {
 	struct wire_done done = {.kind = WIRE_DONE};
 	const char *reason = strerrordesc_np(failure->number);
@@ -314,7 +317,7 @@ static __attribute__((noinline)) pid_t spawn(const struct child *child)
 
 static int launch(struct init *init, struct request *request, struct err *err)
 {
-	struct failure failure = {0};
+	volatile struct failure failure = {0};
 	int out[2] = {-1, -1}, errors[2] = {-1, -1}, result = -1;
 	bool tty = request->tty_fd >= 0;
 	struct child child = {.init = init, .request = request, .failure = &failure};
@@ -329,7 +332,8 @@ static int launch(struct init *init, struct request *request, struct err *err)
 	init->step = (struct init_step){.started_us = clock_mono_us()};
 	pid = spawn(&child);
 	if (pid < 0) {
-		failure = (struct failure){errno, "cannot make a process"};
+		failure.number = errno;
+		failure.what = "cannot make a process";
 		result = send_not_started(init, &failure, err);
 	} else if (failure.what != NULL) {
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)

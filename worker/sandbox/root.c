@@ -15,6 +15,8 @@
  * overlay does not show what is mounted below /usr, so with such mounts, or
  * where the kernel refuses one, /usr is bound.
  *
+ * A host that makes one box only lets init build its root in place instead.
+ *
  * All of the template is read-only, device nodes aside, which do not mind.
  */
 #include <assert.h>
@@ -24,6 +26,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -67,13 +70,6 @@ static const struct {
 	{"etc/hosts", "127.0.0.1 localhost sbx\n::1 localhost ip6-localhost\n"},
 	{"etc/hostname", "sbx\n"},
 	{"etc/resolv.conf", "# no network\n"},
-	/* Where the host's devices are attached. */
-	{"dev/null", ""},
-	{"dev/zero", ""},
-	{"dev/full", ""},
-	{"dev/random", ""},
-	{"dev/urandom", ""},
-	{"dev/tty", ""},
 	{"etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
 			      "networks: files\nprotocols: files\nservices: files\n"},
 };
@@ -81,32 +77,29 @@ static const struct {
 /* Files of the host's /etc that programs miss, none with anything secret;
  * copied when everybody may read them. */
 static const char *const copied[] = {
-	"etc/ld.so.cache",			/* the dynamic loader */
-	"etc/ld.so.conf",      "etc/localtime", /* the time zone */
-	"etc/timezone",	       "etc/protocols", /* getprotobyname, getservbyname */
-	"etc/services",	       "etc/host.conf",	   "etc/gai.conf",	 "etc/mime.types",
-	"etc/magic",	       "etc/shells",	   "etc/inputrc",	 "etc/bash.bashrc",
-	"etc/profile",	       "etc/locale.alias", "etc/debian_version", "etc/os-release",
-	"etc/ssl/openssl.cnf", "etc/login.defs",
+	"etc/ld.so.cache",     "etc/localtime",	     "etc/timezone",	 "etc/protocols",
+	"etc/services",	       "etc/host.conf",	     "etc/locale.alias", "etc/os-release",
+	"etc/ssl/openssl.cnf", "etc/debian_version",
 };
 
 /* Directories of the host's /etc, likewise. */
 static const char *const bound[] = {
-	"etc/alternatives", /* cc, java, awk, ... lead through it */
-	"etc/ssl/certs",    /* the public certificates, never private/ */
-	"etc/ld.so.conf.d",    "etc/java-11-openjdk",
-	"etc/java-17-openjdk", "etc/java-21-openjdk", /* the JVM's settings */
-	"etc/maven",	       "etc/perl",
-	"etc/python3",	       "etc/python3.11",
-	"etc/fonts",	       "etc/terminfo",
+	"etc/alternatives",    /* cc, java, awk, ... lead through it */
+	"etc/ssl/certs",       /* the public certificates, never private/ */
+	"etc/pki",	       /* the same elsewhere */
+	"etc/java-11-openjdk", /* the settings of the JVM and of its tools */
+	"etc/java-17-openjdk",
+	"etc/java-21-openjdk",
+	"etc/maven",
+	"etc/fonts",
 };
 
-/* Of the new /proc: what tells about the host or its other users. Writing is
- * refused everywhere in it, the mount being read-only. */
+/* Of the new /proc: what tells about the host or its other users, and is not
+ * root's alone anyway. Writing is refused everywhere in it, the mount being
+ * read-only. */
 static const char *const masked_files[] = {
-	"kallsyms", "kcore",	   "key-users",	    "keys",	  "kmsg",
-	"modules",  "sched_debug", "sysrq-trigger", "timer_list", "config.gz",
-	"iomem",    "ioports",	   "interrupts",    "diskstats",  "swaps",
+	"diskstats", "interrupts",  "kallsyms",	     "kcore",	   "key-users",
+	"keys",	     "sched_debug", "sysrq-trigger", "timer_list",
 };
 static const char *const masked_dirs[] = {"acpi", "asound", "bus", "driver", "fs", "irq", "scsi"};
 
@@ -127,23 +120,33 @@ static int put_file(int top_fd, const char *path, const void *data, size_t len, 
 /* What the host does not have, or not for everybody, is left out. */
 static int copy_file(int host_fd, int top_fd, const char *path, struct err *err)
 {
-	CLEANUP(fd_cleanup) int fd = openat(host_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	CLEANUP(fd_cleanup) int from = openat(host_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	CLEANUP(fd_cleanup) int to = -1;
 	struct stat st;
-	struct buf content;
-	int result;
+	off_t left;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IROTH) == 0)
+	if (from < 0 || fstat(from, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    (st.st_mode & S_IROTH) == 0 || st.st_size > COPY_MAX_BYTES)
 		return 0;
-	buf_init(&content, COPY_MAX_BYTES);
-	result = fd_read_all(fd, &content, err);
-	if (result == 0)
-		result = put_file(top_fd, path, content.data, content.len, err);
-	buf_release(&content);
-	return result;
+	to = openat(top_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (to < 0)
+		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
+	for (left = st.st_size; left > 0;) {
+		ssize_t n = sendfile(to, from, NULL, (size_t)left);
+
+		if (n < 0)
+			return err_sys(err, "cannot copy '/%s' into the root of the sandbox", path);
+		if (n == 0)
+			break;
+		left -= n;
+	}
+	return 0;
 }
 
 static int make_skeleton(int host_fd, int top_fd, struct err *err)
 {
+	char path[64];
+
 	for (size_t i = 0; i < ARRAY_LEN(directories); i++)
 		if (mkdirat(top_fd, directories[i], 0755) < 0)
 			return err_sys(err, "cannot make '%s' in the root of the sandbox",
@@ -156,6 +159,11 @@ static int make_skeleton(int host_fd, int top_fd, struct err *err)
 		if (put_file(top_fd, made_up[i].path, made_up[i].text, strlen(made_up[i].text),
 			     err) < 0)
 			return -1;
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++) { /* where they are attached */
+		(void)snprintf(path, sizeof(path), "dev/%s", devices[i]);
+		if (mknodat(top_fd, path, S_IFREG | 0644, 0) < 0)
+			return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(copied); i++)
 		if (copy_file(host_fd, top_fd, copied[i], err) < 0)
 			return -1;
@@ -299,6 +307,15 @@ static int build(struct box_host *host, struct err *err)
 	return pivot(err);
 }
 
+int root_build_here(struct box_host *host, struct err *err)
+{
+	if (unshare(CLONE_NEWNS) < 0)
+		return err_sys(err, "cannot make a mount namespace");
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return err_sys(err, "cannot make the mounts private");
+	return build(host, err);
+}
+
 int root_template_open(struct box_host *host, unsigned slot, struct err *err)
 {
 	struct root_template *template = &host->templates[slot];
@@ -306,7 +323,7 @@ int root_template_open(struct box_host *host, unsigned slot, struct err *err)
 	int fd = -1, result = -1;
 
 	assert(slot < host->slots);
-	if (template->mount_ns_fd >= 0)
+	if (template->mount_ns_fd >= 0 || host->once)
 		return 0;
 	if (mount_visit_new(&visit, host, err) < 0)
 		return -1;

@@ -37,24 +37,26 @@ enum {
 /* --- messages ----------------------------------------------------------- */
 
 enum wire_kind {
-	WIRE_HELLO = 1, /* init: set up; brings the mount namespace */
-	WIRE_FAILED,	/* init: `wire_failed` says what */
-	WIRE_ATTACH,	/* host: `wire_attach`, brings the layer when there is one */
-	WIRE_ATTACHED,	/* init */
-	WIRE_STEP,	/* driver: `wire_step` */
-	WIRE_STARTED,	/* init: brings the reading ends of both streams */
-	WIRE_KILL,	/* driver: end the running step */
-	WIRE_DONE,	/* init: `wire_done` */
-	WIRE_EDIT,	/* driver: brings a memory file of `wire_edit` records */
-	WIRE_OK,	/* init: done as asked */
-	WIRE_FINISH,	/* driver */
-	WIRE_CHANGES,	/* driver */
-	WIRE_FIND,	/* driver: `wire_find` and the patterns */
-	WIRE_NAMES,	/* init: `wire_names` and names of one directory */
-	WIRE_ENTRY,	/* init: `wire_entry`, path and target; brings a regular file */
-	WIRE_MORE,	/* driver: the next batch of the walk, please */
-	WIRE_STOP,	/* driver: enough of the walk */
-	WIRE_END,	/* init: the walk is over */
+	WIRE_ROOT = 1, /* init: its root is there; brings the mount namespace */
+	WIRE_NET,      /* host: brings the network namespace */
+	WIRE_HELLO,    /* init: set up and confined */
+	WIRE_FAILED,   /* init: `wire_failed` says what */
+	WIRE_ATTACH,   /* host: `wire_attach`, brings the layer when there is one */
+	WIRE_ATTACHED, /* init */
+	WIRE_STEP,     /* driver: `wire_step` */
+	WIRE_STARTED,  /* init: brings the reading ends of both streams */
+	WIRE_KILL,     /* driver: end the running step */
+	WIRE_DONE,     /* init: `wire_done` */
+	WIRE_EDIT,     /* driver: brings a memory file of `wire_edit` records */
+	WIRE_OK,       /* init: done as asked */
+	WIRE_FINISH,   /* driver */
+	WIRE_CHANGES,  /* driver */
+	WIRE_FIND,     /* driver: `wire_find` and the patterns */
+	WIRE_NAMES,    /* init: `wire_names` and names of one directory */
+	WIRE_ENTRY,    /* init: `wire_entry`, path and target; brings a regular file */
+	WIRE_MORE,     /* driver: the next batch of the walk, please */
+	WIRE_STOP,     /* driver: enough of the walk */
+	WIRE_END,      /* init: the walk is over */
 };
 
 struct wire_failed {
@@ -142,11 +144,16 @@ struct idmap {
 	uid_t uid;
 	gid_t gid;
 	int userns_fd; /* -1: none yet */
+	pid_t maker;   /* killed, not yet reaped; 0: none */
 };
+
+/* Reaps it, waiting when told to. */
+void idmap_reap(struct idmap *map, bool wait);
 
 struct box_host {
 	char instance[40];
 	bool allow_missing_cgroup;
+	bool once;
 	bool user_mode;	  /* started by an ordinary user: in a user namespace of our own */
 	bool overlay_usr; /* /usr is shown through an overlay, not bound */
 	bool user_xattrs; /* in user mode: the layer's file system has them */
@@ -157,6 +164,7 @@ struct box_host {
 	unsigned serial; /* of boxes, for names */
 	char root[256];	 /* "" for the host's own */
 	int own_mount_ns_fd;
+	int own_net_ns_fd;
 	struct cgroup_host cgroups;
 	struct sock_fprog filter;
 	struct root_template *templates; /* one a slot */
@@ -186,16 +194,29 @@ void mount_visit_leave(struct mount_visit *visit);
 /* Builds the template of `slot` unless it is there. */
 int root_template_open(struct box_host *host, unsigned slot, struct err *err) MUST_CHECK;
 
+/* The same in a new mount namespace of the caller, which is init. */
+int root_build_here(struct box_host *host, struct err *err) MUST_CHECK;
+
 /* Called by init in a copy of a template, still with the host's privilege:
  * private /proc and /dev/pts. `ret_proc_fd` is a writable view of /proc that
  * no job can reach. */
 int root_mount_own(int *ret_proc_fd, struct err *err) MUST_CHECK;
 
-/* Mounts layer and workspace in the box whose namespace is given. `ret_layer_fd`
- * is the top of the layer, -1 for a direct workspace. */
-int workspace_mount(struct box_host *host, unsigned slot, int mount_ns_fd,
-		    const struct box_workspace *workspace, const struct box_limits *limits,
-		    int *ret_layer_fd, struct err *err) MUST_CHECK;
+/* Detached mounts on their way into a box. */
+struct workspace_parts {
+	int lower_fd; /* -1: none */
+	int layer_fd;
+	int top_fd; /* the top directory of the layer */
+	bool direct;
+};
+int workspace_prepare(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
+		      const struct box_limits *limits, struct workspace_parts *ret,
+		      struct err *err) MUST_CHECK;
+void workspace_release(struct workspace_parts *parts);
+
+/* Mounts layer and workspace in the box whose namespace is given. */
+int workspace_mount(const struct box_host *host, const struct workspace_parts *parts,
+		    int mount_ns_fd, struct err *err) MUST_CHECK;
 
 /* Names in the layer. */
 #define LAYER_UPPER "upper"
@@ -209,12 +230,12 @@ int workspace_mount(struct box_host *host, unsigned slot, int mount_ns_fd,
 struct init_start {
 	int host_fd;
 	int control_fd;
-	int template_fd; /* mount namespace to copy */
+	int template_fd; /* mount namespace to copy; -1: build one */
+	struct box_host *host;
 	int cgroup_fds[CGROUP_JOINS];
 	uid_t uid; /* outside */
 	gid_t gid;
 	bool drop_groups;
-	pid_t host_pid;
 	const struct sock_fprog *filter;
 };
 

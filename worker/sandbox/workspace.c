@@ -14,8 +14,9 @@
  * Before Linux 6.6 a tmpfs can't store those: there the workspace is a copy.
  *
  * Overlayfs wants its layers attached, and Linux before 6.15 copies no
- * detached mount; so lower and layer are attached for a moment where the
- * workspace and /tmp will be.
+ * detached mount; so lower and layer are attached where the workspace and /tmp
+ * will be, and covered by them. Covered is as good as gone: nothing in the box
+ * may unmount, and each unmounting would wait for an RCU grace period.
  */
 #include <assert.h>
 #include <errno.h>
@@ -53,8 +54,16 @@ static int write_map(pid_t pid, const char *file, unsigned inside, unsigned outs
 	return n == len ? 0 : -1;
 }
 
-/* A user namespace is only made by a process that lives in it for a moment. */
-static int make_userns(const struct idmap *map, uid_t uid, gid_t gid, struct err *err)
+void idmap_reap(struct idmap *map, bool wait)
+{
+	if (map->maker > 0 && waitpid(map->maker, NULL, wait ? 0 : WNOHANG) != 0)
+		map->maker = 0;
+}
+
+/* A user namespace is only made by a process that lives in it for a moment. It
+ * is killed at once and reaped when it is convenient: waiting for its turn on a
+ * busy processor would cost more than all the rest. */
+static int make_userns(struct idmap *map, uid_t uid, gid_t gid, struct err *err)
 {
 	struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
 	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
@@ -72,8 +81,7 @@ static int make_userns(const struct idmap *map, uid_t uid, gid_t gid, struct err
 	    (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
 		(void)err_sys(err, "cannot map uid %u to uid %u", map->uid, uid);
 	(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	map->maker = pid;
 	return fd;
 }
 
@@ -84,6 +92,7 @@ static int slot_idmap(struct box_host *host, unsigned slot, uid_t uid, gid_t gid
 
 	if (map->userns_fd >= 0 && map->uid == uid && map->gid == gid)
 		return map->userns_fd;
+	idmap_reap(map, true);
 	fd_cleanup(&map->userns_fd);
 	map->uid = uid;
 	map->gid = gid;
@@ -202,11 +211,9 @@ static int make_overlay(const struct box_host *host)
 
 /* --- in the box's mount namespace ---------------------------------------------------- */
 
-static int replace(const char *path, int mount_fd)
+static int cover(const char *path, int mount_fd)
 {
-	if (mount_fd < 0 || mounts_attach(mount_fd, AT_FDCWD, path) < 0)
-		return -1;
-	return 0;
+	return mount_fd < 0 ? -1 : mounts_attach(mount_fd, AT_FDCWD, path);
 }
 
 static int mount_all(const struct box_host *host, int lower_fd, bool direct, int layer_fd)
@@ -216,7 +223,7 @@ static int mount_all(const struct box_host *host, int lower_fd, bool direct, int
 	CLEANUP(fd_cleanup) int shm = -1;
 	bool overlay = lower_fd >= 0 && !direct;
 
-	if (replace("/tmp", layer_fd) < 0 || (overlay && replace(BOX_WORKSPACE, lower_fd) < 0))
+	if (cover("/tmp", layer_fd) < 0 || (lower_fd >= 0 && cover(BOX_WORKSPACE, lower_fd) < 0))
 		return -1;
 	if (overlay)
 		work = make_overlay(host);
@@ -224,41 +231,55 @@ static int mount_all(const struct box_host *host, int lower_fd, bool direct, int
 		work = mounts_clone(AT_FDCWD, "/tmp/" LAYER_UPPER);
 	tmp = mounts_clone(AT_FDCWD, "/tmp/" LAYER_TMP);
 	shm = mounts_clone(AT_FDCWD, "/tmp/" LAYER_SHM);
-	if (tmp < 0 || shm < 0 || (!direct && work < 0))
-		return -1;
-	if (umount2("/tmp", MNT_DETACH) < 0 || (overlay && umount2(BOX_WORKSPACE, MNT_DETACH) < 0))
-		return -1;
-	if (replace("/tmp", tmp) < 0 || replace("/dev/shm", shm) < 0 ||
-	    replace(BOX_WORKSPACE, direct ? lower_fd : work) < 0)
+	if ((!direct && cover(BOX_WORKSPACE, work) < 0) || cover("/tmp", tmp) < 0 ||
+	    cover("/dev/shm", shm) < 0)
 		return -1;
 	return 0;
 }
 
-int workspace_mount(struct box_host *host, unsigned slot, int mount_ns_fd,
-		    const struct box_workspace *workspace, const struct box_limits *limits,
-		    int *ret_layer_fd, struct err *err)
+int workspace_mount(const struct box_host *host, const struct workspace_parts *parts,
+		    int mount_ns_fd, struct err *err)
 {
-	CLEANUP(fd_cleanup) int lower = -1;
-	CLEANUP(fd_cleanup) int layer = -1;
-	CLEANUP(fd_cleanup) int top = -1;
 	struct mount_visit visit;
 	int result;
 
-	assert(workspace->lower_fd >= 0 || !workspace->direct);
-	if (workspace->lower_fd >= 0 && open_lower(host, slot, workspace, &lower, err) < 0)
-		return -1;
-	if (make_layer(host, slot, limits, &layer, err) < 0)
-		return -1;
-	top = openat(layer, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (top < 0)
-		return err_sys(err, "cannot open the layer");
 	if (mount_visit_enter(&visit, host, mount_ns_fd, err) < 0)
 		return -1;
-	result = mount_all(host, lower, workspace->direct, layer);
+	result = mount_all(host, parts->lower_fd, parts->direct, parts->layer_fd);
 	if (result < 0)
 		(void)err_sys(err, "cannot mount the workspace");
 	mount_visit_leave(&visit);
-	if (result == 0)
-		*ret_layer_fd = fd_take(&top);
 	return result;
+}
+
+/* --- before that ------------------------------------------------------------------------- */
+
+void workspace_release(struct workspace_parts *parts)
+{
+	fd_cleanup(&parts->lower_fd);
+	fd_cleanup(&parts->layer_fd);
+	fd_cleanup(&parts->top_fd);
+}
+
+int workspace_prepare(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
+		      const struct box_limits *limits, struct workspace_parts *ret, struct err *err)
+{
+	struct workspace_parts parts = {-1, -1, -1, workspace->direct};
+
+	assert(workspace->lower_fd >= 0 || !workspace->direct);
+	idmap_reap(&host->idmaps[slot], false);
+	if (workspace->lower_fd >= 0 && open_lower(host, slot, workspace, &parts.lower_fd, err) < 0)
+		goto failed;
+	if (make_layer(host, slot, limits, &parts.layer_fd, err) < 0)
+		goto failed;
+	parts.top_fd = openat(parts.layer_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (parts.top_fd < 0) {
+		(void)err_sys(err, "cannot open the layer");
+		goto failed;
+	}
+	*ret = parts;
+	return 0;
+failed:
+	workspace_release(&parts);
+	return -1;
 }

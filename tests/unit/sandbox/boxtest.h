@@ -162,9 +162,11 @@ static inline const char *boxtest_ok(struct boxtest *test, const char *script)
 static inline int boxtest_run_group(const char *who, const struct CMUnitTest *tests, size_t len,
 				    bool as_user)
 {
-	pid_t pid = fork();
-	int status = 0;
+	pid_t pid;
+	int status = 0, failed;
 
+	(void)fflush(NULL);
+	pid = fork();
 	if (pid == 0) {
 		char name[128];
 
@@ -173,7 +175,9 @@ static inline int boxtest_run_group(const char *who, const struct CMUnitTest *te
 				setuid(BOXTEST_UID) != 0))
 			_exit(99);
 		(void)snprintf(name, sizeof(name), "%s", who);
-		_exit(_cmocka_run_group_tests(name, tests, len, NULL, NULL));
+		failed = _cmocka_run_group_tests(name, tests, len, NULL, NULL);
+		(void)fflush(NULL);
+		_exit(failed);
 	}
 	(void)waitpid(pid, &status, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;

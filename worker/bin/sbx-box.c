@@ -1,0 +1,488 @@
+/*
+ * sbx-box.c - one command in a sandbox, over the current directory: no queue,
+ * no repository, no configuration.
+ *
+ * The program is host half and driver in one process. It opens the host, makes
+ * one box, attaches the current directory and runs one step; everything the
+ * command writes goes through. Names of control groups carry the process id,
+ * and each start removes those of a predecessor that was killed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "worker/sandbox/driver.h"
+
+enum {
+	EXIT_LIMIT = 124,
+	EXIT_FAULT = 125,
+	EXIT_NOT_STARTED = 127,
+	UID_BASE = 0x5b000000, /* + the process id: no two running boxes share a uid */
+	ENV_MAX = 1024,
+};
+
+static const char usage[] =
+	"usage: sbx-box [options] [--] COMMAND [ARGUMENT...]\n"
+	"\n"
+	"Runs COMMAND in a sandbox: no network, no root, no sight of the host but\n"
+	"/usr and the current directory, which it sees as " BOX_WORKSPACE ".\n"
+	"\n"
+	"workspace (what the command changes is thrown away unless --write):\n"
+	"  --write            change the current directory itself\n"
+	"  --empty            start with an empty directory instead\n"
+	"  --cwd DIR          start in this directory of the workspace\n"
+	"\n"
+	"limits (sizes take k, m, g; times take ms, s, m, h; 0: none):\n"
+	"  --wall TIME        from start to end                (none)\n"
+	"  --cpu TIME         of all its processes together    (none)\n"
+	"  --idle TIME        without output                   (none)\n"
+	"  --memory SIZE      of all its processes together    (2g)\n"
+	"  --disk SIZE        workspace changes, /tmp, /dev/shm (1g)\n"
+	"  --inodes N         files and directories in them    (200000)\n"
+	"  --processes N      processes and threads            (512)\n"
+	"  --files N          open files of a process          (1024)\n"
+	"  --file-size SIZE   of one file                      (none)\n"
+	"  --output SIZE      of both streams                  (none)\n"
+	"  --cpus N           as in 1.5                        (all)\n"
+	"\n"
+	"other:\n"
+	"  --env NAME=VALUE   add to its environment, which starts with PATH, HOME, LANG\n"
+	"  --root DIR         show this directory's /usr and /etc instead of the host's\n"
+	"  --allow-missing cgroup\n"
+	"                     run although a limit has no control group to hold it\n"
+	"  --outcome-fd N     write the outcome as JSON to this descriptor\n"
+	"  --outcome-file F   ... to this file\n"
+	"  --explain          print each layer, whether it holds, and why not\n"
+	"  --help, --version\n"
+	"\n"
+	"exit code: the command's; 128 + N when signal N killed it; 124 when a limit\n"
+	"ended it; 125 when the sandbox could not be made; 127 when the command could\n"
+	"not be started.\n";
+
+struct options {
+	struct box_limits limits;
+	bool write, empty, explain, allow_missing;
+	const char *cwd;
+	const char *root;
+	const char *outcome_file;
+	int outcome_fd;
+	const char *env[ENV_MAX + 1];
+	size_t env_len;
+	char *const *command;
+};
+
+/* --- the command line ----------------------------------------------------------- */
+
+enum option_kind { OPT_TIME = 256, OPT_SIZE, OPT_NUMBER, OPT_OTHER };
+
+/* Options that set a limit: one line each. */
+static const struct {
+	const char *name;
+	enum option_kind kind;
+	size_t offset;
+} limit_options[] = {
+	{"wall", OPT_TIME, offsetof(struct box_limits, wall_ms)},
+	{"cpu", OPT_TIME, offsetof(struct box_limits, cpu_ms)},
+	{"idle", OPT_TIME, offsetof(struct box_limits, idle_ms)},
+	{"memory", OPT_SIZE, offsetof(struct box_limits, memory_bytes)},
+	{"disk", OPT_SIZE, offsetof(struct box_limits, disk_bytes)},
+	{"inodes", OPT_NUMBER, offsetof(struct box_limits, inodes)},
+	{"processes", OPT_NUMBER, offsetof(struct box_limits, processes)},
+	{"files", OPT_NUMBER, offsetof(struct box_limits, open_files)},
+	{"file-size", OPT_SIZE, offsetof(struct box_limits, file_bytes)},
+	{"output", OPT_SIZE, offsetof(struct box_limits, output_bytes)},
+};
+
+static const struct option other_options[] = {
+	{"write", no_argument, NULL, 'w'},	{"empty", no_argument, NULL, 'e'},
+	{"cwd", required_argument, NULL, 'd'},	{"env", required_argument, NULL, 'E'},
+	{"root", required_argument, NULL, 'r'}, {"allow-missing", required_argument, NULL, 'a'},
+	{"cpus", required_argument, NULL, 'c'}, {"outcome-fd", required_argument, NULL, 'o'},
+	{"explain", no_argument, NULL, 'x'},	{"outcome-file", required_argument, NULL, 'O'},
+	{"help", no_argument, NULL, 'h'},	{"version", no_argument, NULL, 'V'},
+};
+
+enum { LIMITS_LEN = ARRAY_LEN(limit_options), OTHERS_LEN = ARRAY_LEN(other_options) };
+
+static NORETURN void bad_usage(const char *what, const char *value)
+{
+	(void)fprintf(stderr, "sbx-box: %s: '%s'; see sbx-box --help\n", what, value);
+	exit(EXIT_FAULT);
+}
+
+static void set_limit(struct options *options, size_t i, const char *value)
+{
+	int64_t *place = (int64_t *)(void *)((char *)&options->limits + limit_options[i].offset);
+	bool ok = limit_options[i].kind == OPT_TIME   ? text_parse_duration_ms(value, place)
+		  : limit_options[i].kind == OPT_SIZE ? text_parse_size(value, place)
+						      : text_parse_int(value, place);
+
+	if (!ok || *place < 0)
+		bad_usage("not a limit", value);
+}
+
+static void set_cpus(struct options *options, const char *value)
+{
+	char *end;
+	double cpus = strtod(value, &end);
+
+	if (end == value || *end != '\0' || !(cpus >= 0.01 && cpus <= 4096))
+		bad_usage("--cpus: expected a number from 0.01", value);
+	options->limits.millicpus = (int64_t)(cpus * 1000);
+}
+
+static void set_other(struct options *options, int letter, const char *value)
+{
+	int64_t number;
+
+	switch (letter) {
+	case 'w':
+		options->write = true;
+		break;
+	case 'e':
+		options->empty = true;
+		break;
+	case 'x':
+		options->explain = true;
+		break;
+	case 'd':
+		options->cwd = value;
+		break;
+	case 'r':
+		options->root = value;
+		break;
+	case 'c':
+		set_cpus(options, value);
+		break;
+	case 'O':
+		options->outcome_file = value;
+		break;
+	case 'a':
+		if (strcmp(value, "cgroup") != 0)
+			bad_usage("--allow-missing: expected 'cgroup'", value);
+		options->allow_missing = true;
+		break;
+	case 'o':
+		if (!text_parse_int(value, &number) || number < 0 || number > 1 << 20)
+			bad_usage("--outcome-fd: expected a descriptor", value);
+		options->outcome_fd = (int)number;
+		break;
+	case 'E':
+		if (strchr(value, '=') == NULL || options->env_len == ENV_MAX)
+			bad_usage("--env: expected NAME=VALUE", value);
+		options->env[options->env_len++] = value;
+		break;
+	case 'V':
+		(void)printf("sbx-box %s\n", SBX_VERSION);
+		exit(0);
+	case 'h':
+		(void)fputs(usage, stdout);
+		exit(0);
+	default:
+		exit(EXIT_FAULT); /* getopt has said why */
+	}
+}
+
+/* The options as given override the environment's defaults by coming first. */
+static void add_default_env(struct options *options)
+{
+	static const char *const defaults[] = {
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp",
+		"LANG=C.UTF-8"};
+
+	for (size_t i = 0; i < ARRAY_LEN(defaults); i++) {
+		size_t name = strcspn(defaults[i], "=") + 1;
+		bool given = false;
+
+		for (size_t j = 0; j < options->env_len; j++)
+			given = given || strncmp(options->env[j], defaults[i], name) == 0;
+		if (!given && options->env_len < ENV_MAX)
+			options->env[options->env_len++] = defaults[i];
+	}
+}
+
+static void parse(int argc, char **argv, struct options *ret)
+{
+	struct option list[LIMITS_LEN + OTHERS_LEN + 1] = {{0}};
+	int letter, which = 0;
+
+	for (size_t i = 0; i < LIMITS_LEN; i++)
+		list[i] = (struct option){limit_options[i].name, required_argument, NULL,
+					  OPT_OTHER + (int)i};
+	for (size_t i = 0; i < OTHERS_LEN; i++)
+		list[LIMITS_LEN + i] = other_options[i];
+	while ((letter = getopt_long(argc, argv, "+", list, &which)) != -1) {
+		if (letter >= OPT_OTHER)
+			set_limit(ret, (size_t)(letter - OPT_OTHER), optarg);
+		else
+			set_other(ret, letter, optarg);
+	}
+	ret->command = argv + optind;
+	if (optind == argc && !ret->explain)
+		bad_usage("no command", "");
+	if (ret->write && ret->empty)
+		bad_usage("--write and --empty exclude each other", "");
+	if (ret->limits.memory_bytes == 0 || ret->limits.disk_bytes == 0 ||
+	    ret->limits.processes == 0)
+		bad_usage("--memory, --disk and --processes can't be without limit", "0");
+	add_default_env(ret);
+}
+
+/* --- the outcome ------------------------------------------------------------------- */
+
+static void add_string(struct buf *json, const char *key, const char *value)
+{
+	buf_printf(json, ",\"%s\":\"", key);
+	for (; *value != '\0'; value++) {
+		if (*value == '"' || *value == '\\')
+			buf_printf(json, "\\%c", *value);
+		else if ((unsigned char)*value < 0x20 || (unsigned char)*value >= 0x7f)
+			buf_printf(json, "\\u%04x", (unsigned char)*value);
+		else
+			buf_add_byte(json, (uint8_t)*value);
+	}
+	buf_add_text(json, "\"");
+}
+
+static void add_missing(struct buf *json, const struct box_host *host)
+{
+	const struct box_layer *layers;
+	size_t len = box_host_layers(host, &layers), said = 0;
+
+	buf_add_text(json, ",\"missing\":[");
+	for (size_t i = 0; i < len; i++)
+		if (!layers[i].present)
+			buf_printf(json, "%s\"%s\"", said++ == 0 ? "" : ",", layers[i].name);
+	buf_add_text(json, "]");
+}
+
+static const char *workspace_name(const struct options *options)
+{
+	return options->write ? "direct" : options->empty ? "empty" : "overlay";
+}
+
+static void write_outcome(const struct options *options, const struct box_host *host,
+			  const struct driver_outcome *outcome, const struct box_usage *usage_seen)
+{
+	struct err err = {0};
+	struct buf json;
+
+	buf_init(&json, 64 << 10);
+	buf_printf(&json,
+		   "{\"started\":%s,\"exit_code\":%d,\"signal\":%d,\"limit_value\":%lld,"
+		   "\"wall_us\":%lld,\"cpu_us\":%lld,\"memory_peak_bytes\":%lld,"
+		   "\"processes_peak\":%lld,\"oom_kills\":%lld,\"dropped_bytes\":%lld",
+		   outcome->started ? "true" : "false", outcome->exit_code, outcome->signal,
+		   (long long)outcome->limit_value, (long long)outcome->wall_us,
+		   (long long)outcome->cpu_us, (long long)outcome->memory_peak_bytes,
+		   (long long)usage_seen->processes_peak, (long long)usage_seen->oom_kills,
+		   (long long)outcome->dropped_bytes);
+	add_string(&json, "limit", box_limit_name(outcome->limit));
+	add_string(&json, "syscall", outcome->syscall);
+	add_string(&json, "start_error", outcome->start_error);
+	add_string(&json, "workspace", workspace_name(options));
+	add_missing(&json, host);
+	buf_add_text(&json, "}\n");
+	if (fd_write_all(options->outcome_fd, json.data, json.len, &err) < 0)
+		(void)fprintf(stderr, "sbx-box: outcome: %s\n", err.message);
+	buf_release(&json);
+}
+
+static int explain(const struct box_host *host)
+{
+	const struct box_layer *layers;
+	size_t len = box_host_layers(host, &layers);
+	int missing = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		const char *word = layers[i].present ? "yes" : "no";
+
+		(void)printf("%-20s %-9s %-4s %s\n", layers[i].name,
+			     layers[i].required ? "required" : "optional", word, layers[i].detail);
+		missing += layers[i].required && !layers[i].present;
+	}
+	return missing == 0 ? 0 : EXIT_FAULT;
+}
+
+/* --- running -------------------------------------------------------------------------- */
+
+struct signals {
+	int fd;
+	int caught;
+	bool deaf; /* output can't be written any more */
+};
+
+/* A reader that is gone raises SIGPIPE, which is watched and ends the step. */
+static void on_output(void *ctx, enum driver_stream stream, const void *data, size_t len)
+{
+	struct signals *signals = ctx;
+
+	if (fd_write_all(stream == DRIVER_STDOUT ? STDOUT_FILENO : STDERR_FILENO, data, len, NULL) <
+	    0)
+		signals->deaf = true;
+}
+
+static bool on_signal(void *ctx)
+{
+	struct signals *signals = ctx;
+	struct signalfd_siginfo info;
+
+	if (read(signals->fd, &info, sizeof(info)) != sizeof(info))
+		return false;
+	signals->caught = (int)info.ssi_signo;
+	return true;
+}
+
+static int watch_signals(struct signals *ret, struct err *err)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGPIPE);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return err_sys(err, "cannot block signals");
+	*ret = (struct signals){.fd = signalfd(-1, &set, SFD_CLOEXEC)};
+	return ret->fd < 0 ? err_sys(err, "cannot watch signals") : 0;
+}
+
+static int attach(struct box *box, const struct options *options, struct err *err)
+{
+	CLEANUP(fd_cleanup) int here = -1;
+	struct box_workspace workspace = {.lower_fd = -1, .direct = options->write};
+	struct stat st;
+
+	if (!options->empty) {
+		here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (here < 0 || fstat(here, &st) < 0)
+			return err_sys(err, "cannot open the current directory");
+		workspace.lower_fd = here;
+		workspace.lower_uid = st.st_uid;
+		workspace.lower_gid = st.st_gid;
+	}
+	return box_attach(box, &workspace, &options->limits, err);
+}
+
+static int report(const struct options *options, const struct driver_outcome *outcome,
+		  const struct signals *signals)
+{
+	if (signals->caught != 0)
+		return 128 + signals->caught;
+	if (signals->deaf) {
+		(void)fprintf(stderr, "sbx-box: cannot write the command's output\n");
+		return EXIT_FAULT;
+	}
+	if (outcome->limit != BOX_LIMIT_NONE) {
+		(void)fprintf(stderr, "sbx-box: limit reached: %s (%lld)\n",
+			      box_limit_name(outcome->limit), (long long)outcome->limit_value);
+		return EXIT_LIMIT;
+	}
+	if (!outcome->started) {
+		(void)fprintf(stderr, "sbx-box: cannot start '%s': %s\n", options->command[0],
+			      outcome->start_error);
+		return EXIT_NOT_STARTED;
+	}
+	if (outcome->syscall[0] != '\0')
+		(void)fprintf(stderr, "sbx-box: killed for the system call '%s'\n",
+			      outcome->syscall);
+	return outcome->signal != 0 ? 128 + outcome->signal : outcome->exit_code;
+}
+
+static int run(const struct options *options, const struct box_host *host, struct box *box,
+	       struct err *err)
+{
+	struct signals signals;
+	struct driver_hooks hooks = {.output = on_output, .watch = on_signal, .ctx = &signals};
+	struct driver_step step = {.argv = (const char *const *)options->command,
+				   .env = options->env,
+				   .cwd = options->cwd,
+				   .pass_stdin = isatty(STDIN_FILENO) == 0,
+				   .tty_fd = -1};
+	struct driver_outcome outcome;
+	struct box_handle handle;
+	struct box_usage seen;
+	struct driver driver;
+	int result = -1;
+
+	if (watch_signals(&signals, err) < 0 || attach(box, options, err) < 0)
+		return -1;
+	hooks.watch_fd = signals.fd;
+	box_handle_take(box, &handle);
+	driver_init(&driver, &handle, &options->limits);
+	if (driver_step(&driver, &step, &hooks, &outcome, err) == 0 &&
+	    driver_usage(&driver, &seen, err) == 0) {
+		if (options->outcome_fd >= 0)
+			write_outcome(options, host, &outcome, &seen);
+		result = report(options, &outcome, &signals);
+	}
+	driver_release(&driver);
+	fd_close(signals.fd);
+	return result;
+}
+
+static int run_box(const struct options *options, struct err *err)
+{
+	char instance[40];
+	struct box_config config = {.instance = instance,
+				    .allow_missing_cgroup = options->allow_missing,
+				    .uid_base = UID_BASE + (uid_t)getpid(),
+				    .slots = 1,
+				    .once = true,
+				    .root = options->root};
+	struct box_host *host;
+	struct box *box;
+	int result = -1;
+
+	(void)snprintf(instance, sizeof(instance), "box-%d", (int)getpid());
+	if (box_host_open(&host, &config, err) < 0)
+		return -1;
+	box_host_sweep_dead(host, "box");
+	if (options->explain) {
+		result = explain(host);
+	} else if (box_new(host, 0, &box, err) == 0) {
+		result = run(options, host, box, err);
+		box_free(box);
+	}
+	box_host_close(host);
+	return result;
+}
+
+int main(int argc, char **argv)
+{
+	static struct options options = {
+		.limits = {.memory_bytes = 2LL << 30,
+			   .disk_bytes = 1LL << 30,
+			   .inodes = 200000,
+			   .processes = 512,
+			   .open_files = 1024},
+		.outcome_fd = -1,
+	};
+	struct err err = {0};
+	int code;
+
+	parse(argc, argv, &options);
+	if (options.outcome_file != NULL) {
+		options.outcome_fd =
+			open(options.outcome_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+		if (options.outcome_fd < 0)
+			bad_usage("cannot write the outcome file", options.outcome_file);
+	}
+	code = run_box(&options, &err);
+	if (code < 0) {
+		(void)fprintf(stderr, "sbx-box: %s\n", err.message);
+		return EXIT_FAULT;
+	}
+	return code;
+}
