@@ -59,12 +59,16 @@
 #define LIMIT_ARTIFACTS_INLINE_BYTES (3u << 20)	  /* all together */
 #define LIMIT_REPORT_BYTES	     (32u << 20)  /* one test report that is parsed */
 #define LIMIT_RESULT_BYTES	     (8u << 20)
+#define LIMIT_BODY_BYTES	     (7u << 20) /* of it, what the executor found out */
 
 static_assert(LIMIT_DIFF_BYTES < LIMIT_MESSAGE_BYTES, "a diff travels inside a message");
 static_assert(LIMIT_STDIN_BYTES < LIMIT_MESSAGE_BYTES, "so does an input");
 static_assert(LIMIT_STREAMS_TOTAL_BYTES + LIMIT_ARTIFACTS_INLINE_BYTES < LIMIT_RESULT_BYTES,
 	      "a result holds its streams and artifacts");
 static_assert(LIMIT_RESULT_BYTES <= LIMIT_MESSAGE_BYTES, "the walk bounds both");
+static_assert(LIMIT_BODY_BYTES + 2 * LIMIT_LABELS * LIMIT_TEXT_CHARS + (64u << 10) <
+		      LIMIT_RESULT_BYTES,
+	      "beside a body there is room for labels and all else of the head");
 static_assert(LIMIT_CASES * 9 + LIMIT_CHANGES * 15 + LIMIT_DIFF_FILES * 13 + LIMIT_FINDINGS * 13 <
 		      LIMIT_NODES * 3 / 4,
 	      "the largest lists of a result fit into one message together");

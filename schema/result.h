@@ -119,8 +119,8 @@ struct result_body {
 struct result_metrics {
 	int64_t cpu_us, memory_peak_bytes, io_read_bytes, io_write_bytes, processes_peak;
 	int64_t queue_us;    /* enqueued (message timestamp) until received; -1 unknown */
-	int64_t prepare_us;  /* received until running */
-	int64_t run_us;	     /* running until the last step ended */
+	int64_t prepare_us;  /* received until prepared; 0: not prepared */
+	int64_t run_us;	     /* start of the first step until the end of the last */
 	int64_t overhead_us; /* received until settled, less run_us */
 };
 
@@ -135,7 +135,7 @@ struct result_head {
 	const char *traceparent;
 	enum verdict verdict;
 	struct reason reason;		  /* code REASON_NONE: none */
-	int64_t state_at_us[STATE_COUNT]; /* Unix time; 0: not reached */
+	int64_t state_at_us[STATE_COUNT]; /* Unix time when its work was done; 0: not reached */
 	struct result_metrics metrics;
 	struct text_list missing; /* sandbox layers that were not there, by name */
 	struct text_list clamped; /* limits that were lowered to the worker's maxima */

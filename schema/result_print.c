@@ -392,7 +392,7 @@ static void print_artifacts(struct printer *printer, const struct value *artifac
 	add_more(printer, len, SHOWN_FILES);
 }
 
-/* A state lasts until the next one is entered. */
+/* The time of a state is when its work was done: it took what lies between. */
 static void print_states(struct printer *printer, const struct value *states)
 {
 	size_t len = list_len(states);
@@ -403,10 +403,11 @@ static void print_states(struct printer *printer, const struct value *states)
 		if (i % 4 == 0)
 			add_label(printer, i == 0 ? "times" : "");
 		print_harmless(printer->out, get_text(state, "state"));
-		if (i + 1 < len) {
+		if (i > 0) {
 			buf_add_byte(printer->out, ' ');
-			print_duration(printer->out, get_int(states->list.items[i + 1], "at_us") -
-							     get_int(state, "at_us"));
+			print_duration(printer->out,
+				       get_int(state, "at_us") -
+					       get_int(states->list.items[i - 1], "at_us"));
 		}
 		buf_add_text(printer->out, i + 1 == len ? "\n" : i % 4 == 3 ? ",\n" : ", ");
 	}

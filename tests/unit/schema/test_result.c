@@ -475,7 +475,7 @@ static void the_report_says_what_happened(void **state)
 		"snapshots initial 0123456789ab, after_patch 0123456789ab\n",
 		"missing   one\n",
 		"clamped   one, two\n",
-		"times     received 0.00 ms, admitted 0.50 ms, stopped 0.50 ms, fetched\n",
+		"times     received, admitted 0.00 ms, stopped 0.50 ms, fetched 0.50 ms\n",
 		"used      cpu 0.00 ms, memory 0 B; steps 0.01 ms, overhead 0.00 ms\n",
 	};
 	struct arena arena;
