@@ -99,6 +99,7 @@ static void print_key(const struct config_key *key, struct buf *out)
 {
 	const char *text = key->doc;
 
+	buf_add_byte(out, '\n');
 	/* Explanations are folded at 76 columns. */
 	while (*text != '\0') {
 		size_t len = strlen(text);
@@ -113,7 +114,7 @@ static void print_key(const struct config_key *key, struct buf *out)
 	}
 	buf_printf(out, "# Kind: %s.%s\n", kind_words[key->kind],
 		   key->reload ? " Taken over by a reload." : "");
-	buf_printf(out, "#%s =%s%s\n\n", key->name, *key->def == '\0' ? "" : " ", key->def);
+	buf_printf(out, "#%s =%s%s\n", key->name, *key->def == '\0' ? "" : " ", key->def);
 }
 
 void config_print_template(struct buf *out)
@@ -127,12 +128,12 @@ void config_print_template(struct buf *out)
 		     "# A list may go on over indented lines. Each key can also be given as an\n"
 		     "# environment variable, SBX_<SECTION>_<KEY>, or as a flag, --set "
 		     "section.key=value.\n"
-		     "# `sbx-worker check` says what is wrong with it, and how to mend it.\n\n");
+		     "# `sbx-worker check` says what is wrong with it, and how to mend it.\n");
 	for (size_t i = 0; i < config_keys_len; i++) {
 		const struct config_key *key = &config_keys[i];
 
 		if (strcmp(section, key->section) != 0)
-			buf_printf(out, "[%s]\n# ==> %s\n\n", key->section,
+			buf_printf(out, "\n[%s]\n# ==> %s\n", key->section,
 				   section_doc(key->section));
 		section = key->section;
 		print_key(key, out);
