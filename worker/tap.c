@@ -133,7 +133,7 @@ struct point {
 };
 
 struct level {
-	bool between; /* opened only because a deeper line came first */
+	bool between; /* opened before any line of its own: it may stay empty */
 	bool has_plan;
 	int64_t plan;
 	int64_t seen;
@@ -357,8 +357,13 @@ static void place_point(struct tap *tap, size_t depth, struct level *level, bool
 		point->sibling = level->waiting;
 		level->waiting = index;
 	}
-	if (buffered && depth + 1 < DEPTH_MAX)
-		enter(tap, depth + 1)->parent = index;
+	if (buffered && depth + 1 < DEPTH_MAX) {
+		struct level *inner = enter(tap, depth + 1);
+
+		/* Or a description just ends in a brace, and nothing follows. */
+		inner->between = true;
+		inner->parent = index;
+	}
 	tap->last_depth = depth;
 }
 

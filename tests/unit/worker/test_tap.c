@@ -53,6 +53,7 @@ static void tap_is_read_as_its_writers_mean_it(void **state)
 		/* a block that is not closed ends with its indentation */
 		{"1..2\nnot ok 1 - a\n  ---\n  message: \"why\"\nok 2 - b\n", "a=failed\nb=passed"},
 		{"1..1\nok 1 - h\xff\x1b\n", "h?\?=passed"},
+		{"1..2\nok 1 - if (x) {\nok 2 - {\n", "if (x)=passed\ntest 2=passed"},
 		{"1..1\nok 1 - a # SKIP", "a=skipped"},
 	};
 
