@@ -450,6 +450,9 @@ static void fill_outcome(struct running *running)
 	}
 	outcome->cpu_us = cpu_us >= 0 ? cpu_us - running->cpu_before_us : end->cpu_us;
 	outcome->memory_peak_bytes = peak >= 0 ? peak : end->max_rss_bytes;
+	if (outcome->limit == BOX_LIMIT_OUTPUT) /* as much as was seen until all were dead */
+		outcome->limit_value =
+			running->driver->limits.output_bytes + outcome->dropped_bytes;
 	find_limit(running);
 }
 

@@ -5,28 +5,43 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
-int mounts_make(const char *type, const struct mount_option *options, size_t len, unsigned attrs)
+/* The kernel leaves lines like "e overlay: No changes allowed" to be read. */
+static int explain(int fs, const char *type, struct err *err)
 {
-	int fs = fsopen(type, FSOPEN_CLOEXEC), fd = -1, saved;
+	int number = errno;
+	char text[256];
+	ssize_t len = fs < 0 ? -1 : read(fs, text, sizeof(text) - 1);
+
+	text[len < 0 ? 0 : len] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	errno = number;
+	return err_sys(err, "cannot mount a file system of type '%s'%s%s", type,
+		       len > 2 ? ": " : "", len > 2 ? text + 2 : "");
+}
+
+int mounts_make(const char *type, const struct mount_option *options, size_t len, unsigned attrs,
+		struct err *err)
+{
+	CLEANUP(fd_cleanup) int fs = fsopen(type, FSOPEN_CLOEXEC);
+	int fd;
 
 	if (fs < 0)
-		return -1;
+		return explain(fs, type, err);
 	for (size_t i = 0; i < len; i++) {
 		unsigned how = options[i].value == NULL ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING;
 
 		if (fsconfig(fs, how, options[i].key, options[i].value, 0) < 0)
-			goto out;
+			return explain(fs, type, err);
 	}
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-		fd = fsmount(fs, FSMOUNT_CLOEXEC, attrs);
-out:
-	saved = errno;
-	fd_close(fs);
-	errno = saved;
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ||
+	    (fd = fsmount(fs, FSMOUNT_CLOEXEC, attrs)) < 0)
+		return explain(fs, type, err);
 	return fd;
 }
 

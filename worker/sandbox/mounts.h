@@ -1,6 +1,7 @@
 /*
  * mounts.h - the mount API of Linux 5.2 in the few forms that are used here.
- * Every call returns 0 or a descriptor, or -1 with errno set.
+ * Every call returns 0 or a descriptor, or -1 with errno set; mounts_make,
+ * which can fail for many reasons, fills `err` with the kernel's own words.
  */
 #ifndef SBX_SANDBOX_MOUNTS_H
 #define SBX_SANDBOX_MOUNTS_H
@@ -8,13 +9,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/defs.h"
+#include "base/err.h"
+
 struct mount_option {
 	const char *key;
 	const char *value; /* NULL: a flag */
 };
 
 /* A new, detached file system. `attrs` are MOUNT_ATTR_*. */
-int mounts_make(const char *type, const struct mount_option *options, size_t len, unsigned attrs);
+int mounts_make(const char *type, const struct mount_option *options, size_t len, unsigned attrs,
+		struct err *err) MUST_CHECK;
 
 /* A detached copy of what is mounted at a place, with all below it or without. */
 int mounts_clone(int dir_fd, const char *path);

@@ -231,7 +231,7 @@ static int overlay_usr(const struct box_host *host, int top_fd)
 	CLEANUP(fd_cleanup) int fd = -1;
 
 	(void)snprintf(lower, sizeof(lower), "%s/usr:empty", host->root);
-	fd = mounts_make("overlay", options, ARRAY_LEN(options), MOUNT_ATTR_NODEV);
+	fd = mounts_make("overlay", options, ARRAY_LEN(options), MOUNT_ATTR_NODEV, NULL);
 	if (fd < 0)
 		return -1;
 	return mounts_attach(fd, top_fd, "usr");
@@ -299,8 +299,10 @@ static int build(struct box_host *host, struct err *err)
 
 	if (host_fd < 0)
 		return err_sys(err, "cannot open root directory '%s'", root);
-	top_fd = mounts_make("tmpfs", options, ARRAY_LEN(options), MOUNT_ATTR_NOSUID);
-	if (top_fd < 0 || mounts_attach(top_fd, AT_FDCWD, "/") < 0 || fchdir(top_fd) < 0)
+	top_fd = mounts_make("tmpfs", options, ARRAY_LEN(options), MOUNT_ATTR_NOSUID, err);
+	if (top_fd < 0)
+		return -1;
+	if (mounts_attach(top_fd, AT_FDCWD, "/") < 0 || fchdir(top_fd) < 0)
 		return err_sys(err, "cannot mount the root of the sandbox");
 	if (make_top(host, host_fd, top_fd, err) < 0 || mount_machine(host, top_fd, err) < 0)
 		return -1;
@@ -358,11 +360,10 @@ static int mount_proc(int *ret_proc_fd, struct err *err)
 	static const struct mount_option options[] = {{"hidepid", "2"}};
 	CLEANUP(fd_cleanup)
 	int fd = mounts_make("proc", options, ARRAY_LEN(options),
-			     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+			     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
 
 	if (fd < 0)
-		return err_sys(err, "cannot mount a private /proc; is /proc of this host partly "
-				    "hidden, as in a container?");
+		return err_prefix(err, "is /proc of this host partly hidden, as in a container?");
 	/* The view of the host's that an ordinary user needed until here. */
 	while (umount2("/proc", MNT_DETACH) == 0)
 		;
@@ -388,8 +389,10 @@ int root_mount_own(int *ret_proc_fd, struct err *err)
 		if (mask(masked_dirs[i], "/empty", err) < 0)
 			return -1;
 	pts = mounts_make("devpts", pts_options, ARRAY_LEN(pts_options),
-			  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-	if (pts < 0 || mounts_attach(pts, AT_FDCWD, "/dev/pts") < 0)
+			  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
+	if (pts < 0)
+		return -1;
+	if (mounts_attach(pts, AT_FDCWD, "/dev/pts") < 0)
 		return err_sys(err, "cannot mount a private /dev/pts");
 	return 0;
 }

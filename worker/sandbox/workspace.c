@@ -178,10 +178,10 @@ static int make_layer(const struct box_host *host, unsigned slot, const struct b
 	(void)snprintf(size, sizeof(size), "%lld", (long long)limits->disk_bytes);
 	(void)snprintf(inodes, sizeof(inodes), "%lld",
 		       limits->inodes > 0 ? (long long)limits->inodes + BOX_OVERLAY_INODES : 0LL);
-	fd = mounts_make("tmpfs", options, ARRAY_LEN(options),
-			 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	fd = mounts_make("tmpfs", options, ARRAY_LEN(options), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+			 err);
 	if (fd < 0)
-		return err_sys(err, "cannot mount a layer of %s bytes", size);
+		return err_prefix(err, "layer of %s bytes", size);
 	if (make_dir(fd, LAYER_UPPER, 0755, uid, gid) < 0 ||
 	    make_dir(fd, LAYER_WORK, 0700, geteuid(), getegid()) < 0 ||
 	    make_dir(fd, LAYER_TMP, 01777, uid, gid) < 0 ||
@@ -192,47 +192,51 @@ static int make_layer(const struct box_host *host, unsigned slot, const struct b
 }
 
 /* Lower is attached at the workspace, the layer at /tmp. */
-static int make_overlay(const struct box_host *host)
+static int make_overlay(const struct box_host *host, struct err *err)
 {
 	const struct mount_option options[] = {
 		{"lowerdir", BOX_WORKSPACE},
 		{"upperdir", "/tmp/" LAYER_UPPER},
 		{"workdir", "/tmp/" LAYER_WORK},
 		{"volatile", NULL}, /* the layer dies with the job: nothing is synced */
-		{"redirect_dir", "off"},
+		{"redirect_dir", "nofollow"},
 		{"metacopy", "off"},
 		{"index", "off"},
 		{"userxattr", NULL}, /* the last: only as an ordinary user */
 	};
 	size_t len = ARRAY_LEN(options) - (host->user_mode ? 0 : 1);
 
-	return mounts_make("overlay", options, len, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	return mounts_make("overlay", options, len, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
 }
 
 /* --- in the box's mount namespace ---------------------------------------------------- */
 
-static int cover(const char *path, int mount_fd)
+static int cover(const char *path, int mount_fd, struct err *err)
 {
-	return mount_fd < 0 ? -1 : mounts_attach(mount_fd, AT_FDCWD, path);
+	if (mount_fd < 0 || mounts_attach(mount_fd, AT_FDCWD, path) < 0)
+		return err_sys(err, "cannot mount '%s'", path);
+	return 0;
 }
 
-static int mount_all(const struct box_host *host, int lower_fd, bool direct, int layer_fd)
+static int mount_all(const struct box_host *host, const struct workspace_parts *parts,
+		     struct err *err)
 {
+	bool overlay = parts->lower_fd >= 0 && !parts->direct;
 	CLEANUP(fd_cleanup) int work = -1;
 	CLEANUP(fd_cleanup) int tmp = -1;
 	CLEANUP(fd_cleanup) int shm = -1;
-	bool overlay = lower_fd >= 0 && !direct;
 
-	if (cover("/tmp", layer_fd) < 0 || (lower_fd >= 0 && cover(BOX_WORKSPACE, lower_fd) < 0))
+	if (cover("/tmp", parts->layer_fd, err) < 0 ||
+	    (parts->lower_fd >= 0 && cover(BOX_WORKSPACE, parts->lower_fd, err) < 0))
 		return -1;
-	if (overlay)
-		work = make_overlay(host);
-	else if (!direct)
+	if (overlay && (work = make_overlay(host, err)) < 0)
+		return -1;
+	if (!overlay && !parts->direct)
 		work = mounts_clone(AT_FDCWD, "/tmp/" LAYER_UPPER);
 	tmp = mounts_clone(AT_FDCWD, "/tmp/" LAYER_TMP);
 	shm = mounts_clone(AT_FDCWD, "/tmp/" LAYER_SHM);
-	if ((!direct && cover(BOX_WORKSPACE, work) < 0) || cover("/tmp", tmp) < 0 ||
-	    cover("/dev/shm", shm) < 0)
+	if ((!parts->direct && cover(BOX_WORKSPACE, work, err) < 0) ||
+	    cover("/tmp", tmp, err) < 0 || cover("/dev/shm", shm, err) < 0)
 		return -1;
 	return 0;
 }
@@ -245,9 +249,7 @@ int workspace_mount(const struct box_host *host, const struct workspace_parts *p
 
 	if (mount_visit_enter(&visit, host, mount_ns_fd, err) < 0)
 		return -1;
-	result = mount_all(host, parts->lower_fd, parts->direct, parts->layer_fd);
-	if (result < 0)
-		(void)err_sys(err, "cannot mount the workspace");
+	result = mount_all(host, parts, err);
 	mount_visit_leave(&visit);
 	return result;
 }
