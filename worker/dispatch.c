@@ -14,10 +14,19 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "worker/lifecycle.h"
 #include "worker/supervisor_private.h"
 
-enum { MESSAGES_AT_ONCE = 64, KILL_GRACE_US = 60 * 1000 * 1000 };
+enum {
+	MESSAGES_AT_ONCE = 64,
+	BODY_PAIRS_MAX = 64,
+	MESSAGES_LEFT = 4096, /* the most that a dead executor's socket can hold */
+	KILL_GRACE_US = 60 * 1000 * 1000,
+	TROUBLE_GAP_US = 10 * 1000 * 1000,
+	TROUBLE_MOST_US = 60 * 1000 * 1000,
+	TROUBLE_MOST_LOCAL_US = 3 * 1000 * 1000,
+};
 
 /* One message of another role, with the descriptors that came along. */
 struct letter {
@@ -90,6 +99,23 @@ static void serve_role(struct supervisor *self, struct outbox *outbox, const cha
 
 /* --- slots ------------------------------------------------------------ */
 
+/* A place for a job could not be made. Once may be chance; when nothing else
+ * happens for a while, jobs must not wait here for what never comes. */
+static void trouble(struct supervisor *self, const char *why)
+{
+	int64_t most_us = self->local != NULL ? TROUBLE_MOST_LOCAL_US : TROUBLE_MOST_US;
+	int64_t now_us = clock_mono_us();
+	struct err err = {0};
+
+	if (self->trouble_since_us == 0 || now_us - self->trouble_last_us > TROUBLE_GAP_US)
+		self->trouble_since_us = now_us;
+	self->trouble_last_us = now_us;
+	if (now_us - self->trouble_since_us < most_us)
+		return;
+	(void)err_set(&err, ERR_UNSUPPORTED, "cannot make sandboxes: %s", why);
+	supervisor_die(self, &err);
+}
+
 void dispatch_kill(struct slot *slot)
 {
 	struct ipc_box_kill message = {
@@ -104,15 +130,18 @@ void dispatch_kill(struct slot *slot)
 static void executor_lost(struct slot *slot, const char *why)
 {
 	struct task *task = slot->task;
+	bool had_job = task != NULL && task->kill_at_mono_us != 0;
 
 	outbox_release(&slot->executor);
-	slot->wants_layer = false;
 	dispatch_kill(slot);
+	if (!had_job)
+		trouble(slot->supervisor, why);
 	if (task == NULL)
 		return;
 	task->slot = NULL;
 	slot->task = NULL;
-	finish_fault(task, REASON_HOST_EXECUTOR, why, true);
+	/* A job that the executor never had cannot have crashed it. */
+	finish_fault(task, REASON_HOST_EXECUTOR, why, had_job);
 }
 
 static void send_executor(struct slot *slot, const void *message, size_t len, int fd)
@@ -142,6 +171,7 @@ static void send_job(struct task *task)
 				       .commit = task->commit,
 				       .tree = task->tree};
 	const struct supervisor *self = task->supervisor;
+	struct slot *slot = task->slot;
 	CLEANUP(fd_cleanup) int fd = -1;
 	struct err err = {0};
 
@@ -152,8 +182,11 @@ static void send_job(struct task *task)
 	message.output_events =
 		self->config->worker_events && (self->local == NULL || self->local->event != NULL);
 	ipc_text(message.repo_path, task->repo_path);
-	task->kill_at_mono_us = clock_mono_us() + task->limits.wall_ms * 1000 + KILL_GRACE_US;
-	send_executor(task->slot, &message, sizeof(message), fd);
+	if (outbox_send(&slot->executor, &message, sizeof(message), fd, &err) < 0)
+		executor_lost(slot, err.message);
+	else
+		task->kill_at_mono_us =
+			clock_mono_us() + task->limits.wall_ms * 1000 + KILL_GRACE_US;
 }
 
 int dispatch_start(struct task *task, struct err *err)
@@ -168,10 +201,9 @@ int dispatch_start(struct task *task, struct err *err)
 	}
 	if (task->job.source.repo != NULL)
 		return fetch(task, err);
-	if (task->slot != NULL)
-		send_job(task);
-	else
-		finish_result(task);
+	assert(task->slot == NULL);
+	task->verdict = VERDICT_passed;
+	finish_result(task);
 	return 0;
 }
 
@@ -196,7 +228,7 @@ static void on_fetched(struct supervisor *self, struct ipc_store_fetched *reply)
 	struct task *task = task_find(self, reply->task);
 	int64_t now_us = clock_wall_us();
 
-	if (task == NULL || task->decided)
+	if (task == NULL || task->confirms_due > 0)
 		return;
 	if (reply->end == IPC_FAULT) {
 		finish_fault(task, REASON_SOURCE_UNREACHABLE, reply->error, false);
@@ -216,17 +248,19 @@ static void on_fetched(struct supervisor *self, struct ipc_store_fetched *reply)
 	}
 	task_move(task, STATE_fetched, now_us);
 	task_move(task, STATE_snapshotted, now_us);
-	if (task->slot != NULL)
+	if (task->slot != NULL) {
 		send_job(task);
-	else
+	} else {
+		assert(!task_needs_slot(task));
 		answer_base(task);
+	}
 }
 
 static void on_settled(struct supervisor *self, struct ipc_store_settled *reply)
 {
 	struct task *task = task_find(self, reply->task);
 
-	if (task == NULL || task->decided)
+	if (task == NULL || task->confirms_due > 0)
 		return;
 	if (reply->end != IPC_OK)
 		finish_fault(task, REASON_HOST_STORE, reply->error, false);
@@ -286,7 +320,7 @@ static void want_layer(struct slot *slot)
 
 	message.limits = slot->task->limits;
 	ipc_text(message.checkout_path, slot->task->checkout_path);
-	slot->wants_layer = true;
+	slot->layer = LAYER_ASKED;
 	if (outbox_send(&slot->supervisor->zygote, &message, sizeof(message), -1, &err) < 0)
 		supervisor_die(slot->supervisor, &err);
 }
@@ -319,11 +353,21 @@ static void terminate(struct ipc_exec_done *done)
 	done->reason.subject[sizeof(done->reason.subject) - 1] = '\0';
 }
 
-static bool is_sane(const struct ipc_exec_done *done)
+/* Whether these fields can be read at all, and whether a job in this state can
+ * end like that. The verdict `error` is never an executor's to give. */
+static bool is_sane(const struct task *task, const struct ipc_exec_done *done)
 {
-	return (unsigned)done->end <= IPC_FAULT && (unsigned)done->verdict < VERDICT_COUNT &&
-	       (unsigned)done->reason.code < REASON_COUNT && done->body_pairs < 64 &&
-	       letter.fds_len == (done->end == IPC_FAULT ? 0U : 1U + done->has_objects);
+	uint8_t has_objects;
+
+	(void)memcpy(&has_objects, &done->has_objects, sizeof(has_objects));
+	if (has_objects > 1 || (unsigned)done->reason.code >= REASON_COUNT ||
+	    done->body_pairs >= BODY_PAIRS_MAX)
+		return false;
+	if (done->end == IPC_FAULT)
+		return letter.fds_len == 0;
+	return done->end == IPC_OK && letter.fds_len == 1U + has_objects &&
+	       (unsigned)done->verdict < VERDICT_error &&
+	       lifecycle_allows(task->state, lifecycle_end(done->verdict));
 }
 
 /* The executor's work is over: from here on the task has no slot. */
@@ -333,13 +377,14 @@ static void on_done(struct slot *slot, struct ipc_exec_done *done)
 	struct err err = {0};
 
 	terminate(done);
-	if (!is_sane(done)) {
+	if (!is_sane(task, done)) {
 		executor_lost(slot, "the executor sent nonsense");
 		return;
 	}
 	task->slot = NULL;
 	slot->task = NULL;
 	task->kill_at_mono_us = 0;
+	slot->supervisor->trouble_since_us = 0;
 	/* Its exit follows and frees the slot; nothing of it is awaited. */
 	outbox_release(&slot->executor);
 	dispatch_kill(slot);
@@ -365,10 +410,11 @@ static bool on_executor(struct slot *slot)
 	struct ipc_exec_done *done = LETTER(IPC_EXEC_DONE, ipc_exec_done);
 	struct ipc_exec_output *output = (struct ipc_exec_output *)letter.room;
 
-	if (slot->task == NULL)
-		return false;
+	if (slot->task == NULL || slot->task->kill_at_mono_us == 0)
+		return false; /* it has no job to speak of */
 	if (state != NULL) {
-		if (!lifecycle_executor_allows(slot->task->state, state->state))
+		if (!lifecycle_executor_allows(slot->task->state, state->state) ||
+		    (state->state == STATE_prepared && slot->layer != LAYER_GIVEN))
 			return false;
 		task_move(slot->task, state->state, clock_wall_us());
 		return true;
@@ -377,17 +423,37 @@ static bool on_executor(struct slot *slot)
 		on_done(slot, done);
 		return true;
 	}
-	if (letter_kind() == IPC_EXEC_WANT_LAYER && !slot->wants_layer) {
+	if (letter_kind() == IPC_EXEC_WANT_LAYER && slot->layer == LAYER_NONE &&
+	    lifecycle_executor_allows(slot->task->state, STATE_prepared)) {
 		want_layer(slot);
 		return true;
 	}
 	if (letter_kind() == IPC_EXEC_OUTPUT && (size_t)letter.len >= sizeof(*output) &&
-	    output->len == (size_t)letter.len - sizeof(*output)) {
+	    output->len == (size_t)letter.len - sizeof(*output) &&
+	    slot->task->state == STATE_prepared) {
 		output->step[sizeof(output->step) - 1] = '\0';
+		if (!text_is_utf8(output->step, strlen(output->step)))
+			return false;
 		finish_event_output(slot->task, output);
 		return true;
 	}
 	return false;
+}
+
+/* Everything that an executor said before it ended. */
+static void drain_executor(struct slot *slot)
+{
+	struct err err = {0};
+	int rc = 1;
+
+	for (int i = 0; rc == 1 && i < MESSAGES_LEFT && slot->executor.socket >= 0; i++) {
+		rc = next_letter(slot->executor.socket, &err);
+		if (rc == 1 && !on_executor(slot))
+			rc = -1;
+		close_fds(&letter);
+	}
+	if (slot->executor.socket >= 0)
+		executor_lost(slot, "the executor ended before its job");
 }
 
 static void dispatch_executor(void *ctx, int fd, uint32_t events)
@@ -428,13 +494,18 @@ static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 {
 	struct slot *slot;
 	struct err err = {0};
+	uint64_t serial = ready->serial;
+	int socket;
 
 	assert(ready->slot < self->slots_len && letter.fds_len == 1);
 	slot = &self->slots[ready->slot];
-	outbox_release(&slot->executor);
-	outbox_init(&slot->executor, &self->loop, letter.fds[0]);
+	socket = letter.fds[0];
 	letter.fds_len = 0;
-	slot->serial = ready->serial;
+	/* The one before it is dead. Its last words may be read after this. */
+	drain_executor(slot);
+	outbox_init(&slot->executor, &self->loop, socket);
+	slot->serial = serial;
+	slot->layer = LAYER_NONE;
 	if (loop_add(&self->loop, slot->executor.socket, EPOLLIN, dispatch_executor, slot, &err) <
 	    0)
 		supervisor_die(self, &err);
@@ -449,9 +520,11 @@ static void on_attached(struct supervisor *self, struct ipc_box_attached *attach
 
 	assert(attached->slot < self->slots_len);
 	slot = &self->slots[attached->slot];
-	if (!slot->wants_layer)
+	if (slot->layer != LAYER_ASKED || slot->serial != attached->serial ||
+	    slot->executor.socket < 0)
 		return;
-	slot->wants_layer = false;
+	if (attached->ok)
+		slot->layer = LAYER_GIVEN;
 	ipc_text(message.error, attached->error);
 	send_executor(slot, &message, sizeof(message), -1);
 }
@@ -464,6 +537,7 @@ static void on_failed(struct supervisor *self, const struct ipc_box_failed *fail
 	(void)snprintf(number, sizeof(number), "%u", failed->slot);
 	log_error("cannot make sandbox, trying again", "slot", number, "error", failed->error,
 		  NULL);
+	trouble(self, failed->error);
 }
 
 static void on_zygote(struct supervisor *self)

@@ -18,7 +18,7 @@
 #include "worker/lifecycle.h"
 #include "worker/supervisor_private.h"
 
-enum { RESULT_ARENA_BYTES = 32 << 20, EVENTS_QUEUED_MAX = 4096 };
+enum { RESULT_ARENA_BYTES = 32 << 20, EVENTS_QUEUED_BYTES = 2 << 20 };
 
 /* --- messages to the publisher ---------------------------------------- */
 
@@ -69,6 +69,7 @@ static void publish_again(struct task *task, enum route route, enum reason_code 
 	message->last_at_ms = now_ms;
 	ipc_text(message->id, task->job.id);
 	ipc_text(message->reply_to, task->reply_to);
+	ipc_text(message->correlation_id, task->correlation_id);
 	ipc_text(message->reason, reason_code_name(code));
 	ipc_text(message->error, error);
 	ipc_text(message->worker, self->config->worker_name);
@@ -98,6 +99,7 @@ static void publish_reply(struct task *task, const struct ledger_key *key, struc
 	message = new_message(ROUTE_REPLY, 0);
 	(void)snprintf(message->id, sizeof(message->id), "%s.%lld", key->id, (long long)key->run);
 	ipc_text(message->reply_to, task->reply_to);
+	ipc_text(message->correlation_id, task->correlation_id);
 	publish(task->supervisor, message, result);
 }
 
@@ -162,36 +164,31 @@ void finish_handback(struct task *task)
 
 /* --- results ---------------------------------------------------------- */
 
-static enum job_state end_state(enum verdict verdict)
+static int64_t within(int64_t number, int64_t most)
 {
-	switch (verdict) {
-	case VERDICT_passed:
-	case VERDICT_failed:
-		return STATE_settled;
-	case VERDICT_rejected:
-		return STATE_refused;
-	case VERDICT_limit:
-	case VERDICT_cancelled:
-	case VERDICT_expired:
-		return STATE_stopped;
-	case VERDICT_error:
-	case VERDICT_COUNT:
-		return STATE_faulted;
-	}
-	return STATE_faulted;
+	return number < 0 ? 0 : number > most ? most : number;
 }
 
+/* Adds the supervisor's own measurements. The kernel's counters came through
+ * the executor: what cannot be is 0, as is what this host does not count. */
 static void measure(struct task *task)
 {
 	struct result_metrics *metrics = &task->metrics;
 	int64_t received = task->state_at_us[STATE_received];
 	int64_t prepared = task->state_at_us[STATE_prepared];
+	int64_t spent_us = clock_mono_us() - task->received_mono_us;
 
-	metrics->queue_us = task->timestamp_s == 0 ? -1 : received - task->timestamp_s * 1000000;
-	if (metrics->queue_us < 0)
-		metrics->queue_us = task->timestamp_s == 0 ? -1 : 0;
-	metrics->prepare_us = prepared == 0 ? 0 : prepared - received;
-	metrics->overhead_us = clock_mono_us() - task->received_mono_us - metrics->run_us;
+	metrics->cpu_us = within(metrics->cpu_us, INT64_MAX);
+	metrics->memory_peak_bytes = within(metrics->memory_peak_bytes, INT64_MAX);
+	metrics->io_read_bytes = within(metrics->io_read_bytes, INT64_MAX);
+	metrics->io_write_bytes = within(metrics->io_write_bytes, INT64_MAX);
+	metrics->processes_peak = within(metrics->processes_peak, INT64_MAX);
+	metrics->run_us = within(metrics->run_us, spent_us);
+	metrics->queue_us = -1;
+	if (task->timestamp_s > 0 && task->timestamp_s < received / 1000000 + LIMIT_TIME_MS)
+		metrics->queue_us = within(received - task->timestamp_s * 1000000, INT64_MAX);
+	metrics->prepare_us = prepared == 0 ? 0 : within(prepared - received, INT64_MAX);
+	metrics->overhead_us = spent_us - metrics->run_us;
 }
 
 /* A job that no executor saw has the base as its only snapshot. */
@@ -293,7 +290,7 @@ void finish_result(struct task *task)
 	struct err err = {0};
 
 	measure(task);
-	task_move(task, end_state(task->verdict), clock_wall_us());
+	task_move(task, lifecycle_end(task->verdict), clock_wall_us());
 	buf_init(&out, LIMIT_RESULT_BYTES);
 	if (encode(task, &out, &err) < 0) {
 		/* The body is not what it claims: an executor gone wrong. What the
@@ -401,14 +398,17 @@ void finish_resend(struct task *task, struct bytes result)
 	publish_reply(task, &key, result);
 }
 
-static int resend(void *ctx, const struct ledger_key *key, const char *tenant, struct bytes result)
+static int resend(void *ctx, const struct ledger_key *key, const char *digest, const char *tenant,
+		  struct bytes result)
 {
 	struct supervisor *self = ctx;
 	struct task *task = task_new(self);
 
 	if (task == NULL)
 		return 1;
-	/* A task without a delivery: epoch 0 is never a connection's. */
+	/* A task without a delivery: epoch 0 is never a connection's. The delivery
+	 * is still to come, perhaps before the confirm: then it joins this task. */
+	ipc_text(task->digest, digest);
 	task->job.id = arena_strdup(&task->arena, key->id);
 	task->job.tenant = arena_strdup(&task->arena, tenant);
 	task->job.run = key->run;
@@ -472,7 +472,7 @@ static bool wants_events(const struct task *task)
 	if (self->local != NULL)
 		return self->local->event != NULL;
 	/* Under an alarm the publisher does not empty its queue: news can wait. */
-	return self->publisher.len < EVENTS_QUEUED_MAX;
+	return self->publisher.bytes < EVENTS_QUEUED_BYTES;
 }
 
 void finish_event_state(struct task *task, enum job_state state, int64_t at_us)

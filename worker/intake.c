@@ -132,7 +132,6 @@ static void poison(struct task *task, int64_t crashes)
 
 	(void)snprintf(text, sizeof(text), "%lld attempts of this job ended in a crash",
 		       (long long)crashes);
-	task->attempts = task->job.max_attempts;
 	finish_fault(task, REASON_JOB_POISON, text, false);
 }
 
@@ -171,20 +170,22 @@ static bool known(struct supervisor *self, struct task *task)
 static void decode(struct task *task)
 {
 	struct supervisor *self = task->supervisor;
+	int64_t received_us = clock_wall_us();
 	struct err err = {0};
 	const char *tenant = NULL;
 	int rc;
 
-	task_move(task, STATE_received, clock_wall_us());
 	sha256_hex(task->payload, task->digest);
 	rc = job_decode(&task->arena, task->payload.data, task->payload.len, &task->job,
 			&task->reason, &err);
+	if (rc != 0)
+		task->job = (struct job){.id = NULL};
+	task_move(task, STATE_received, received_us);
 	if (rc < 0) {
 		finish_fault(task, REASON_HOST_FAULT, err.message, false);
 		return;
 	}
 	if (rc == REFUSED) {
-		task->job = (struct job){.id = NULL};
 		job_salvage(&task->arena, task->payload.data, task->payload.len, &task->job.id,
 			    &tenant);
 		finish_malformed(task, tenant);
@@ -201,12 +202,30 @@ static const char *copy(struct task *task, const char *text)
 	return text == NULL ? NULL : arena_strdup(&task->arena, text);
 }
 
+/* Only a part of it came: the broker itself has the whole. */
+static void reject_whole(struct supervisor *self, const struct delivery *delivery)
+{
+	char size[24];
+	struct err err = {0};
+
+	(void)snprintf(size, sizeof(size), "%llu", (unsigned long long)delivery->size_bytes);
+	log_warn("message refused", "id", delivery->id, "reason",
+		 reason_code_name(REASON_JOB_TOO_LARGE), "bytes", size, NULL);
+	if (consumer_reject(self->consumer, delivery->epoch, delivery->tag, &err) < 0)
+		log_warn("cannot reject message", "error", err.message, NULL);
+}
+
 void intake_delivered(void *ctx, const struct delivery *delivery)
 {
 	struct supervisor *self = ctx;
-	struct task *task = task_new(self);
+	struct task *task;
 	struct err err = {0};
 
+	if (delivery->size_bytes > delivery->body.len) {
+		reject_whole(self, delivery);
+		return;
+	}
+	task = task_new(self);
 	if (task == NULL)
 		return;
 	task->epoch = delivery->epoch;
@@ -264,7 +283,7 @@ static struct task *take_waiting(struct supervisor *self, bool have_slot)
 		for (; *at != NULL; at = &(*at)->next_waiting) {
 			struct task *task = *at;
 
-			if (!have_slot && (task->job.patch.present || task->job.steps_len > 0))
+			if (!have_slot && task_needs_slot(task))
 				continue;
 			*at = task->next_waiting;
 			return task;
@@ -280,9 +299,15 @@ void intake_pump(struct supervisor *self)
 		struct task *task = take_waiting(self, slot != NULL);
 		struct err err = {0};
 
+		struct reason reason;
+
 		if (task == NULL)
 			return;
-		if (task->job.patch.present || task->job.steps_len > 0) {
+		if (check_deadline(task, &reason) == REFUSED) {
+			finish_refused(task, VERDICT_expired, &reason);
+			continue;
+		}
+		if (task_needs_slot(task)) {
 			task->slot = slot;
 			slot->task = task;
 		}

@@ -67,6 +67,7 @@ struct ipc_pub_message {
 	char id[IPC_KEY_BYTES];
 	char key[IPC_KEY_BYTES];
 	char reply_to[IPC_KEY_BYTES];
+	char correlation_id[IPC_KEY_BYTES];
 	char reason[64]; /* "": no death headers */
 	char error[ERR_MESSAGE_BYTES];
 	char worker[IPC_KEY_BYTES];
@@ -153,6 +154,7 @@ struct ipc_box_attach {
 struct ipc_box_attached {
 	enum ipc_kind kind;
 	uint32_t slot;
+	uint64_t serial;
 	bool ok;
 	char error[ERR_MESSAGE_BYTES];
 };

@@ -28,9 +28,10 @@ static const char *const sql[STATEMENTS] = {
 	[FINISH] = "UPDATE jobs SET finished_us = ?3, verdict = ?4, reason = ?5, result = ?6,"
 		   " crashes = max(crashes - 1, 0) WHERE id = ?1 AND run = ?2",
 	[SENT] = "UPDATE jobs SET sent = 1 WHERE id = ?1 AND run = ?2",
-	[UNSENT] = "SELECT id, run, tenant, result FROM jobs"
+	[UNSENT] = "SELECT id, run, digest, tenant, result FROM jobs"
 		   " WHERE finished_us IS NOT NULL AND sent = 0 ORDER BY finished_us",
-	[FORGET] = "DELETE FROM jobs WHERE sent = 1 AND finished_us < ?1",
+	[FORGET] = "DELETE FROM jobs WHERE sent = 1 AND finished_us < ?1"
+		   " OR finished_us IS NULL AND seen_us < ?2",
 };
 
 static const char schema[] =
@@ -245,8 +246,8 @@ int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err 
 }
 
 int ledger_unsent(struct ledger *ledger,
-		  int (*visit)(void *ctx, const struct ledger_key *key, const char *tenant,
-			       struct bytes result),
+		  int (*visit)(void *ctx, const struct ledger_key *key, const char *digest,
+			       const char *tenant, struct bytes result),
 		  void *ctx, struct err *err)
 {
 	sqlite3_stmt *statement = ledger->statements[UNSENT];
@@ -256,10 +257,12 @@ int ledger_unsent(struct ledger *ledger,
 	while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
 		struct ledger_key key = {.id = (const char *)sqlite3_column_text(statement, 0),
 					 .run = sqlite3_column_int64(statement, 1)};
-		struct bytes result = {sqlite3_column_blob(statement, 3),
-				       (size_t)sqlite3_column_bytes(statement, 3)};
+		const char *digest = (const char *)sqlite3_column_text(statement, 2);
+		const char *tenant = (const char *)sqlite3_column_text(statement, 3);
+		struct bytes result = {sqlite3_column_blob(statement, 4),
+				       (size_t)sqlite3_column_bytes(statement, 4)};
 
-		if (visit(ctx, &key, (const char *)sqlite3_column_text(statement, 2), result) != 0)
+		if (visit(ctx, &key, digest, tenant, result) != 0)
 			break;
 	}
 	(void)sqlite3_reset(statement);
@@ -272,5 +275,6 @@ int ledger_forget(struct ledger *ledger, int64_t wall_us, struct err *err)
 
 	(void)sqlite3_reset(statement);
 	(void)sqlite3_bind_int64(statement, 1, wall_us);
+	(void)sqlite3_bind_int64(statement, 2, wall_us - LEDGER_LOST_US);
 	return finish_step(ledger, statement, "write", err);
 }

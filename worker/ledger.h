@@ -50,13 +50,16 @@ int ledger_finish(struct ledger *ledger, const struct ledger_key *key, const cha
 		  const char *reason, struct bytes result, struct err *err) MUST_CHECK;
 int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err *err) MUST_CHECK;
 
-/* Calls `visit` for each result that is stored and not confirmed. */
+/* Calls `visit` for each result that is stored and not confirmed, until it
+ * returns non-zero. It must not call the ledger. */
 int ledger_unsent(struct ledger *ledger,
-		  int (*visit)(void *ctx, const struct ledger_key *key, const char *tenant,
-			       struct bytes result),
+		  int (*visit)(void *ctx, const struct ledger_key *key, const char *digest,
+			       const char *tenant, struct bytes result),
 		  void *ctx, struct err *err) MUST_CHECK;
 
-/* Forgets jobs that were finished and sent before `wall_us`. */
+/* Forgets jobs that were finished and sent before `wall_us`, and those that
+ * were seen LEDGER_LOST_US before it and never finished: another worker has. */
+#define LEDGER_LOST_US (30ll * 24 * 3600 * 1000 * 1000)
 int ledger_forget(struct ledger *ledger, int64_t wall_us, struct err *err) MUST_CHECK;
 
 #endif

@@ -11,7 +11,7 @@ static_assert(STATE_COUNT <= 32, "a row holds every state");
 
 static const uint32_t table[STATE_COUNT] = {
 	[STATE_received] = TO(admitted) | ENDS,
-	[STATE_admitted] = TO(fetched) | TO(snapshotted) | TO(prepared) | ENDS,
+	[STATE_admitted] = TO(fetched) | TO(snapshotted) | TO(prepared) | TO(settled) | ENDS,
 	[STATE_fetched] = TO(snapshotted) | ENDS,
 	[STATE_snapshotted] = TO(checked) | TO(prepared) | TO(settled) | ENDS,
 	[STATE_checked] = TO(patched) | ENDS,
@@ -41,4 +41,23 @@ bool lifecycle_executor_allows(enum job_state state, enum job_state next)
 {
 	return (unsigned)next < STATE_COUNT && (executor_states & UINT32_C(1) << next) != 0 &&
 	       lifecycle_allows(state, next);
+}
+
+enum job_state lifecycle_end(enum verdict verdict)
+{
+	switch (verdict) {
+	case VERDICT_passed:
+	case VERDICT_failed:
+		return STATE_settled;
+	case VERDICT_rejected:
+		return STATE_refused;
+	case VERDICT_limit:
+	case VERDICT_cancelled:
+	case VERDICT_expired:
+		return STATE_stopped;
+	case VERDICT_error:
+	case VERDICT_COUNT:
+		break;
+	}
+	return STATE_faulted;
 }

@@ -17,7 +17,7 @@
 
 #include "base/err.h"
 
-enum { LOOP_FDS = 1024 };
+enum { LOOP_FDS = 4096 };
 
 typedef void loop_handler(void *ctx, int fd, uint32_t events);
 

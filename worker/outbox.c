@@ -32,6 +32,7 @@ static void drop_first(struct outbox *outbox)
 	if (outbox->first == NULL)
 		outbox->last = &outbox->first;
 	outbox->len--;
+	outbox->bytes -= item->len;
 	fd_close(item->fd);
 	free(item);
 }
@@ -68,6 +69,7 @@ static int keep(struct outbox *outbox, const void *data, size_t len, int fd, str
 	*outbox->last = item;
 	outbox->last = &item->next;
 	outbox->len++;
+	outbox->bytes += len;
 	return 0;
 }
 

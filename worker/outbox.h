@@ -25,6 +25,7 @@ struct outbox {
 	struct outbox_item *first;
 	struct outbox_item **last;
 	size_t len;
+	size_t bytes; /* of what is kept */
 };
 
 void outbox_init(struct outbox *outbox, struct loop *loop, int socket);

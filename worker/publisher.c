@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@ enum {
 	BACKOFF_MOST_US = 15 * 1000 * 1000,
 	RESEND_PAUSE_US = 5 * 1000 * 1000,
 	RETRY_POLL_MS = 200,
+	MESSAGES_AT_ONCE = 64, /* far below PUBLISHER_FATES: fates are read in between */
 	CONFIG_ARENA_BYTES = 1 << 20,
 };
 
@@ -115,6 +117,7 @@ static int send_item(struct state *state, struct item *item, struct err *err)
 		.id = or_null(head->id),
 		.key = or_null(head->key),
 		.reply_to = or_null(head->reply_to),
+		.correlation_id = or_null(head->correlation_id),
 		.timestamp_s = head->timestamp_s,
 		.priority = head->priority,
 		.attempts = head->attempts,
@@ -143,12 +146,14 @@ static void send_due(struct state *state)
 {
 	int64_t now = clock_mono_us();
 	struct err err = {0};
+	int sent = 0;
 
 	for (struct item *item = state->first; item != NULL; item = item->next) {
-		if (state->publisher == NULL)
+		if (state->publisher == NULL || sent == MESSAGES_AT_ONCE)
 			return;
 		if (item->sent || item->not_before_us > now)
 			continue;
+		sent++;
 		if (send_item(state, item, &err) < 0)
 			disconnect(state, &err);
 	}
@@ -238,15 +243,18 @@ static bool receive(struct state *state)
 		state->quit = true;
 		return false;
 	}
+	assert(head->inline_len == (size_t)len - sizeof(*head) && fds_len <= 1);
 	if (fds_len == 1 && fd_map(fds[0], 2 * LIMIT_RESULT_BYTES, &map, &err) < 0)
-		log_error("cannot read message to publish", "error", err.message, NULL);
-	item = make_item(head,
-			 fds_len == 1 ? map : (struct bytes){head->inline_body, head->inline_len});
+		item = NULL;
+	else
+		item = make_item(
+			head,
+			fds_len == 1 ? map : (struct bytes){head->inline_body, head->inline_len});
 	fd_unmap(&map);
 	for (size_t i = 0; i < fds_len; i++)
 		fd_close(fds[i]);
-	if (item == NULL) {
-		log_error("cannot publish: out of memory", NULL);
+	if (item == NULL) { /* never publish another body instead */
+		log_error("cannot publish: out of memory", "error", err.message, NULL);
 		state->quit = true;
 		return false;
 	}
@@ -265,9 +273,13 @@ static void wait_for_work(struct state *state)
 		fds[1] = (struct pollfd){.fd = publisher_fd(state->publisher), .events = POLLIN};
 		timeout_ms = publisher_timeout_ms(state->publisher);
 	}
-	for (struct item *item = state->first; item != NULL && timeout_ms > RETRY_POLL_MS;
+	for (struct item *item = state->first; item != NULL && state->publisher != NULL;
 	     item = item->next) {
-		if (!item->sent)
+		if (item->sent)
+			continue;
+		if (item->not_before_us == 0)
+			timeout_ms = 0;
+		else if (timeout_ms < 0 || timeout_ms > RETRY_POLL_MS)
 			timeout_ms = RETRY_POLL_MS;
 	}
 	(void)poll(fds, state->publisher == NULL ? 1 : 2, timeout_ms);
@@ -282,6 +294,7 @@ int publisher_main(void)
 
 	arena_init(&arena, CONFIG_ARENA_BYTES);
 	state.last = &state.first;
+	srandom((unsigned)clock_wall_us() ^ (unsigned)getpid());
 	if (role_enter("publisher", &config, &arena, &err) < 0 ||
 	    role_drop((uid_t)config.worker_uid_base, (gid_t)config.worker_uid_base, 0, &err) < 0) {
 		log_error("publisher cannot start", "error", err.message, NULL);
@@ -291,7 +304,7 @@ int publisher_main(void)
 	while (!state.quit) {
 		connect_if_due(&state);
 		wait_for_work(&state);
-		while (!state.quit && receive(&state))
+		for (int i = 0; i < MESSAGES_AT_ONCE && !state.quit && receive(&state); i++)
 			continue;
 		send_due(&state);
 		read_fates(&state);

@@ -143,7 +143,11 @@ static NORETURN void child_main(struct keeper *keeper, int socket,
 	struct err err = {0};
 
 	fd_close(ROLE_SOCKET);
-	fetch(keeper, request, source, arena, reply);
+	/* Who reads what a network sends may read no more than the store. */
+	if (!source->local && role_drop(ROLE_SAME_UID, 0, 0, &err) < 0)
+		fault(reply, &err);
+	else
+		fetch(keeper, request, source, arena, reply);
 	_exit(fd_send(socket, reply, sizeof(*reply), NULL, 0, &err) < 0);
 }
 
@@ -205,7 +209,7 @@ static void on_settle(struct keeper *keeper, struct ipc_store_settle *request, i
 		.kind = IPC_STORE_SETTLED, .task = request->task, .end = IPC_OK};
 	struct bytes objects = {NULL, 0};
 	struct source_url source;
-	struct reason reason;
+	struct reason reason = {.code = REASON_NONE};
 	struct arena arena;
 	struct err err = {0};
 
@@ -217,7 +221,7 @@ static void on_settle(struct keeper *keeper, struct ipc_store_settle *request, i
 			     &reason, &err) != 0 ||
 	    store_settle(keeper->store, &source, request->job, objects, &request->keep, &err) < 0) {
 		reply.end = IPC_FAULT;
-		ipc_text(reply.error, err.message);
+		ipc_text(reply.error, err.kind == ERR_NONE ? reason.message : err.message);
 	}
 	fd_unmap(&objects);
 	arena_release(&arena);
@@ -225,6 +229,19 @@ static void on_settle(struct keeper *keeper, struct ipc_store_settle *request, i
 }
 
 /* --- children --------------------------------------------------------- */
+
+/* A child that has read a hostile pack speaks for its own task and no other. */
+static void terminate(struct ipc_store_fetched *reply)
+{
+	reply->reason.message[sizeof(reply->reason.message) - 1] = '\0';
+	reply->reason.subject[sizeof(reply->reason.subject) - 1] = '\0';
+	reply->error[sizeof(reply->error) - 1] = '\0';
+	reply->repo_path[sizeof(reply->repo_path) - 1] = '\0';
+	reply->checkout_path[sizeof(reply->checkout_path) - 1] = '\0';
+	if ((unsigned)reply->reason.code >= REASON_COUNT || (unsigned)reply->end > IPC_FAULT)
+		*reply = (struct ipc_store_fetched){.end = IPC_FAULT,
+						    .error = "the fetch went wrong"};
+}
 
 static void on_child(struct keeper *keeper, size_t at)
 {
@@ -238,6 +255,9 @@ static void on_child(struct keeper *keeper, size_t at)
 		reply.end = IPC_FAULT;
 		ipc_text(reply.error, "the fetch crashed");
 	}
+	terminate(&reply);
+	reply.kind = IPC_STORE_FETCHED;
+	reply.task = child.task;
 	fd_close(child.socket);
 	while (waitpid(child.pid, NULL, 0) < 0 && errno == EINTR)
 		continue;

@@ -11,11 +11,15 @@
 #include "worker/supervisor.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -29,6 +33,7 @@
 enum {
 	TURN_MS = 1000,
 	FLUSH_US = 5 * 1000 * 1000,
+	END_US = 10 * 1000 * 1000,
 	FORGET_EVERY_US = 600 * 1000 * 1000,
 	SUPERVISOR_ARENA_BYTES = 16 << 20,
 };
@@ -95,11 +100,38 @@ void task_move(struct task *task, enum job_state state, int64_t at_us)
 
 /* --- the state directory ---------------------------------------------- */
 
+/* Whoever names /tmp here must not find it taken over. */
+static int check_ours(const char *path, uid_t uid, struct err *err)
+{
+	const struct dirent *entry;
+	struct stat st;
+	DIR *dir;
+	int names = 0;
+
+	if (stat(path, &st) < 0)
+		return err_sys(err, "cannot stat '%s'", path);
+	if (st.st_uid == uid)
+		return 0;
+	dir = opendir(path);
+	if (dir == NULL)
+		return err_sys(err, "cannot open '%s'", path);
+	while ((entry = readdir(dir)) != NULL)
+		names += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+	(void)closedir(dir);
+	if (names == 0)
+		return 0;
+	return err_set(
+		err, ERR_CONFLICT,
+		"'%s' belongs to uid %u and is not empty; give the worker a directory of its "
+		"own ([worker] state_dir)",
+		path, st.st_uid);
+}
+
 static int own_dir(const struct config *config, const char *path, struct err *err)
 {
 	uid_t uid = (uid_t)config->worker_uid_base;
 
-	if (fd_make_dirs(path, 0755, err) < 0)
+	if (fd_make_dirs(path, 0755, err) < 0 || (geteuid() == 0 && check_ours(path, uid, err) < 0))
 		return -1;
 	if (geteuid() == 0 && (chown(path, uid, uid) < 0 || chmod(path, 0750) < 0))
 		return err_sys(err, "cannot give '%s' to uid %u", path, uid);
@@ -179,18 +211,35 @@ static int start_roles(struct supervisor *self, struct err *err)
 			  2, err);
 }
 
+/* Waits for a role that was told to end; until then it may be killed, which
+ * loses nothing: what is not confirmed is in the ledger. */
+static void await_role(pid_t pid, int64_t until_us)
+{
+	CLEANUP(fd_cleanup) int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
+	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+	int64_t left_us = until_us - clock_mono_us();
+	int timeout_ms = left_us < 0 ? 0 : (int)(left_us / 1000);
+
+	if (pidfd < 0)
+		return;
+	if (poll(&ended, 1, timeout_ms) == 0 && kill(pid, SIGKILL) < 0)
+		return; /* the zygote may be root's: the end of its socket must do */
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+}
+
 /* Closing the sockets ends them; each collects what is its own. */
 static void end_roles(struct supervisor *self)
 {
+	int64_t until_us = clock_mono_us() + END_US;
+
 	for (size_t i = 0; i < self->slots_len; i++)
 		outbox_release(&self->slots[i].executor);
 	outbox_release(&self->zygote);
 	outbox_release(&self->storekeeper);
 	outbox_release(&self->publisher);
-	for (size_t i = 0; i < ARRAY_LEN(self->pids); i++) {
-		while (self->pids[i] > 0 && waitpid(self->pids[i], NULL, 0) < 0 && errno == EINTR)
-			continue;
-	}
+	for (size_t i = 0; i < ARRAY_LEN(self->pids); i++)
+		await_role(self->pids[i], until_us);
 }
 
 static int make_slots(struct supervisor *self, struct err *err)
@@ -235,7 +284,8 @@ static void on_stop(struct supervisor *self)
 {
 	struct err err = {0};
 
-	self->stop_signals++;
+	if (++self->stop_signals > 2)
+		return;
 	if (self->local != NULL) {
 		(void)err_set(&err, ERR_CONFLICT, "stopped by a signal");
 		supervisor_die(self, &err);
@@ -357,7 +407,7 @@ static void kill_overdue(struct supervisor *self, int64_t now_us)
 		    slot->task->kill_at_mono_us > now_us)
 			continue;
 		log_error("executor overran its limits, killed", "job", slot->task->job.id, NULL);
-		slot->task->kill_at_mono_us = 0;
+		slot->task->kill_at_mono_us = INT64_MAX;
 		dispatch_kill(slot);
 	}
 }
@@ -406,16 +456,30 @@ static int turn(struct supervisor *self, struct err *err)
 	if (self->consumer != NULL && !self->dying && consumer_dispatch(self->consumer, err) < 0)
 		return -1;
 	look_at_clock(self);
+	intake_pump(self);
 	return 0;
 }
 
 /* --- start and end ---------------------------------------------------- */
+
+/* A result on its way holds a descriptor, and so does each executor; the other
+ * processes inherit the bound. */
+static void raise_descriptors(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= LOOP_FDS)
+		return;
+	files.rlim_cur = files.rlim_max < LOOP_FDS ? files.rlim_max : LOOP_FDS;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
 
 static int start(struct supervisor *self, struct err *err)
 {
 	const struct config *config = self->config;
 	uid_t uid = (uid_t)config->worker_uid_base;
 
+	raise_descriptors();
 	if (loop_init(&self->loop, err) < 0 || watch_signals(self, err) < 0 ||
 	    commands_compile(&self->arena, &config->commands_allow, &self->commands, err) < 0 ||
 	    make_slots(self, err) < 0 || prepare_state(self, err) < 0)

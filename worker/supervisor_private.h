@@ -52,7 +52,7 @@ struct task {
 	struct oid commit, tree;
 	const char *repo_path;
 	const char *checkout_path;
-	int64_t kill_at_mono_us; /* 0: nothing runs */
+	int64_t kill_at_mono_us; /* 0: no executor has the job */
 
 	/* what came of it */
 	enum verdict verdict;
@@ -60,7 +60,8 @@ struct task {
 	struct result_metrics metrics;
 	struct bytes body; /* mapped */
 	uint64_t body_pairs;
-	bool decided; /* a result is on its way: only confirms are awaited */
+	bool decided; /* a result is on its way */
+	/* Above 0 the task is leaving: whatever else comes for it is too late. */
 	unsigned confirms_due;
 };
 
@@ -71,7 +72,7 @@ struct slot {
 	uint64_t serial; /* of what the zygote made there last */
 	struct outbox executor; /* socket -1: no executor waits here */
 	struct task *task;	/* NULL: free */
-	bool wants_layer;	/* the zygote is attaching */
+	enum { LAYER_NONE, LAYER_ASKED, LAYER_GIVEN } layer; /* of the executor's box */
 };
 
 struct supervisor {
@@ -99,6 +100,8 @@ struct supervisor {
 	unsigned stop_signals;
 	int64_t drain_until_us;
 	int64_t forget_at_us;
+	int64_t trouble_since_us; /* sandboxes or executors fail, one after the other */
+	int64_t trouble_last_us;
 	bool dying; /* going on makes no sense; `fatal` says why */
 	struct err fatal;
 };
@@ -112,6 +115,12 @@ struct task *task_new(struct supervisor *self);
 struct task *task_find(struct supervisor *self, uint64_t id);
 /* Takes it out of every list and frees it. Its slot must be given back before. */
 void task_free(struct task *task);
+/* Whether an executor is needed: without diff and steps the base is the answer. */
+static inline bool task_needs_slot(const struct task *task)
+{
+	return task->job.patch.present || task->job.steps_len > 0;
+}
+
 /* Moves to the next state and tells who follows the job. */
 void task_move(struct task *task, enum job_state state, int64_t at_us);
 

@@ -42,6 +42,8 @@ struct slot {
 	pid_t executor;
 	int executor_pidfd;
 	uint64_t serial;
+	bool attached;
+	int64_t made_at_us;
 	int64_t retry_at_us; /* empty: not before, after a failure */
 };
 
@@ -76,6 +78,9 @@ static void tell_host(struct zygote *zygote)
 
 	for (size_t i = 0; i < len; i++) {
 		if (layers[i].present || message.missing_len == ARRAY_LEN(message.missing))
+			continue;
+		/* A meter, not a wall: without it figures are missing, no protection. */
+		if (strcmp(layers[i].name, "cgroup_io") == 0)
 			continue;
 		ipc_text(message.missing[message.missing_len], layers[i].name);
 		message.missing_len++;
@@ -151,6 +156,8 @@ static int make(struct zygote *zygote, size_t slot, struct err *err)
 		return -1;
 	}
 	self->state = SLOT_READY;
+	self->attached = false;
+	self->made_at_us = clock_mono_us();
 	self->serial = message.serial = ++zygote->serial;
 	tell(zygote, &message, sizeof(message), &socket);
 	return 0;
@@ -179,10 +186,15 @@ static void fill(struct zygote *zygote)
 
 static void executor_ended(struct slot *self)
 {
+	int64_t now_us = clock_mono_us();
 	int status = 0;
 
 	while (waitpid(self->executor, &status, 0) < 0 && errno == EINTR)
 		continue;
+	/* One that fails at once would be made again and again without a pause. */
+	if (status != 0 && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) &&
+	    now_us - self->made_at_us < RETRY_US)
+		self->retry_at_us = now_us + RETRY_US;
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
 		char number[16];
 
@@ -199,7 +211,6 @@ static void box_ended(struct slot *self)
 	box_free(self->box);
 	self->box = NULL;
 	self->state = SLOT_EMPTY;
-	self->retry_at_us = 0;
 }
 
 /* --- requests --------------------------------------------------------- */
@@ -216,6 +227,9 @@ static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct 
 
 	if (self->state != SLOT_READY || self->serial != request->serial)
 		return err_set(err, ERR_CONFLICT, "the sandbox is gone");
+	if (self->attached)
+		return err_set(err, ERR_CONFLICT, "the sandbox has its workspace already");
+	self->attached = true;
 	request->checkout_path[sizeof(request->checkout_path) - 1] = '\0';
 	if (request->checkout_path[0] != '\0') {
 		if (fd_open_beneath(zygote->store_fd, request->checkout_path,
@@ -228,7 +242,8 @@ static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct 
 
 static void on_attach(struct zygote *zygote, struct ipc_box_attach *request)
 {
-	struct ipc_box_attached reply = {.kind = IPC_BOX_ATTACHED, .slot = request->slot};
+	struct ipc_box_attached reply = {
+		.kind = IPC_BOX_ATTACHED, .slot = request->slot, .serial = request->serial};
 	struct err err = {0};
 
 	assert(request->slot < zygote->slots_len);
@@ -239,9 +254,10 @@ static void on_attach(struct zygote *zygote, struct ipc_box_attach *request)
 
 static void on_kill(struct zygote *zygote, const struct ipc_box_kill *request)
 {
-	struct slot *self = &zygote->slots[request->slot];
+	struct slot *self;
 
 	assert(request->slot < zygote->slots_len);
+	self = &zygote->slots[request->slot];
 	if (self->state == SLOT_READY && self->serial == request->serial)
 		(void)kill(self->executor, SIGKILL);
 }
