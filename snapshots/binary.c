@@ -227,6 +227,8 @@ int binary_apply(struct arena *arena, const struct diff_file *file, struct bytes
 	int code;
 
 	(void)err; /* nothing of the host is asked */
+	if (limit_bytes > BINARY_BYTES_MAX)
+		limit_bytes = BINARY_BYTES_MAX;
 	if (file->data.size > limit_bytes)
 		return too_large(file, file->data.size, limit_bytes, ret_reason);
 	code = inflate_half(arena, file, (size_t)file->data.size, &half, ret_reason);

@@ -9,6 +9,10 @@
 
 #include "snapshots/diff.h"
 
+/* What a binary patch may inflate to and make, whatever `limit_bytes` says: a
+ * megabyte of deflate can hold a gigabyte. */
+enum { BINARY_BYTES_MAX = 32 << 20 };
+
 /* REFUSED with PATCH_MALFORMED, _CONFLICT (a delta for another preimage) or
  * _TOO_LARGE. The postimage is in the arena. */
 int binary_apply(struct arena *arena, const struct diff_file *file, struct bytes preimage,

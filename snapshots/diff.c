@@ -79,18 +79,21 @@ static int take_body(struct diff_parser *parser, struct diff_file *file)
 static bool starts_plain(const struct diff_parser *parser, const struct diff_raw *line)
 {
 	struct diff_raw second, third;
-	struct diff_hunk hunk;
 
 	return diff_starts(line->text, "--- ") && diff_raw_at(parser, line->next, &second) &&
 	       diff_starts(second.text, "+++ ") && diff_raw_at(parser, second.next, &third) &&
-	       diff_hunk_header(third.text, &hunk);
+	       diff_starts(third.text, "@@ -");
 }
 
 /* Refuses what may not be skipped as text; 0: skip it. */
-static int judge_text(struct diff_parser *parser, struct bytes text)
+static int judge_text(struct diff_parser *parser, const struct diff_raw *line)
 {
+	struct bytes text = line->text;
 	struct diff_hunk hunk;
 
+	if (!line->whole && diff_is_cut_off(text))
+		return diff_refuse_here(parser, REASON_PATCH_TRUNCATED,
+					"the diff ends inside a line");
 	if (diff_hunk_header(text, &hunk))
 		return diff_refuse_here(parser, REASON_PATCH_MALFORMED,
 					"a hunk without a file header");
@@ -143,7 +146,7 @@ static int take_file(struct diff_parser *parser, struct diff *diff, bool plain)
 static int nothing_found(struct diff_parser *parser, struct bytes input)
 {
 	for (size_t i = 0; i < input.len; i++) {
-		if (strchr(" \t\r\n", input.data[i]) == NULL || input.data[i] == '\0')
+		if (memchr(" \t\r\n", input.data[i], 4) == NULL)
 			return reason_set(parser->reason, REASON_PATCH_MALFORMED, NULL,
 					  "line 1: no line of the text starts a diff ('diff --git "
 					  "a/x b/x', or '--- a/x' and '+++ b/x')");
@@ -177,7 +180,7 @@ int diff_parse(struct arena *arena, struct bytes input, unsigned strip,
 		if (git || starts_plain(&parser, &line)) {
 			code = take_file(&parser, &diff, !git);
 		} else {
-			code = judge_text(&parser, line.text);
+			code = judge_text(&parser, &line);
 			parser.text = parser.text || line.text.len > 0;
 			diff_skip(&parser, &line);
 		}

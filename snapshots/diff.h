@@ -95,7 +95,7 @@ struct diff {
 };
 
 /* `strip` leading components are taken off every path (git's -p). REFUSED with
- * PATCH_MALFORMED, _TRUNCATED, _EMPTY, _TOO_LARGE, _UNSUPPORTED, _PATH; the
+ * PATCH_MALFORMED, _TRUNCATED, _EMPTY, _TOO_LARGE, _UNSUPPORTED, _PATH, _MODE; the
  * message starts with "line N: " of the diff and shows that line. */
 int diff_parse(struct arena *arena, struct bytes input, unsigned strip,
 	       const struct diff_limits *limits, struct diff *ret, struct reason *ret_reason,

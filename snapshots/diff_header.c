@@ -66,6 +66,9 @@ static int take_mode(struct diff_parser *parser, struct bytes text, uint32_t *re
 		mode = mode << 3 | (uint32_t)(text.data[i] - '0');
 	if (i == 0 || i != text.len)
 		return diff_refuse_here(parser, REASON_PATCH_MALFORMED, "a mode is octal digits");
+	/* 0 stands for "not said" from here on. */
+	if (mode == 0)
+		return diff_refuse_here(parser, REASON_PATCH_MODE, "mode 000000 is not allowed");
 	*ret = mode;
 	return 0;
 }
@@ -274,6 +277,21 @@ static void fill(const struct header *header, struct diff_file *ret)
 	ret->new_oid = header->new_oid;
 	ret->sides_swapped = sides_swapped(header);
 	ret->at_line = header->at_line;
+}
+
+bool diff_is_cut_off(struct bytes text)
+{
+	static const char *const others[] = {"diff --git ", "--- ", "@@ -", "GIT binary patch",
+					     "Binary files "};
+
+	for (size_t i = 0; i < WORDS + ARRAY_LEN(others); i++) {
+		const char *word = i < WORDS ? words[i] : others[i - WORDS];
+		size_t len = strlen(word) < text.len ? strlen(word) : text.len;
+
+		if (memcmp(text.data, word, len) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Takes the lines with a known word; the first other one ends the header. */

@@ -83,6 +83,9 @@ int diff_names_are(struct diff_parser *parser, struct bytes text, const char *ol
 
 /* diff_header.c: at "diff --git "; up to the body. */
 int diff_git_header(struct diff_parser *parser, struct diff_file *ret) MUST_CHECK;
+/* diff_header.c: whether a last line without newline could be the start of a
+ * line that matters. */
+bool diff_is_cut_off(struct bytes text);
 /* diff_header.c: at "--- "; up to the first hunk. */
 int diff_plain_header(struct diff_parser *parser, struct diff_file *ret) MUST_CHECK;
 

@@ -153,6 +153,23 @@ static bool stored_block(struct bits *bits, struct output *out)
 	return true;
 }
 
+/* Copies from `distance` back; what overlaps repeats. */
+static void repeat(struct output *out, size_t distance, size_t len)
+{
+	uint8_t *to = out->data + out->len;
+	const uint8_t *from = to - distance;
+
+	out->len += len;
+	if (distance == 1) {
+		(void)memset(to, *from, len);
+	} else if (distance >= len) {
+		(void)memcpy(to, from, len);
+	} else {
+		while (len-- > 0)
+			*to++ = *from++;
+	}
+}
+
 /* A length and distance pair behind a length symbol. */
 static bool copy_match(struct bits *bits, struct output *out, unsigned symbol,
 		       const struct codes *distances)
@@ -181,8 +198,7 @@ static bool copy_match(struct bits *bits, struct output *out, unsigned symbol,
 	}
 	if (distance > out->len || len > out->size - out->len)
 		return false;
-	for (; len > 0; len--, out->len++)
-		out->data[out->len] = out->data[out->len - distance];
+	repeat(out, distance, len);
 	return true;
 }
 

@@ -32,8 +32,8 @@ PROGRAM = os.environ.get("SBX_PATCH", os.path.join(BIN, "sbx-patch"))
 SEED = int(os.environ.get("SBX_SEED", secrets.randbelow(10 ** 9)))
 SECONDS = float(os.environ.get("SBX_SECONDS", "40"))
 
-HISTORY_STYLES = (["-M"], ["--no-renames", "-U0"], ["-C", "-U1", "--full-index"], ["-B", "-M", "-U10"],
-                  ["--no-prefix", "-U2"], ["-M20%", "--patience"])
+HISTORY_STYLES = (["-M"], ["--no-renames", "-U0"], ["-C", "-U1", "--full-index"],
+                  ["-B", "-M", "-U10"], ["--no-prefix", "-U2"], ["-M20%", "--patience"])
 
 
 class Engine:

@@ -312,9 +312,13 @@ static int run_with_diff(const struct options *options)
 	arena_init(&arena, MAIN_ARENA_BYTES);
 	buf_init(&diff, LIMIT_DIFF_BYTES + 1);
 	buf_init(&out, 64 << 20);
-	if (read_diff(options->diff_path, &diff, &err) < 0) {
+	if (read_diff(options->diff_path, &diff, &err) < 0 && err.kind != ERR_LIMIT) {
 		code = fault("cannot read the diff: ", &err);
 	} else {
+		report.refused =
+			err.kind == ERR_LIMIT &&
+			reason_set(&report.reason, REASON_PATCH_TOO_LARGE, NULL,
+				   "the diff has more than %u bytes", LIMIT_DIFF_BYTES) == REFUSED;
 		report.diff = (struct bytes){(const uint8_t *)buf_text(&diff), diff.len};
 		code = run_command(options, &arena, &report, &out);
 	}
