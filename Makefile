@@ -52,7 +52,7 @@ producer_LIBS  := $(queue_LIBS)
 
 DEPS := gcc make pkg-config git patch ca-certificates libmsgpack-dev libjansson-dev librabbitmq-dev \
         libssl-dev libgit2-dev libmd-dev libseccomp-dev libinih-dev libexpat1-dev libzstd-dev \
-        libsqlite3-dev libcmocka-dev rabbitmq-server python3 python3-pika python3-msgpack \
+        libsqlite3-dev libcmocka-dev openssl rabbitmq-server python3 python3-pika python3-msgpack \
         clang clang-format bubblewrap
 
 # --- programs: worker/bin/NAME.c and producer/bin/NAME.c

@@ -302,7 +302,7 @@ void rabbit_inbound_init(struct rabbit_inbound *inbound)
 {
 	*inbound = (struct rabbit_inbound){.state = INBOUND_IDLE};
 	arena_init(&inbound->arena, INBOUND_ARENA_BYTES);
-	buf_init(&inbound->body, LIMIT_MESSAGE_BYTES + 1);
+	buf_init(&inbound->body, LIMIT_CARRIED_BYTES + 1);
 }
 
 void rabbit_inbound_release(struct rabbit_inbound *inbound)

@@ -201,7 +201,7 @@ static int set_properties(struct rabbit_outbound *outbound, enum route route,
 int rabbit_outbound_make(struct rabbit_outbound *outbound, const char *prefix, enum route route,
 			 const struct message *message, struct err *err)
 {
-	size_t limit = LIMIT_MESSAGE_BYTES + (route == ROUTE_DEAD ? 1 : 0);
+	size_t limit = route == ROUTE_DEAD ? LIMIT_CARRIED_BYTES : LIMIT_MESSAGE_BYTES;
 
 	assert((size_t)route < ROUTE_COUNT);
 	outbound->properties = (amqp_basic_properties_t){0};

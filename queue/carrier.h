@@ -167,7 +167,7 @@ struct delivery {
 	uint64_t tag;
 	uint64_t epoch; /* of the connection */
 	/*
-	 * Never more than LIMIT_MESSAGE_BYTES + 1: of a larger message only the
+	 * Never more than LIMIT_CARRIED_BYTES + 1: of a larger message only the
 	 * start is kept, so that it cannot fill the memory, and `size_bytes` is
 	 * the true length. Such a message is settled with consumer_reject, by
 	 * which the broker moves it, whole, to the dead letters.

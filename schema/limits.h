@@ -8,6 +8,9 @@
 #include <assert.h>
 
 /* the message */
+/* a message that is too large is still carried whole to the dead letters, with
+ * a reason, up to LIMIT_CARRIED_BYTES (what brokers take by default) */
+#define LIMIT_CARRIED_BYTES (16u << 20)
 #define LIMIT_MESSAGE_BYTES (8u << 20)
 #define LIMIT_DEPTH	    16
 #define LIMIT_NODES	    (512u << 10) /* values and keys in one message */

@@ -244,7 +244,7 @@ static bool receive(struct state *state)
 		return false;
 	}
 	assert(head->inline_len == (size_t)len - sizeof(*head) && fds_len <= 1);
-	if (fds_len == 1 && fd_map(fds[0], 2 * LIMIT_RESULT_BYTES, &map, &err) < 0)
+	if (fds_len == 1 && fd_map(fds[0], LIMIT_CARRIED_BYTES, &map, &err) < 0)
 		item = NULL;
 	else
 		item = make_item(

@@ -161,7 +161,7 @@ static int take_letter(void *ctx, const struct delivery *delivery)
 
 static void too_large_a_message_is_cut_and_rejected_whole(void **state)
 {
-	const size_t size = LIMIT_MESSAGE_BYTES + 3000000;
+	const size_t size = LIMIT_CARRIED_BYTES + 3000000;
 	uint8_t *body = calloc(1, size);
 	struct watcher *watcher = watcher_new(&config, SOURCE_JOBS, NULL);
 	amqp_basic_properties_t properties = {0};
@@ -173,7 +173,7 @@ static void too_large_a_message_is_cut_and_rejected_whole(void **state)
 	raw_publish(config.prefix, "jobs.low", &properties, (amqp_bytes_t){size, body});
 	free(body);
 	watcher_expect(watcher, 1);
-	assert_int_equal(watcher->seen[0].body_len, LIMIT_MESSAGE_BYTES + 1);
+	assert_int_equal(watcher->seen[0].body_len, LIMIT_CARRIED_BYTES + 1);
 	assert_int_equal(watcher->seen[0].size_bytes, size);
 	assert_string_equal(watcher->seen[0].id, "");
 	assert_done(consumer_reject(watcher->consumer, watcher->seen[0].epoch, watcher->seen[0].tag,
