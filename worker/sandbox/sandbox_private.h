@@ -41,7 +41,7 @@ enum wire_kind {
 	WIRE_NET,      /* host: brings the network namespace */
 	WIRE_HELLO,    /* init: set up and confined */
 	WIRE_FAILED,   /* init: `wire_failed` says what */
-	WIRE_ATTACH,   /* host: `wire_attach`, brings the layer when there is one */
+	WIRE_ATTACH,   /* host: `wire_attach`, brings the top of the layer */
 	WIRE_ATTACHED, /* init */
 	WIRE_STEP,     /* driver: `wire_step` */
 	WIRE_STARTED,  /* init: brings the reading ends of both streams */
@@ -54,7 +54,6 @@ enum wire_kind {
 	WIRE_FIND,     /* driver: `wire_find` and the patterns */
 	WIRE_NAMES,    /* init: `wire_names` and names of one directory */
 	WIRE_ENTRY,    /* init: `wire_entry`, path and target; brings a regular file */
-	WIRE_MORE,     /* driver: the next batch of the walk, please */
 	WIRE_STOP,     /* driver: enough of the walk */
 	WIRE_END,      /* init: the walk is over */
 };
