@@ -69,7 +69,7 @@ static int take_body(struct diff_parser *parser, struct diff_file *file)
 	code = diff_hunks(parser, file);
 	if (code != 0)
 		return code;
-	if (file->hunks_len == 0 && !changes_alone(file))
+	if (file->hunks_len == 0 && (parser->sides || !changes_alone(file)))
 		return no_body(parser, file);
 	return judge_sides(parser, file);
 }
@@ -133,6 +133,7 @@ static int take_file(struct diff_parser *parser, struct diff *diff, bool plain)
 	struct diff_file file = {0};
 	int code;
 
+	parser->sides = false;
 	code = plain ? diff_plain_header(parser, &file) : diff_git_header(parser, &file);
 	if (code == 0)
 		code = take_body(parser, &file);

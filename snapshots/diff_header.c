@@ -162,6 +162,7 @@ static int take_sides(struct diff_parser *parser, bool plain, struct header *hea
 		return diff_refuse_here(parser, REASON_PATCH_MALFORMED,
 					"a '--- ' line without its '+++ ' line");
 	header->has_sides = true;
+	parser->sides = true;
 	for (size_t i = 0; i < 2; i++) {
 		struct bytes text = diff_after(lines[i].text, 4);
 		int code = 0;

@@ -18,6 +18,7 @@ struct diff_parser {
 	size_t lines;
 	size_t part; /* of a series of patches */
 	bool text;   /* since the last file */
+	bool sides;  /* this file has --- and +++, so a hunk must follow */
 	struct reason *reason;
 };
 

@@ -28,6 +28,8 @@ struct placer {
 
 /* --- the rules --------------------------------------------------------- */
 
+static const char differ[] = "the lines differ";
+
 static bool without_context(const struct diff_hunk *hunk)
 {
 	return hunk->leading == 0 && hunk->trailing == 0;
@@ -108,8 +110,7 @@ static int place_unique(struct placer *placer, size_t number, struct hunk_place 
 	if (search.gave_up || search.found > 1)
 		return hunk_ambiguous(file, number, &search, placer->reason);
 	if (search.found == 0)
-		return hunk_conflict(&placer->image, file, number, "the lines differ",
-				     placer->reason);
+		return hunk_conflict(&placer->image, file, number, differ, placer->reason);
 	if (tie != NULL && search.places[0].line != hunk_stated(hunk, HUNK_OLD))
 		return hunk_conflict(&placer->image, file, number, tie, placer->reason);
 	*ret = search.places[0];
@@ -133,8 +134,8 @@ static int place_hunk(struct placer *placer, size_t number, struct hunk_place *r
 			return 0;
 		if (hunk->old_start > 1 && at_end(placer, hunk, ret))
 			return 0;
-		return hunk_conflict(&placer->image, file, number, tie_of(placer, hunk),
-				     placer->reason);
+		return hunk_conflict(&placer->image, file, number,
+				     stated ? tie_of(placer, hunk) : differ, placer->reason);
 	}
 	if (stated && !placer->moved && sides_agree(placer, hunk))
 		return 0;

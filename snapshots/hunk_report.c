@@ -25,7 +25,10 @@ static void add_line(struct buf *out, const char *label, struct bytes text)
 	for (size_t i = 0; i < len; i++) {
 		uint8_t c = text.data[i];
 
-		buf_add_byte(out, (c < ' ' && c != '\t') || c == 127 ? '?' : c);
+		if (c == '\r')
+			buf_add_text(out, "\\r");
+		else
+			buf_add_byte(out, (c < ' ' && c != '\t') || c == 127 ? '?' : c);
 	}
 	buf_add_text(out, text.len > SHOWN_BYTES ? "..." : "");
 }

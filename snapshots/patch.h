@@ -18,7 +18,7 @@
 struct patch_policy {
 	unsigned strip;
 	struct text_list protect;	    /* globs beside the built-in list: no change at all */
-	struct text_list allow;		    /* globs lifted from the built-in list */
+	struct text_list allow;		    /* globs lifted from both */
 	const char *const *allow_permitted; /* NULL-terminated: what jobs may lift; NULL: nothing */
 	bool unprotected;		    /* without the built-in list */
 	bool gitlinks;			    /* submodule entries may change */

@@ -93,25 +93,41 @@ static int broken(struct patch_run *run, const struct patch_entry *entry, const 
 			    "the protected file '%s' may not be %s (%s)", entry->path, what, why);
 }
 
-static int judge(struct patch_run *run, const struct patch_entry *entry)
+/* What of a path's protection the diff breaks; *ret NULL: nothing. */
+static int find_breach(struct patch_run *run, const struct patch_entry *entry, const char **ret,
+		       const char **ret_why)
 {
 	const struct patch_policy *policy = run->policy;
 	const struct guard_rule *rule = policy->unprotected ? NULL : guard_protection(entry->path);
-	const char *lost, *glob;
 
-	if (find_glob(&policy->protect, entry->path) != NULL)
-		return broken(run, entry, "changed", "the job protects it");
+	*ret = NULL;
+	if (find_glob(&policy->protect, entry->path) != NULL) {
+		*ret = "changed";
+		*ret_why = "the worker or the job protects it";
+		return 0;
+	}
 	if (rule == NULL)
 		return 0;
-	if (what_is_lost(run, entry, &lost) < 0)
+	*ret_why = rule->why;
+	if (what_is_lost(run, entry, ret) < 0)
 		return -1;
-	if (lost == NULL && rule->strength == GUARD_FIXED)
-		lost = entry->in_base ? "changed" : "made";
+	if (*ret == NULL && rule->strength == GUARD_FIXED)
+		*ret = entry->in_base ? "changed" : "made";
+	return 0;
+}
+
+static int judge(struct patch_run *run, const struct patch_entry *entry)
+{
+	const struct patch_policy *policy = run->policy;
+	const char *lost, *why, *glob;
+
+	if (find_breach(run, entry, &lost, &why) < 0)
+		return -1;
 	if (lost == NULL)
 		return 0;
 	glob = find_glob(&policy->allow, entry->path);
 	if (glob == NULL)
-		return broken(run, entry, lost, rule->why);
+		return broken(run, entry, lost, why);
 	if (is_permitted(policy, entry->path))
 		return 0;
 	return patch_refuse(run, REASON_POLICY_PROTECT, entry->at_line, entry->path,
