@@ -52,7 +52,7 @@ class Passed(sbxtest.WorkerCase):
         self.assert_verdict(result, "passed")
         self.assertEqual([step["outcome"] for step in result["steps"]], ["passed", "passed"])
         self.assertEqual(result["steps"][1]["stdout"], b"/work\n")
-        self.assertEqual(result["steps"][1]["argv"], ["/bin/sh", "-c", "test -f README && pwd"])
+        self.assertEqual(result["steps"][1]["argv"], ["sh", "-c", "test -f README && pwd"])
 
     def test_the_patch_is_what_the_steps_see(self):
         diff = self.repo.diff({"README": "one\nTWO\nthree\n",
@@ -154,7 +154,7 @@ class Failed(sbxtest.WorkerCase):
         self.assert_verdict(result, "failed", "tests.failed")
         tests = result["tests"]
         self.assertEqual((tests["total"], tests["passed"], tests["failed"]), (2, 1, 1))
-        self.assertEqual([case["status"] for case in tests["cases"]], ["passed", "failed"])
+        self.assertEqual(sorted(case["status"] for case in tests["cases"]), ["failed", "passed"])
 
     def test_by_tap(self):
         lines = "1..3\\nok 1 - a\\nnot ok 2 - b\\nok 3 - c # SKIP\\n"
@@ -267,7 +267,7 @@ class Rejected(sbxtest.WorkerCase):
 
 
 class Commands(sbxtest.WorkerCase):
-    config = {"commands__allow": "make test, true, echo *, git log **"}
+    config = {"commands__allow": "make test\ntrue\necho *\ngit log **"}
 
     def test_only_what_is_allowed_runs(self):
         for run, verdict in ((["true"], "passed"), (["true", "x"], "rejected"),
