@@ -513,6 +513,22 @@ static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 		intake_pump(self);
 }
 
+/* A limit of the job has no controller here, and the operator has not agreed
+ * to do without: that is no fault to try again, it is this worker's policy. */
+static void refuse_unlimited(struct slot *slot, const char *why)
+{
+	struct task *task = slot->task;
+	struct reason reason;
+
+	outbox_release(&slot->executor);
+	dispatch_kill(slot);
+	slot->task = NULL;
+	task->slot = NULL;
+	task->kill_at_mono_us = 0;
+	(void)reason_set(&reason, REASON_POLICY_CGROUP, "limits", "%s", why);
+	finish_refused(task, VERDICT_rejected, &reason);
+}
+
 static void on_attached(struct supervisor *self, struct ipc_box_attached *attached)
 {
 	struct ipc_exec_layer message = {.kind = IPC_EXEC_LAYER, .ok = attached->ok};
@@ -523,6 +539,10 @@ static void on_attached(struct supervisor *self, struct ipc_box_attached *attach
 	if (slot->layer != LAYER_ASKED || slot->serial != attached->serial ||
 	    slot->executor.socket < 0)
 		return;
+	if (attached->unlimited && slot->task != NULL) {
+		refuse_unlimited(slot, attached->error);
+		return;
+	}
 	if (attached->ok)
 		slot->layer = LAYER_GIVEN;
 	ipc_text(message.error, attached->error);

@@ -156,6 +156,7 @@ struct ipc_box_attached {
 	uint32_t slot;
 	uint64_t serial;
 	bool ok;
+	bool unlimited; /* a limit has no controller: box.h, box_attach */
 	char error[ERR_MESSAGE_BYTES];
 };
 

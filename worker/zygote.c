@@ -248,6 +248,7 @@ static void on_attach(struct zygote *zygote, struct ipc_box_attach *request)
 
 	assert(request->slot < zygote->slots_len);
 	reply.ok = attach(zygote, request, &err) == 0;
+	reply.unlimited = !reply.ok && err.kind == ERR_UNSUPPORTED;
 	ipc_text(reply.error, err.message);
 	tell(zygote, &reply, sizeof(reply), NULL);
 }
