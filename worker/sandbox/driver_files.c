@@ -8,6 +8,7 @@
  */
 #include <assert.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -144,7 +145,7 @@ static int on_names(struct visit *visit, size_t len, struct err *err)
 	path = take_text(&at, &left, WIRE_PATH_BYTES);
 	if (path == NULL || (visit->in_dir && strcmp(path, visit->dir) != 0))
 		return malformed(err);
-	(void)strcpy(visit->dir, path);
+	(void)snprintf(visit->dir, sizeof(visit->dir), "%s", path);
 	visit->in_dir = head->more != 0;
 	for (uint32_t i = 0; i < head->count; i++) {
 		const char *name = take_text(&at, &left, NAME_MAX + 1);

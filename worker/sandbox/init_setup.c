@@ -39,13 +39,13 @@
 
 static int forget_signals(struct init *init, const struct init_start *start, struct err *err)
 {
-	sigset_t none, child;
+	const struct sigaction usual = {.sa_handler = SIG_DFL};
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigset_t child;
 
 	(void)start;
 	for (int i = 1; i < NSIG; i++)
-		(void)signal(i, SIG_DFL);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)sigemptyset(&none);
+		(void)sigaction(i, i == SIGPIPE ? &ignore : &usual, NULL);
 	(void)sigemptyset(&child);
 	(void)sigaddset(&child, SIGCHLD);
 	if (sigprocmask(SIG_SETMASK, &child, NULL) < 0)

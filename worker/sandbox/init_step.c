@@ -271,6 +271,7 @@ static NORETURN void exec_in_path(const struct child *child)
 
 static NORETURN void run_child(const struct child *child)
 {
+	const struct sigaction usual = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
 	raise_oom_score(child);
@@ -279,7 +280,7 @@ static NORETURN void run_child(const struct child *child)
 	drop_capability(child);
 	if (chdir(child->request->cwd) < 0)
 		give_up(child, "cannot enter the step's directory");
-	(void)signal(SIGPIPE, SIG_DFL);
+	(void)sigaction(SIGPIPE, &usual, NULL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	exec_in_path(child);

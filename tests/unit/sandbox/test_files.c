@@ -46,7 +46,7 @@ static void put_link(const struct checkout *checkout, const char *target, const 
 
 static void checkout_make(struct checkout *checkout)
 {
-	(void)strcpy(checkout->path, "/tmp/sbx-unit-XXXXXX");
+	(void)snprintf(checkout->path, sizeof(checkout->path), "/tmp/sbx-unit-XXXXXX");
 	assert_non_null(mkdtemp(checkout->path));
 	if (!boxtest_as_user)
 		assert_int_equal(chown(checkout->path, LOWER_UID, LOWER_UID), 0);

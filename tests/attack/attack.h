@@ -1,0 +1,67 @@
+/*
+ * attack.h - how an attack says how it went. It runs inside a box, tries one
+ * thing, and ends with escaped() when it won or contained() when it lost; an
+ * attack that ends in neither way was stopped, and test_attacks.py says by
+ * what it has to be.
+ */
+#ifndef SBX_TESTS_ATTACK_H
+#define SBX_TESTS_ATTACK_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { EXIT_ESCAPED = 42 };
+
+static inline __attribute__((noreturn, format(printf, 1, 2))) void escaped(const char *fmt, ...)
+{
+	va_list args;
+
+	(void)fputs("escaped: ", stdout);
+	va_start(args, fmt);
+	(void)vprintf(fmt, args);
+	va_end(args);
+	(void)putchar('\n');
+	(void)fflush(stdout);
+	_exit(EXIT_ESCAPED);
+}
+
+static inline __attribute__((noreturn)) void contained(void)
+{
+	(void)puts("contained");
+	(void)fflush(stdout);
+	_exit(0);
+}
+
+/* A call that has to be refused: it answers with a negative number. */
+static inline void must_fail(const char *what, long result)
+{
+	if (result >= 0)
+		escaped("%s worked (%ld)", what, result);
+}
+
+/* A file that must neither be read nor, with other flags, written. */
+static inline void must_not_open(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
+	char byte;
+
+	if (fd < 0)
+		return;
+	if ((flags & O_ACCMODE) != O_RDONLY)
+		escaped("'%s' is open for writing", path);
+	if (read(fd, &byte, 1) == 1)
+		escaped("'%s' can be read", path);
+	(void)close(fd);
+}
+
+#endif

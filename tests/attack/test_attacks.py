@@ -1,0 +1,329 @@
+#!/usr/bin/python3
+"""Every attack, inside a real box, as root-started and again as user-started.
+
+    SBX_B=build SBX_BIN=build/bin tests/attack/test_attacks.py
+
+Each program of this directory tries one thing (attack.h) and is run by sbx-box
+in an empty workspace. It has to lose, and to say so; or to be stopped by what
+the test names: a limit, or the filter with the call's name. Around each, the
+host is looked at: a canary process lives, a canary file is as it was, nothing
+of the box is left.
+
+As a user without control groups, what only those could hold back is left to
+the kernel's resource limits; the attack on memory is for the other half.
+"""
+import ctypes
+import fcntl
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("SBX_B", os.path.join(ROOT, "build"))
+BIN = os.environ.get("SBX_BIN", os.path.join(BUILD, "bin"))
+USER = 65533  # the ordinary user
+SECRET = "the host's secret\n"
+
+
+class Outcome:
+    def __init__(self, process, record, seconds):
+        self.code = process.returncode
+        self.text = process.stdout.decode("utf-8", "replace")
+        self.errors = process.stderr.decode("utf-8", "replace")
+        self.record = record
+        self.seconds = seconds
+
+    def __str__(self):
+        return f"exit {self.code}, outcome {self.record}, output {self.text[:300]!r}, " \
+               f"errors {self.errors[:300]!r}"
+
+
+def processes(marker):
+    """Pids of processes, zombies too, that have `marker` in their command line."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as file:
+                if marker.encode() in file.read():
+                    found.append(int(path.split("/")[2]))
+        except OSError:
+            pass
+    return found
+
+
+def groups():
+    return {path for pattern in ("/sys/fs/cgroup/*/sbx-box-*", "/sys/fs/cgroup/sbx-box-*",
+                                 "/sys/fs/cgroup/*/*/sbx-box-*", "/sys/fs/cgroup/*/*/*/sbx-box-*")
+            for path in glob.glob(pattern)}
+
+
+def mounts():
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return file.read()
+
+
+class Attacks:
+    """The attacks; a subclass says who starts the box."""
+
+    uid = None  # whose box; None: whoever runs the test
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="sbx-attack-")
+        os.chmod(cls.folder, 0o755)
+        # The checkout may be out of the ordinary user's reach.
+        cls.box = shutil.copy(os.path.join(BIN, "sbx-box"), cls.folder)
+        cls.secret = os.path.join(cls.folder, "secret")
+        with open(cls.secret, "w", encoding="utf-8") as file:
+            file.write(SECRET)
+        if cls.uid is not None:
+            os.chown(cls.folder, cls.uid, cls.uid)
+            os.chown(cls.secret, cls.uid, cls.uid)
+        cls.canary = subprocess.Popen(["sleep", "1000"], preexec_fn=cls.become)
+        cls.mounts = mounts()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.canary.kill()
+        cls.canary.wait()
+        shutil.rmtree(cls.folder)
+
+    @classmethod
+    def become(cls):
+        if cls.uid is not None:
+            os.setgroups([])
+            os.setgid(cls.uid)
+            os.setuid(cls.uid)
+
+    def command(self, name, arguments, options):
+        """The attack's bytes go in by standard input: the box sees no folder of ours."""
+        path = os.path.join(BUILD, "tests/attack", f"attack_{name}")
+        script = 'cat > "$1" && chmod 755 "$1" && exec "$@"'
+        allow = ["--allow-missing", "cgroup"] if self.without_cgroups() else []
+        argv = [self.box, "--empty", "--wall", "20s", "--outcome-file",
+                os.path.join(self.folder, "outcome"), *allow, *options, "--", "sh", "-c",
+                script, "sh", f"/work/attack_{name}", *arguments]
+        return argv, path
+
+    def without_cgroups(self):
+        return self.uid is not None or os.getuid() != 0
+
+    def run_attack(self, name, *arguments, options=()):
+        argv, path = self.command(name, arguments, options)
+        before = groups()
+        started = time.monotonic()
+        with open(path, "rb") as program:
+            process = subprocess.run(argv, stdin=program, capture_output=True, check=False,
+                                     timeout=60, preexec_fn=self.become, cwd=self.folder)
+        seconds = time.monotonic() - started
+        try:
+            with open(os.path.join(self.folder, "outcome"), encoding="utf-8") as file:
+                record = json.load(file)
+            os.unlink(os.path.join(self.folder, "outcome"))
+        except (OSError, ValueError):
+            record = None
+        outcome = Outcome(process, record, seconds)
+        self.check_host(outcome, f"attack_{name}", before)
+        return outcome
+
+    def check_host(self, outcome, marker, before):
+        self.assertIsNotNone(outcome.record, outcome)
+        self.assertTrue(outcome.record["started"], outcome)
+        self.assertNotIn("escaped", outcome.text, outcome)
+        self.assertNotEqual(outcome.record["exit_code"], 42, outcome)
+        self.assertIsNone(self.canary.poll(), "the canary was killed")
+        with open(self.secret, encoding="utf-8") as file:
+            self.assertEqual(file.read(), SECRET)
+        self.assertEqual(processes(marker), [], outcome)
+        self.assertEqual(groups() - before, set(), outcome)
+        self.assertEqual(mounts(), self.mounts, outcome)
+
+    def assert_contained(self, name, *arguments, options=()):
+        outcome = self.run_attack(name, *arguments, options=options)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertIn("contained", outcome.text, outcome)
+        return outcome
+
+    def assert_limit(self, limit, name, *arguments, options=()):
+        outcome = self.run_attack(name, *arguments, options=options)
+        self.assertEqual(outcome.record["limit"], limit, outcome)
+        self.assertEqual(outcome.code, 124, outcome)
+        return outcome
+
+    # --- reach ---------------------------------------------------------------
+
+    def test_network(self):
+        with socket.socket() as server, socket.socket(socket.AF_UNIX) as local:
+            server.bind(("127.0.0.1", 0))
+            server.listen(1)
+            local.bind(b"\0sbx-attack-" + str(os.getpid()).encode())
+            local.listen(1)
+            self.assert_contained("network", str(server.getsockname()[1]),
+                                  f"sbx-attack-{os.getpid()}")
+
+    def test_sockets(self):
+        self.assert_contained("sockets")
+
+    def test_host_files(self):
+        self.assert_contained("host_files", self.secret, os.path.abspath(__file__))
+
+    def test_kill_host(self):
+        self.assert_contained("kill_host", str(self.canary.pid))
+
+    def test_proc(self):
+        self.assert_contained("proc")
+
+    def test_host_lock(self):
+        target = "/usr/bin/env"
+        argv, path = self.command("host_lock", [target], [])
+        with open(path, "rb") as program, \
+                subprocess.Popen(argv, stdin=program, stdout=subprocess.PIPE,
+                                 preexec_fn=self.become, cwd=self.folder) as process:
+            self.assertEqual(process.stdout.readline(), b"holding\n")
+            with open(target, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.assertIn(b"contained", process.stdout.read())
+            self.assertEqual(process.wait(), 0)
+
+    def test_ipc(self):
+        libc = ctypes.CDLL(None, use_errno=True)
+        key = 0x5b000000 + os.getpid()
+        segment = libc.shmget(key, 4096, 0o1666)
+        self.assertGreaterEqual(segment, 0)
+        try:
+            self.assert_contained("ipc", hex(key))
+        finally:
+            libc.shmctl(segment, 0, None)
+
+    # --- power ---------------------------------------------------------------
+
+    def test_init(self):
+        self.assert_contained("init")
+
+    def test_namespaces(self):
+        self.assert_contained("namespaces")
+
+    def test_mount(self):
+        self.assert_contained("mount")
+
+    def test_kernel(self):
+        self.assert_contained("kernel")
+
+    def test_terminal(self):
+        self.assert_contained("terminal")
+
+    def test_privilege(self):
+        self.assert_contained("privilege")
+
+    def test_devices(self):
+        self.assert_contained("devices")
+
+    def test_limits(self):
+        self.assert_contained("limits")
+
+    def test_killed(self):
+        names = {name: name for name in (
+            "reboot", "kexec_load", "kexec_file_load", "init_module", "finit_module",
+            "delete_module", "swapon", "swapoff", "open_by_handle_at", "pivot_root", "iopl",
+            "ioperm", "acct", "settimeofday")}
+        names.update({"x32": "x32:39", "i386": "i386:20"})
+        for name, expected in names.items():
+            with self.subTest(name):
+                outcome = self.run_attack("killed", name)
+                self.assertEqual(outcome.record["syscall"], expected, outcome)
+                self.assertEqual(outcome.code, 128 + signal.SIGSYS, outcome)
+
+    # --- greed ---------------------------------------------------------------
+
+    def test_fork_bomb(self):
+        outcome = self.run_attack("fork_bomb", "64",
+                                  options=["--processes", "64", "--wall", "3s"])
+        self.assertEqual(outcome.record["limit"], "wall", outcome)
+        self.assertLess(outcome.seconds, 20)
+
+    def test_memory_elsewhere(self):
+        for kind in ("shm", "pipe"):
+            with self.subTest(kind):
+                self.assert_contained("memory", kind, "64",
+                                      options=["--memory", "256m", "--disk", "32m"])
+
+    def test_disk(self):
+        self.assert_limit("disk", "disk", "bytes", "16", options=["--disk", "16m"])
+
+    def test_inodes(self):
+        self.assert_limit("inodes", "disk", "inodes", "1016", options=["--inodes", "1000"])
+
+    def test_output(self):
+        outcome = self.assert_limit("output", "output", options=["--output", "1m"])
+        self.assertLessEqual(len(outcome.text) + len(outcome.errors), (1 << 20) + 200)
+
+    # --- the end -------------------------------------------------------------
+
+    def test_survivor(self):
+        outcome = self.run_attack("survivor", options=["--processes", "100"])
+        self.assertIn("contained", outcome.text)
+        self.assertLess(outcome.seconds, 10, outcome)
+
+    def test_deep(self):
+        self.assert_contained("deep")
+
+    def test_killed_sbx_box(self):
+        """kill -9 of sbx-box: all in the box dies, the next start takes the groups away."""
+        argv, path = self.command("survivor", [], ["--processes", "100"])
+        script = argv.index("-c") + 1
+        argv[script] = argv[script].replace('exec "$@"', '"$@"; sleep 100')
+        with open(path, "rb") as program, \
+                subprocess.Popen(argv, stdin=program, stdout=subprocess.PIPE,
+                                 preexec_fn=self.become, cwd=self.folder) as process:
+            self.assertEqual(process.stdout.readline(), b"contained\n")
+            process.kill()
+        until = time.monotonic() + 10
+        while processes("attack_survivor") and time.monotonic() < until:
+            time.sleep(0.01)
+        self.assertEqual(processes("attack_survivor"), [])
+        self.assert_contained("deep")
+        self.assertEqual([each for each in groups() if f"-{process.pid}-" in each], [])
+
+
+class AsStarted(Attacks, unittest.TestCase):
+    def test_memory(self):
+        if self.without_cgroups():
+            self.skipTest("only a control group holds memory; start as root")
+        for kind in ("anonymous", "shared", "memfd"):
+            with self.subTest(kind):
+                self.assert_limit("memory", "memory", kind, "64",
+                                  options=["--memory", "64m", "--disk", "16m"])
+
+    def test_outside(self):
+        """Without a box the same programs win: the tests above can fail."""
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            server.listen(1)
+            attacks = {"network": [str(server.getsockname()[1])], "host_files": [self.secret],
+                       "proc": [], "limits": []}
+            for name, arguments in attacks.items():
+                path = os.path.join(BUILD, "tests/attack", f"attack_{name}")
+                process = subprocess.run([path, *arguments], capture_output=True, check=False)
+                self.assertEqual(process.returncode, 42, name)
+                self.assertIn(b"escaped", process.stdout)
+
+
+@unittest.skipIf(os.getuid() != 0, "the run above was as an ordinary user already")
+class AsUser(Attacks, unittest.TestCase):
+    uid = USER
+
+
+if __name__ == "__main__":
+    for needed in [os.path.join(BIN, "sbx-box"),
+                   os.path.join(BUILD, "tests/attack/attack_proc")]:
+        if not os.path.exists(needed):
+            sys.exit(f"not built: {needed}")
+    unittest.main(verbosity=2)
