@@ -21,6 +21,7 @@ class Client:
         self.prefix = prefix
         self.parameters = pika.URLParameters(url)
         self.connection = self.channel = None
+        self.alive = lambda: None
         self.results = {}  # job id -> list of {"message_id", "result", "key"}
 
     def name(self, suffix):
@@ -91,9 +92,11 @@ class Client:
         return self.results.get(job_id, [])
 
     def wait(self, job_id, timeout=60, copies=1):
-        """The result of a job, the last of `copies` publications."""
+        """The result of a job, the last of `copies` publications. `self.alive` is asked now and
+        then, to fail at once where nobody is left who could answer."""
         deadline = time.monotonic() + timeout
         while len(self.results_of(job_id)) < copies:
+            self.alive()
             if time.monotonic() > deadline:
                 raise AssertionError(f"no result of '{job_id}' within {timeout} s")
             self.connection.sleep(0.02)

@@ -155,6 +155,7 @@ class Worker:
         sections = {}
         for key, value in self.config.items():
             section, name = key.split(".")
+            value = value.replace("\n", "\n    ")  # one a line: the next ones are indented
             sections.setdefault(section, []).append(f"{name} = {value}\n")
         with open(self.config_path, "w", encoding="utf-8") as stream:
             for section, lines in sections.items():
@@ -175,9 +176,13 @@ class Worker:
             poll(self.is_ready, f"msg=ready in {self.log_path}", 30)
         return self
 
+    def assert_alive(self):
+        if self.process is not None and self.process.poll() is not None:
+            raise AssertionError(f"the worker ended with {self.process.returncode}:\n"
+                                 f"{self.log()[-4000:]}")
+
     def is_ready(self):
-        if self.process.poll() is not None:
-            raise AssertionError(f"the worker ended with {self.process.returncode}:\n{self.log()}")
+        self.assert_alive()
         return self.logged(r"\bmsg=ready\b")
 
     def log(self):
@@ -359,6 +364,7 @@ class WorkerCase(Case):
         super().setUpClass()
         cls.prepare()
         cls.worker = cls.worker_of(**cls.config).start()
+        cls.client.alive = cls.worker.assert_alive
         cls.addClassCleanup(cls.stop_worker)
 
     @classmethod
@@ -371,6 +377,11 @@ class WorkerCase(Case):
         status = cls.worker.stop()
         if status != 0:
             raise AssertionError(f"the worker ended with {status}:\n{cls.worker.log()[-4000:]}")
+
+    def setUp(self):
+        """One crash is one failure: the next test has a worker again."""
+        if self.worker.process is None or self.worker.process.poll() is not None:
+            self.worker.start()
 
     def run_job(self, diff=None, steps=(["true"],), timeout=60, **fields):
         """Enqueues a job over the wire and returns its result."""

@@ -10,6 +10,7 @@ class Faults(sbxtest.WorkerCase):
     config = {"sources__fetch_timeout": "10s"}
 
     def setUp(self):
+        super().setUp()
         self.away = os.path.join(self.folder, "repos", "away")
 
     def job(self, **fields):

@@ -23,10 +23,14 @@ class Duplicates(sbxtest.WorkerCase):
         job = sbxtest.job_of(self.repo, steps=["cat /proc/sys/kernel/random/uuid; sleep 1"])
         self.client.publish(job)
         self.client.publish(job)
-        self.client.wait(job["id"], copies=2)
-        outputs = {each["result"]["steps"][0]["stdout"] for each in self.client.results[job["id"]]}
+        self.result_of(job["id"])
+        self.assertEqual(self.worker.stop(), 0)
+        self.assertEqual(self.client.depth("jobs"), 0)
+        outputs = {each["result"]["steps"][0]["stdout"]
+                   for each in self.client.results_of(job["id"])}
         self.assertEqual(len(outputs), 1)
         self.assert_one_result(job["id"])
+        self.worker.start()
 
     def test_the_same_id_with_another_payload_is_refused(self):
         job = sbxtest.job_of(self.repo)
