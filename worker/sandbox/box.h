@@ -44,7 +44,10 @@ struct box_config {
 	bool allow_missing_cgroup; /* else box_attach fails where a limit has no controller */
 	uid_t uid_base;		   /* as root: slot k runs as uid_base + k */
 	unsigned slots;
-	bool once;	  /* one box and no more: nothing is prepared for others */
+	bool once; /* one box and no more: nothing is prepared for others */
+	/* Copy workspaces instead of mounting an overlay; where the kernel can't do
+	 * that (an ordinary user before Linux 6.6) they are copied anyway. */
+	bool copy_workspace;
 	const char *root; /* root directory to offer read-only; NULL: the host's /usr etc. */
 };
 

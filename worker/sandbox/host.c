@@ -340,6 +340,7 @@ int box_host_open(struct box_host **ret, const struct box_config *config, struct
 	host->own_mount_ns_fd = host->own_net_ns_fd = -1;
 	host->slots = config->slots;
 	host->once = config->once;
+	host->copy_workspace = config->copy_workspace;
 	host->allow_missing_cgroup = config->allow_missing_cgroup;
 	(void)snprintf(host->instance, sizeof(host->instance), "%s", config->instance);
 	if (config->root != NULL && strcmp(config->root, "/") != 0)

@@ -155,7 +155,7 @@ struct box_host {
 	bool once;
 	bool user_mode;	  /* started by an ordinary user: in a user namespace of our own */
 	bool overlay_usr; /* /usr is shown through an overlay, not bound */
-	bool user_xattrs; /* in user mode: the layer's file system has them */
+	bool copy_workspace;
 	bool time_ns;
 	uid_t uid_base; /* in user mode: the one uid */
 	gid_t gid_base;

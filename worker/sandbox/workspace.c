@@ -11,7 +11,8 @@
  * idmapped mount; the overlay's marks are trusted.* attributes, which no job
  * can write. As an ordinary user the files are the user's own, and the marks
  * are user.* attributes, which overlayfs hides and refuses through itself.
- * Before Linux 6.6 a tmpfs can't store those: there the workspace is a copy.
+ * Before Linux 6.6 a tmpfs can't store those, and overlayfs would fail at the
+ * first removal of a directory: there the workspace is a copy in the layer.
  *
  * Overlayfs wants its layers attached, and Linux before 6.15 copies no
  * detached mount; so lower and layer are attached where the workspace and /tmp
@@ -31,9 +32,11 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "worker/sandbox/copy.h"
 #include "worker/sandbox/mounts.h"
 #include "worker/sandbox/sandbox_private.h"
 
@@ -263,6 +266,36 @@ void workspace_release(struct workspace_parts *parts)
 	fd_cleanup(&parts->top_fd);
 }
 
+/* Whether the layer can hold the overlay's marks. */
+static bool can_mark(const struct box_host *host, int upper_fd)
+{
+	if (!host->user_mode)
+		return true;
+	if (fsetxattr(upper_fd, "user.overlay.probe", "y", 1, 0) < 0)
+		return false;
+	(void)fremovexattr(upper_fd, "user.overlay.probe");
+	return true;
+}
+
+static int copy_unless_overlay(const struct box_host *host, unsigned slot,
+			       struct workspace_parts *parts, struct err *err)
+{
+	const struct copy_owner owner = {host_slot_uid(host, slot), host_slot_gid(host, slot)};
+	CLEANUP(fd_cleanup) int upper_fd = -1;
+
+	if (parts->lower_fd < 0 || parts->direct)
+		return 0;
+	upper_fd = openat(parts->layer_fd, LAYER_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (upper_fd < 0)
+		return err_sys(err, "cannot open the layer");
+	if (!host->copy_workspace && can_mark(host, upper_fd))
+		return 0;
+	if (copy_tree(parts->lower_fd, upper_fd, &owner, err) < 0)
+		return err_prefix(err, "cannot copy the workspace into its layer");
+	fd_cleanup(&parts->lower_fd);
+	return 0;
+}
+
 int workspace_prepare(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
 		      const struct box_limits *limits, struct workspace_parts *ret, struct err *err)
 {
@@ -273,6 +306,8 @@ int workspace_prepare(struct box_host *host, unsigned slot, const struct box_wor
 	if (workspace->lower_fd >= 0 && open_lower(host, slot, workspace, &parts.lower_fd, err) < 0)
 		goto failed;
 	if (make_layer(host, slot, limits, &parts.layer_fd, err) < 0)
+		goto failed;
+	if (copy_unless_overlay(host, slot, &parts, err) < 0)
 		goto failed;
 	parts.top_fd = openat(parts.layer_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (parts.top_fd < 0) {

@@ -291,4 +291,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_steps),
 };
 
-boxtest_main(tests)
+int main(void)
+{
+	return boxtest_main(tests, ARRAY_LEN(tests), NULL, 0);
+}

@@ -318,4 +318,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_hostile_driver),
 };
 
-boxtest_main(tests)
+int main(void)
+{
+	return boxtest_main(tests, ARRAY_LEN(tests), NULL, 0);
+}

@@ -499,7 +499,38 @@ static void test_foreign_descriptor(void **state)
 	checkout_remove(&checkout);
 }
 
+/* Where no overlay can be had, the workspace is a copy, and all of it a change. */
+static void test_copied(void **state)
+{
+	struct box_config config = {.instance = "unit-copied",
+				    .allow_missing_cgroup = true,
+				    .uid_base = BOXTEST_UID_BASE,
+				    .slots = 1,
+				    .copy_workspace = true};
+	struct checkout checkout;
+	struct boxtest test = {0};
+	struct err err = {0};
+	struct seen seen;
+
+	(void)state;
+	checkout_make(&checkout);
+	buf_init(&test.out, 1 << 20);
+	buf_init(&test.errors, 1 << 20);
+	assert_int_equal(box_host_open(&test.host, &config, &err), 0);
+	boxtest_new(&test, &checkout.workspace, NULL);
+	(void)boxtest_ok(&test, "echo new > changed; rm -r dir; mkdir dir; readlink away");
+	assert_string_equal(boxtest_ok(&test, "stat -c '%U %a' kept other other/deep"),
+			    "sbx 644\nsbx 755\nsbx 644\n");
+	walk_changes(&test, &seen);
+	EXPECT_SEEN(&seen, "/: away changed dir kept link other removed", "away /etc",
+		    "changed 644 4 new", "dir/:", "kept 644 5 kept", "link kept", "other/: deep",
+		    "other/deep 644 5 deep", "removed 644 5 gone");
+	boxtest_close(&test);
+	checkout_remove(&checkout);
+}
+
 static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_copied),
 	cmocka_unit_test(test_edits),
 	cmocka_unit_test(test_edit_conflicts),
 	cmocka_unit_test(test_changes),
@@ -515,4 +546,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_foreign_descriptor),
 };
 
-boxtest_main(tests)
+int main(void)
+{
+	return boxtest_main(tests, ARRAY_LEN(tests), NULL, 0);
+}

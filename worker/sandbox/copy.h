@@ -1,0 +1,23 @@
+/*
+ * copy.h - a directory's files, directories and links, copied: the workspace
+ * where no overlay can be had.
+ */
+#ifndef SBX_SANDBOX_COPY_H
+#define SBX_SANDBOX_COPY_H
+
+#include <sys/types.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+
+struct copy_owner {
+	uid_t uid;
+	gid_t gid;
+};
+
+/* Copies what is in one directory into another that is empty. All of it comes
+ * to belong to `owner`; modes are kept, times are not; devices, pipes and
+ * sockets are left out. Both descriptors stay with the caller. */
+int copy_tree(int from_fd, int to_fd, const struct copy_owner *owner, struct err *err) MUST_CHECK;
+
+#endif
