@@ -6,7 +6,7 @@ git fast-import, so thousands of trees cost one process.
 import os
 import subprocess
 
-FILE, EXEC, LINK = "100644", "100755", "120000"
+FILE, EXEC, LINK, GITLINK = "100644", "100755", "120000", "160000"
 
 WORDS = ["alpha", "beta", "gamma", "delta", "{", "}", "", "    return x;", "\tif (y)", "end",
          "# note", "a b c", "0", "-- ", "--- a/x", "+++ b/x", "@@ -1 +1 @@", "-", "+", " ",
@@ -115,6 +115,11 @@ def link_target(rng):
     return rng.choice([b"a", b"b/c", b"./main.c", "ünï/x".encode(), b"x y"])
 
 
+def gitlink(rng):
+    """A submodule entry: its content stands for the commit."""
+    return GITLINK, rng.randbytes(20).hex().encode()
+
+
 def base_tree(rng):
     tree = {}
     for _ in range(rng.choice([1, 3, 6, 12])):
@@ -122,15 +127,17 @@ def base_tree(rng):
         kind = rng.random()
         if kind < 0.08:
             tree[path] = (LINK, link_target(rng))
+        elif kind < 0.12:
+            tree[path] = gitlink(rng)
         else:
-            tree[path] = (EXEC if kind < 0.2 else FILE, content(rng))
+            tree[path] = (EXEC if kind < 0.24 else FILE, content(rng))
     return tree
 
 
 def change(rng, tree):
     """One random change in place."""
     paths = sorted(tree)
-    files = [path for path in paths if tree[path][0] != LINK]
+    files = [path for path in paths if tree[path][0] in (FILE, EXEC)]
     kind = rng.random()
     if not files or kind < 0.12:
         tree[new_path(rng, tree)] = (rng.choice([FILE, FILE, EXEC]), content(rng))
@@ -152,11 +159,13 @@ def change(rng, tree):
     elif kind < 0.52:
         path = rng.choice(paths)
         tree[path] = (LINK, link_target(rng)) if tree[path][0] != LINK else (FILE, content(rng))
-    elif kind < 0.55:
+    elif kind < 0.53:
+        tree[rng.choice(paths) if rng.random() < 0.5 else new_path(rng, tree)] = gitlink(rng)
+    elif kind < 0.56:
         path = rng.choice(paths)  # a file makes way for a directory
         del tree[path]
         tree[path + "/inside"] = (FILE, content(rng))
-    elif kind < 0.57 and len(files) > 1:
+    elif kind < 0.58 and len(files) > 1:
         one, other = rng.sample(files, 2)
         tree[one], tree[other] = tree[other], tree[one]
     else:
@@ -192,6 +201,9 @@ class Importer:
         if parent:
             out.append(b"from :%d\ndeleteall\n" % parent)
         for path, (mode, data) in tree.items():
+            if mode == GITLINK:
+                out.append(b"M %s %s %s\n" % (mode.encode(), data, quoted(path)))
+                continue
             out.append(b"M %s inline %s\ndata %d\n%s\n"
                        % (mode.encode(), quoted(path), len(data), data))
         self.stream.append(b"".join(out))

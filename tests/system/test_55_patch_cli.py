@@ -1,0 +1,114 @@
+"""sbx-patch as a person calls it: commands, exit codes, and where it points."""
+import json
+import os
+
+import sbxtest
+
+
+class PatchCli(sbxtest.Case):
+    needs_broker = False
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.repo.commit({"README": "one\ntwo\nthree\n", "src/a.c": "int a;\n", "LICENSE": "l\n"})
+        cls.change = cls.repo.diff({"README": "one\n2\nthree\n", "tests/new": "n\n"})
+
+    def patch(self, *arguments, diff=b""):
+        """(exit status, standard output); the diff goes through a file."""
+        path = os.path.join(self.folder, "case.diff")
+        with open(path, "wb") as stream:
+            stream.write(diff)
+        done = self.program("sbx-patch", *arguments, "--repo", self.repo.path, path)
+        return done.returncode, done.stdout or done.stderr
+
+    def test_check_says_what_would_result_and_writes_nothing(self):
+        status, said = self.patch("check", diff=self.change)
+        self.assertEqual(status, 0, said)
+        tree = said.split("tree ")[1].split()[0]
+        self.assertEqual(tree, self.repo.tree_after(self.change))
+        status, said = self.patch("check", "--json", diff=self.change)
+        answer = json.loads(said)
+        self.assertEqual((status, answer["ok"], answer["tree"]), (0, True, tree))
+        self.assertEqual([each["path"] for each in answer["files"]], ["README", "tests/new"])
+        self.assertEqual(answer["findings"][0]["rule"], "patch.tests")
+
+    def test_apply_makes_a_commit_under_a_ref(self):
+        head = self.repo.head()
+        status, said = self.patch("apply", "--ref", "refs/sbx/try", diff=self.change)
+        self.assertEqual(status, 0, said)
+        commit = said.split("commit ")[1].split()[0]
+        self.assertEqual(self.repo.git("rev-parse", "refs/sbx/try").decode().strip(), commit)
+        self.assertEqual(self.repo.git("rev-parse", commit + "^").decode().strip(), head)
+        self.assertEqual(self.repo.git("show", commit + ":README"), b"one\n2\nthree\n")
+        self.assertEqual(self.repo.head(), head)
+
+    def test_a_refusal_points_at_the_line_of_the_diff(self):
+        broken = self.change.replace(b"-two", b"-zwei")
+        number = broken.split(b"\n").index(b"-zwei") + 1
+        status, said = self.patch("check", diff=broken)
+        self.assertEqual(status, 3)
+        self.assertIn(f"case.diff:{number}: patch.conflict: ", said)
+        for word in ("expected | ", "zwei", "found    | ", "two", "hint: "):
+            self.assertIn(word, said)
+        status, said = self.patch("check", "--json", diff=broken)
+        self.assertEqual((status, json.loads(said)["reason"]["line"]), (3, number))
+
+    def test_stat_show_and_guard_need_no_repository(self):
+        self.assertEqual(self.patch("stat", diff=self.change),
+                         (0, "1\t1\tREADME\n1\t0\ttests/new\n"))
+        status, said = self.patch("show", diff=self.change)
+        self.assertEqual(status, 0)
+        self.assertIn("hunk 1: old 1+3, new 1+3", said)
+        status, said = self.patch("guard", diff=self.change)
+        self.assertEqual(status, 0)
+        self.assertIn("README: keep by '/README*'", said)
+        self.assertIn("tests/new: patch.tests", said)
+
+    def test_the_list_of_protected_files(self):
+        done = self.program("sbx-patch", "guard", "--list")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("/LICENSE*", done.stdout)
+        rules = json.loads(self.program("sbx-patch", "guard", "--list", "--json").stdout)
+        self.assertTrue(all(each["why"] for each in rules))
+
+    def test_protection_and_its_switches(self):
+        drop = self.repo.diff({"LICENSE": None})
+        self.assertEqual(self.patch("check", diff=drop)[0], 3)
+        self.assertIn("patch.protected", self.patch("check", diff=drop)[1])
+        self.assertEqual(self.patch("check", "--allow", "LICENSE", diff=drop)[0], 0)
+        self.assertEqual(self.patch("check", "--no-protect", diff=drop)[0], 0)
+        self.assertEqual(self.patch("check", "--protect", "/README", diff=self.change)[0], 3)
+
+    def test_exit_codes_of_misuse(self):
+        self.assertEqual(self.program("sbx-patch").returncode, 2)
+        self.assertEqual(self.program("sbx-patch", "frobnicate").returncode, 2)
+        self.assertEqual(self.program("sbx-patch", "check", "--strip", "x").returncode, 2)
+        self.assertEqual(self.program("sbx-patch", "check", "/no/such/diff").returncode, 6)
+        self.assertEqual(self.program("sbx-patch", "--help").returncode, 0)
+        self.assertEqual(self.program("sbx-patch", "--version").returncode, 0)
+        self.assertEqual(self.patch("check", "--commit", "no-such", diff=self.change)[0], 6)
+        self.assertEqual(self.patch("check", diff=b"+" * (7 << 20))[0], 3)
+
+    def test_a_batch_survives_every_kind_of_line(self):
+        lines = ["", "not json", "{}", '{"id": "x"}',
+                 json.dumps({"id": "r", "repo": "/no/such", "commit": "main",
+                             "diff_base64": ""}),
+                 json.dumps({"id": "m", "repo": self.repo.path, "commit": "main",
+                             "mode": "clever", "diff_base64": ""}),
+                 json.dumps({"id": "b", "repo": self.repo.path, "commit": "main",
+                             "diff_base64": "%%%"}),
+                 json.dumps({"id": "c", "repo": self.repo.path, "commit": "none",
+                             "diff_base64": ""})]
+        done = self.program("sbx-patch", "--batch", stdin="\n".join(lines))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([(each["id"], each["ok"], each["reason"]) for each in answers],
+                         [(None, False, "job.malformed"), (None, False, "job.invalid"),
+                          ("x", False, "job.invalid"), ("r", False, "source.unreachable"),
+                          ("m", False, "job.unsupported"), ("b", False, "job.invalid"),
+                          ("c", False, "source.no_commit")])
+
+
+if __name__ == "__main__":
+    sbxtest.main(verbosity=2)
