@@ -14,6 +14,7 @@
  */
 #include "snapshots/gitdb_private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -88,6 +89,8 @@ int gitdb_fail(struct err *err, int code, const char *fmt, ...)
 	va_end(args);
 	if (code == GIT_ENOTFOUND)
 		return err_set(err, ERR_NOT_FOUND, "%s: not found", subject);
+	if (code == GIT_EMISMATCH)
+		return err_set(err, ERR_SYSTEM, "%s: its content on disk has changed", subject);
 	switch (last != NULL ? last->klass : GIT_ERROR_NONE) {
 	case GIT_ERROR_OS:
 	case GIT_ERROR_NOMEMORY:
@@ -153,6 +156,13 @@ int gitdb_library_init(struct err *err)
 		return gitdb_fail(err, code, "cannot set up libgit2");
 	ready = true;
 	return 0;
+}
+
+void gitdb_set_strict(bool on)
+{
+	int code = git_libgit2_opts(GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION, on ? 1 : 0);
+
+	assert(code == 0);
 }
 
 /* --- the object database ----------------------------------------------- */

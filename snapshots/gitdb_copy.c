@@ -79,6 +79,11 @@ int oid_set_add(struct oid_set *set, const struct oid *oid, struct err *err)
 	return 1;
 }
 
+bool oid_set_has(const struct oid_set *set, const struct oid *oid)
+{
+	return set->len > 0 && oid_equal(set_slot(set, oid), oid);
+}
+
 /* --- the walk ---------------------------------------------------------- */
 
 struct walk {

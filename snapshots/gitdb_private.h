@@ -130,19 +130,6 @@ bool tree_name_valid(const char *name, size_t len);
 /* Form alone: order, duplicates, names, modes. */
 int tree_check(struct bytes tree, struct err *err) MUST_CHECK;
 
-/* --- sets of oids ------------------------------------------------------ */
-
-struct oid_set {
-	struct oid *slots;
-	size_t slots_len; /* a power of two */
-	size_t len;
-};
-
-void oid_set_release(struct oid_set *set);
-
-/* Returns 1 when it is new, 0 when it was there, -1. The null oid is no member. */
-int oid_set_add(struct oid_set *set, const struct oid *oid, struct err *err) MUST_CHECK;
-
 /* --- refs -------------------------------------------------------------- */
 
 bool ref_name_valid(const char *name);

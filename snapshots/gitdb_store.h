@@ -32,6 +32,11 @@ bool gitdb_name_valid(const char *name);
  * claims, every tree is well-formed. ERR_INPUT names what is wrong. */
 int gitdb_check_commit(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;
 
+/* Whether each object that is read from disk is hashed, in the whole process.
+ * Off at first: what entered the store was hashed then. A mismatch is a fault
+ * of the host (ERR_SYSTEM). */
+void gitdb_set_strict(bool on);
+
 struct gitdb_fetch {
 	const char *path;    /* of the bare repository that receives */
 	const char *url;     /* normalised, of an allowed source */
@@ -47,5 +52,20 @@ struct gitdb_fetch {
  * max_bytes, ERR_PEER and others when it cannot be reached or refuses.
  */
 int gitdb_fetch(const struct gitdb_fetch *fetch, struct oid *ret, struct err *err) MUST_CHECK;
+
+/* --- sets of oids ------------------------------------------------------ */
+
+struct oid_set {
+	struct oid *slots;
+	size_t slots_len; /* a power of two */
+	size_t len;
+};
+
+void oid_set_release(struct oid_set *set);
+
+/* Returns 1 when it is new, 0 when it was there, -1. The null oid is no member. */
+int oid_set_add(struct oid_set *set, const struct oid *oid, struct err *err) MUST_CHECK;
+
+bool oid_set_has(const struct oid_set *set, const struct oid *oid);
 
 #endif

@@ -101,7 +101,7 @@ static void remove_content(int fd, unsigned depth)
 	(void)closedir(stream);
 }
 
-static void remove_tree(const char *path)
+void store_remove_tree(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
@@ -162,7 +162,7 @@ int store_build_finish(struct store_build *build, const char *final, struct err 
 void store_build_release(struct store_build *build)
 {
 	if (build->path[0] != '\0')
-		remove_tree(build->path);
+		store_remove_tree(build->path);
 	build->path[0] = '\0';
 	fd_cleanup(&build->fd);
 }
@@ -207,7 +207,7 @@ static int clean_tmp(const struct store *store, struct err *err)
 
 int store_open(struct store **ret, const struct store_config *config, struct err *err)
 {
-	static const char *const dirs[] = {"", "/repos", "/checkouts", "/tmp"};
+	static const char *const dirs[] = {"", "/repos", "/blobs", "/checkouts", "/tmp"};
 	char path[PATH_MAX];
 	struct store *store;
 

@@ -5,7 +5,9 @@
  *	store/repos/<name>.git		objects of one source, refs/sbx/<job>, and
  *					refs/sbx-base/<oid> for each usable commit
  *	store/repos/<name>.lock		flock(2): who fetches
+ *	store/blobs/<xx>/<oid>-<mode>	files of checkouts: neighbours share them by hard links
  *	store/checkouts/<tree>/		a base tree on disk, immutable once there
+ *	store/checkouts/<tree>.info	its size, and by its mtime when it was last used
  *	store/checkouts/<tree>.lock	flock(2): who builds; gone once it is built
  *	store/tmp/			what is being built; what a crash left there goes when
  *					a store is opened
@@ -78,6 +80,13 @@ int store_checkout(struct store *store, const struct source_url *source, const s
 
 /* Whether it is there; looks only. */
 bool store_has_checkout(const struct store *store, const struct oid *tree);
+
+/*
+ * Holds the checkout of `tree` for as long as *ret_fd, or a copy of it, is
+ * open: it is not removed meanwhile (a shared flock(2) of its directory, which
+ * whoever mounts it takes as well). Returns 0, or 1 when it is not there.
+ */
+int store_pin(const struct store *store, const struct oid *tree, int *ret_fd) MUST_CHECK;
 
 /* The one ref of a job: "refs/sbx/<job>", with dots written %2E in ids that
  * no ref could have. NULL when the arena is exhausted. */

@@ -6,7 +6,11 @@
  * of their directories, exclusively, from names that are checked again here:
  * nothing in a tree can lead out of the directory being built. No filter,
  * attribute or hook has a part in it. Every mtime is the same, so that two
- * checkouts of a tree do not differ and whatever a step writes is newer.
+ * checkouts of a tree do not differ and whatever a step writes is newer; and a
+ * file that somebody wrote to shows by it.
+ *
+ * Files that a neighbouring checkout has are linked (store_blobs.c), the others
+ * made from their objects, which are hashed again on the way.
  */
 #include "snapshots/store_private.h"
 
@@ -14,21 +18,32 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/text.h"
 #include "schema/limits.h"
 
-enum { DEPTH_MAX = 128, LINK_BYTES_MAX = 4095 };
+enum {
+	DEPTH_MAX = 128,
+	LINK_BYTES_MAX = 4095,
+	BLOCK_BYTES = 4096,
+	TOUCH_AFTER_S = 30,
+	INFO_BYTES_MAX = 1024
+};
 
 static const struct timespec TIMES[2] = {{.tv_sec = STORE_MTIME_S}, {.tv_sec = STORE_MTIME_S}};
 
 struct checkout {
 	struct gitdb *db;
+	int blobs;
+	struct oid_set placed; /* blobs that this tree has linked already */
 	int64_t files_left;
 	int64_t bytes_left;
+	struct store_info info;
 	struct err *err;
 };
 
@@ -57,21 +72,54 @@ static int read_blob(struct checkout *checkout, const struct gitdb_entry *entry,
 	return 0;
 }
 
-static int put_file(struct checkout *checkout, int dir, const char *name,
-		    const struct gitdb_entry *entry)
+/* What one more thing takes on disk, about. */
+static void count_own(struct checkout *checkout, int64_t bytes)
+{
+	checkout->info.own_bytes += (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+}
+
+static int make_file(struct checkout *checkout, int dir, const char *name,
+		     const struct gitdb_entry *entry)
 {
 	CLEANUP(gitdb_blob_release) struct gitdb_blob blob = {0};
 	CLEANUP(fd_cleanup) int fd = -1;
 
 	if (read_blob(checkout, entry, &blob) < 0)
 		return -1;
-	fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		    entry->mode == MODE_EXEC ? 0755 : 0644);
 	if (fd < 0)
 		return err_sys(checkout->err, "cannot make '%s'", name);
 	if (fd_write_all(fd, blob.bytes.data, blob.bytes.len, checkout->err) < 0)
 		return err_prefix(checkout->err, "'%s'", name);
-	if (fchmod(fd, entry->mode == MODE_EXEC ? 0755 : 0644) < 0 || futimens(fd, TIMES) < 0)
-		return err_sys(checkout->err, "cannot set the mode of '%s'", name);
+	if (futimens(fd, TIMES) < 0)
+		return err_sys(checkout->err, "cannot set the time of '%s'", name);
+	return 0;
+}
+
+static int put_file(struct checkout *checkout, int dir, const char *name,
+		    const struct gitdb_entry *entry)
+{
+	const struct store_blob blob = {.oid = entry->oid, .exec = entry->mode == MODE_EXEC};
+	int64_t bytes_left = checkout->bytes_left;
+	int first = store_blob_first(&checkout->placed, &blob, checkout->err);
+	struct stat st;
+	int linked = 0;
+
+	if (first > 0)
+		linked = store_blob_link(checkout->blobs, &blob, dir, name, &st, checkout->err);
+	if (first < 0 || linked < 0)
+		return -1;
+	if (linked > 0) {
+		checkout->bytes_left -= st.st_size;
+		return checkout->bytes_left < 0 ? too_large(checkout, "bytes") : 0;
+	}
+	if (make_file(checkout, dir, name, entry) < 0)
+		return -1;
+	if (first > 0)
+		store_blob_keep(checkout->blobs, &blob, dir, name);
+	else
+		count_own(checkout, bytes_left - checkout->bytes_left);
 	return 0;
 }
 
@@ -98,7 +146,8 @@ static int make_dir(struct checkout *checkout, int dir, const char *name, int *r
 {
 	int fd;
 
-	if (mkdirat(dir, name, 0700) < 0)
+	count_own(checkout, BLOCK_BYTES);
+	if (mkdirat(dir, name, 0755) < 0)
 		return err_sys(checkout->err, "cannot make directory '%s'", name);
 	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
@@ -109,8 +158,8 @@ static int make_dir(struct checkout *checkout, int dir, const char *name, int *r
 
 static int close_dir(struct checkout *checkout, int fd, const char *name)
 {
-	if (fchmod(fd, 0755) < 0 || futimens(fd, TIMES) < 0)
-		return err_sys(checkout->err, "cannot set the mode of '%s'", name);
+	if (futimens(fd, TIMES) < 0)
+		return err_sys(checkout->err, "cannot set the time of '%s'", name);
 	return 0;
 }
 
@@ -160,10 +209,61 @@ static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entr
 	return place->result;
 }
 
+/* --- what is known of a checkout --------------------------------------- */
+
+int store_info_write(const char *path, const struct store_info *info, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	CLEANUP(buf_release) struct buf text = {0};
+
+	buf_init(&text, INFO_BYTES_MAX);
+	buf_printf(&text, "repo %s\nfiles %lld\nbytes %lld\nown %lld\n", info->repo,
+		   (long long)info->files, (long long)info->bytes, (long long)info->own_bytes);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return err_sys(err, "cannot open '%s'", path);
+	return fd_write_all(fd, text.data, text.len, err);
+}
+
+int store_info_read(const char *path, struct store_info *ret, struct err *err)
+{
+	CLEANUP(buf_release) struct buf text = {0};
+	char files[24], bytes[24], own[24];
+	struct store_info info = {0};
+
+	buf_init(&text, INFO_BYTES_MAX);
+	if (fd_read_file(path, INFO_BYTES_MAX, &text, err) < 0)
+		return -1;
+	if (sscanf(buf_text(&text), "repo %255s\nfiles %23s\nbytes %23s\nown %23s\n", info.repo,
+		   files, bytes, own) != 4 ||
+	    strchr(info.repo, '/') != NULL || !text_parse_int(files, &info.files) ||
+	    !text_parse_int(bytes, &info.bytes) || !text_parse_int(own, &info.own_bytes) ||
+	    info.own_bytes < 0)
+		return err_set(err, ERR_INPUT, "'%s' is damaged", path);
+	*ret = info;
+	return 0;
+}
+
+int store_pin(const struct store *store, const struct oid *tree, int *ret_fd)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	char path[PATH_MAX];
+	struct stat named, open_one;
+
+	store_checkout_path(store, tree, "", path);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0 || fstat(fd, &open_one) < 0 ||
+	    lstat(path, &named) < 0 || named.st_ino != open_one.st_ino ||
+	    named.st_dev != open_one.st_dev)
+		return 1;
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
 /* --- a checkout -------------------------------------------------------- */
 
-static void final_path(const struct store *store, const struct oid *tree, const char *suffix,
-		       char ret[PATH_MAX])
+void store_checkout_path(const struct store *store, const struct oid *tree, const char *suffix,
+			 char ret[PATH_MAX])
 {
 	char hex[OID_HEX_BYTES];
 
@@ -176,34 +276,76 @@ bool store_has_checkout(const struct store *store, const struct oid *tree)
 	char path[PATH_MAX];
 	struct stat st;
 
-	final_path(store, tree, "", path);
+	store_checkout_path(store, tree, "", path);
 	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static int build(struct store *store, const struct source_url *source, const struct oid *tree,
-		 const char *final, struct err *err)
+/* Everything into the directory `fd`, hashed on its way. */
+static int fill(const struct store *store, const char *repo, const struct oid *tree, int fd,
+		struct store_info *ret_info, struct err *err)
 {
-	CLEANUP(store_build_release) struct store_build build = {.fd = -1};
 	struct checkout checkout = {
+		.blobs = -1,
 		.files_left = store->config.max_checkout_files,
 		.bytes_left = store->config.max_checkout_bytes,
 		.err = err,
 	};
-	char repo[PATH_MAX];
+	char path[PATH_MAX];
+	mode_t umask_before;
 	int result;
 
-	(void)snprintf(repo, sizeof(repo), "%s/repos/%s.git", store->path, source->name);
-	if (gitdb_open(repo, GITDB_READ, &checkout.db, err) < 0)
-		return -1;
-	result = store_build_begin(store, &build, err);
+	(void)snprintf(path, sizeof(path), "%s/blobs", store->path);
+	checkout.blobs = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (checkout.blobs < 0)
+		return err_sys(err, "cannot open '%s'", path);
+	(void)snprintf(path, sizeof(path), "%s/repos/%s.git", store->path, repo);
+	gitdb_set_strict(true);
+	/* The modes of files are as they are made; a call less for each. */
+	umask_before = umask(022);
+	result = gitdb_open(path, GITDB_READ, &checkout.db, err);
 	if (result == 0)
-		result = put_tree(&checkout, build.fd, tree, 0);
+		result = put_tree(&checkout, fd, tree, 0);
 	if (result == 0)
-		result = close_dir(&checkout, build.fd, "the top");
-	if (result == 0)
-		result = store_build_finish(&build, final, err);
+		result = close_dir(&checkout, fd, "the top");
+	(void)umask(umask_before);
+	gitdb_set_strict(false);
 	gitdb_close(checkout.db);
+	oid_set_release(&checkout.placed);
+	fd_close(checkout.blobs);
+	checkout.info.files = store->config.max_checkout_files - checkout.files_left;
+	checkout.info.bytes = store->config.max_checkout_bytes - checkout.bytes_left;
+	(void)snprintf(checkout.info.repo, sizeof(checkout.info.repo), "%s", repo);
+	*ret_info = checkout.info;
 	return result;
+}
+
+/* The info comes first: a checkout without one is not of our making. */
+static int build(const struct store *store, const struct source_url *source, const struct oid *tree,
+		 struct err *err)
+{
+	CLEANUP(store_build_release) struct store_build build = {.fd = -1};
+	struct store_info info;
+	char path[PATH_MAX];
+
+	if (store_build_begin(store, &build, err) < 0 ||
+	    fill(store, source->name, tree, build.fd, &info, err) < 0)
+		return -1;
+	store_checkout_path(store, tree, ".info", path);
+	if (store_info_write(path, &info, err) < 0)
+		return -1;
+	store_checkout_path(store, tree, "", path);
+	return store_build_finish(&build, path, err);
+}
+
+/* When it was last used. */
+static void touch(const struct store *store, const struct oid *tree)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	store_checkout_path(store, tree, ".info", path);
+	if (stat(path, &st) == 0 && st.st_mtim.tv_sec + TOUCH_AFTER_S < clock_wall_us() / 1000000)
+		(void)utimensat(AT_FDCWD, path, NULL, 0);
 }
 
 int store_checkout(struct store *store, const struct source_url *source, const struct oid *tree,
@@ -217,18 +359,17 @@ int store_checkout(struct store *store, const struct source_url *source, const s
 	struct err why = {0};
 	char *path;
 
-	final_path(store, tree, "", final);
+	store_checkout_path(store, tree, "", final);
 	path = arena_strdup(arena, final);
 	if (path == NULL) {
 		errno = ENOMEM;
 		return err_sys(err, "cannot check out");
 	}
 	if (!store_has_checkout(store, tree)) {
-		final_path(store, tree, ".lock", lock_path);
+		store_checkout_path(store, tree, ".lock", lock_path);
 		if (store_lock(lock_path, deadline_us, &lock, err) < 0)
 			return -1;
-		if (!store_has_checkout(store, tree) &&
-		    build(store, source, tree, final, &why) < 0) {
+		if (!store_has_checkout(store, tree) && build(store, source, tree, &why) < 0) {
 			if (why.kind == ERR_INPUT || why.kind == ERR_LIMIT)
 				return reason_set(ret_reason,
 						  why.kind == ERR_LIMIT ? REASON_SOURCE_LIMIT
@@ -239,6 +380,8 @@ int store_checkout(struct store *store, const struct source_url *source, const s
 		}
 		/* Who waits for this file finds the checkout; so does who makes it anew. */
 		(void)unlink(lock_path);
+	} else {
+		touch(store, tree);
 	}
 	*ret_path = path;
 	return 0;

@@ -6,6 +6,7 @@
 #define SBX_SNAPSHOTS_STORE_PRIVATE_H
 
 #include <limits.h>
+#include <sys/stat.h>
 
 #include "snapshots/gitdb_store.h"
 #include "snapshots/store.h"
@@ -33,6 +34,53 @@ int store_build_begin(const struct store *store, struct store_build *ret,
 int store_build_finish(struct store_build *build, const char *final, struct err *err) MUST_CHECK;
 /* Removes it unless it was finished. Also for CLEANUP. */
 void store_build_release(struct store_build *build);
+
+/* Removes a directory with all in it. Best effort: what stays is found again. */
+void store_remove_tree(const char *path);
+
+/* --- checkouts --------------------------------------------------------- */
+
+/* <store>/checkouts/<tree><suffix> */
+void store_checkout_path(const struct store *store, const struct oid *tree, const char *suffix,
+			 char ret[PATH_MAX]);
+
+/* What is written beside a checkout before it gets its name. The mtime of the
+ * file is when the checkout was last used. */
+struct store_info {
+	char repo[256];	   /* where its objects are: the name below repos/ */
+	int64_t files;	   /* directories and links count */
+	int64_t bytes;	   /* of all files */
+	int64_t own_bytes; /* on disk, without what is linked from blobs/ */
+};
+int store_info_write(const char *path, const struct store_info *info, struct err *err) MUST_CHECK;
+int store_info_read(const char *path, struct store_info *ret, struct err *err) MUST_CHECK;
+
+/* --- blobs ------------------------------------------------------------- */
+
+struct store_blob {
+	struct oid oid;
+	bool exec;
+};
+enum { STORE_BLOB_PATH_BYTES = 3 + OID_HEX_BYTES + 8 };
+
+/* From the name of a file below blobs/<xx>/. */
+bool store_blob_parse(const char *name, struct store_blob *ret);
+
+/* Whether a file looks as it was made: kind, mode, owner, mtime. */
+bool store_file_sound(const struct stat *st, bool exec);
+
+/* 1 for the first path of a tree with this blob, 0 for the others, -1. */
+int store_blob_first(struct oid_set *placed, const struct store_blob *blob,
+		     struct err *err) MUST_CHECK;
+
+/* Links the blob to `name` in `dir`. Returns 1 with *ret_st filled, 0 when it
+ * has to be made, -1. `blobs` is the descriptor of the directory blobs/. */
+int store_blob_link(int blobs, const struct store_blob *blob, int dir, const char *name,
+		    struct stat *ret_st, struct err *err) MUST_CHECK;
+
+/* Offers a finished file to others. */
+void store_blob_keep(int blobs, const struct store_blob *blob, int dir, const char *name);
+void store_blob_forget(int blobs, const struct store_blob *blob);
 
 /* Whether a commit was checked and may be used: store_mark sets it. */
 int store_marked(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;

@@ -2,7 +2,7 @@
  * test_store.c - fetching, checking out and settling, against repositories
  * that the real git made, with several processes at once and killed ones.
  */
-#include "tests/unit/snapshots/git_fixture.h"
+#include "tests/unit/snapshots/store_rig.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,90 +13,12 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "snapshots/store.h"
-
-enum { TIMEOUT_MS = 20000 };
-
-struct rig {
-	struct arena arena;
-	struct store *store;
-	struct source_url source;
-	struct reason reason;
-	struct err err;
-};
-
-static void rig_open(struct rig *rig, const char *store)
-{
-	static char path[PATH_MAX];
-	struct store_config config = {
-		.path = path,
-		.fetch_timeout_ms = TIMEOUT_MS,
-		.max_repo_bytes = 64 << 20,
-		.max_checkout_files = 2000,
-		.max_checkout_bytes = 64 << 20,
-	};
-	struct err err = {0};
-
-	*rig = (struct rig){0};
-	arena_init(&rig->arena, 1 << 20);
-	(void)snprintf(path, sizeof(path), "%s/%s", fixture_dir, store);
-	OK(store_open(&rig->store, &config, &err));
-}
-
-static void rig_source(struct rig *rig, const char *repo)
-{
-	const char *const root = "/";
-	const struct text_list allow = {.items = (const char *[]){root}, .len = 1};
-	struct err err = {0};
-	char path[PATH_MAX];
-
-	(void)snprintf(path, sizeof(path), "%s/%s", fixture_dir, repo);
-	if (source_normalise(&rig->arena, path, &allow, &rig->source, &rig->reason, &err) != 0)
-		fail_msg("%s: %s%s", repo, rig->reason.message, err.message);
-}
-
-static void rig_close(struct rig *rig)
-{
-	store_close(rig->store);
-	arena_release(&rig->arena);
-}
-
-static int fetch(struct rig *rig, const char *commit, struct store_base *ret)
-{
-	rig->reason = (struct reason){0};
-	rig->err = (struct err){0};
-	return store_fetch(rig->store, &rig->source, commit, ret, &rig->reason, &rig->err);
-}
-
-static const char *checkout(struct rig *rig, const struct oid *tree)
-{
-	const char *path = NULL;
-	int result = store_checkout(rig->store, &rig->source, tree, &rig->arena, &path,
-				    &rig->reason, &rig->err);
-
-	if (result != 0)
-		fail_msg("checkout: %d %s%s", result, rig->reason.message, rig->err.message);
-	return path;
-}
-
-#define FETCH_OK(rig, commit, base)                                                                \
-	do {                                                                                       \
-		if (fetch((rig), (commit), (base)) != 0)                                           \
-			fail_msg("%s: %s%s", (commit), (rig)->reason.message, (rig)->err.message); \
-	} while (0)
-
-#define FETCH_REFUSED(rig, commit, base, reason_code)                                 \
-	do {                                                                          \
-		int got = fetch((rig), (commit), (base));                             \
-		if (got != REFUSED || (rig)->reason.code != (reason_code))            \
-			fail_msg("%s: %d %s%s", (commit), got, (rig)->reason.message, \
-				 (rig)->err.message);                                 \
-	} while (0)
 
 /* A repository with what a tree can hold, and three commits. */
 static void make_repo(const char *name)
 {
-	sh("git init -q -b main %s && cd %s && git config core.safecrlf false && mkdir -p dir/sub empty && echo one >a.txt && "
+	sh("git init -q -b main %s && cd %s && git config core.safecrlf false && mkdir -p dir/sub "
+	   "empty && echo one >a.txt && "
 	   "printf 'two\\r\\n' >dir/b.txt && : >dir/empty && head -c 70000 /dev/urandom "
 	   ">dir/sub/big && "
 	   "chmod +x dir/b.txt && ln -s ../a.txt dir/link && ln -s /nowhere dangling && "
@@ -422,7 +344,7 @@ static void contenders_do_the_work_once(void **state)
 	for (size_t i = 0; i < COUNT; i++)
 		assert_child(pids[i]);
 	sh("test $(ls store-many/repos/*.git/objects/pack/*.pack | wc -l) = 1");
-	sh("test $(ls store-many/checkouts | wc -l) = 1 && test -z \"$(ls store-many/tmp)\"");
+	sh("test $(ls -d store-many/checkouts/*/ | wc -l) = 1 && test -z \"$(ls store-many/tmp)\"");
 }
 
 /* --- checking out ------------------------------------------------------ */

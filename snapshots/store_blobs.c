@@ -1,0 +1,107 @@
+/*
+ * store_blobs.c - the content that checkouts have in common.
+ *
+ * blobs/<xx>/<oid>-<mode> is a file as checkouts have it; a checkout links to
+ * it, so what neighbouring commits share is on disk once and costs one link(2)
+ * each. Within one tree each blob is linked once: two paths that share an
+ * inode would be one file to the steps (`cp a b` refuses, tar writes a link).
+ * The second path gets a copy, as does everything that cannot be linked.
+ *
+ * A file enters by a link to what was just written into a checkout, so it is
+ * whole from the start. When it is linked again it must still look as it was
+ * made, mtime included: what somebody changed is thrown out and made anew.
+ */
+#include "snapshots/store_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DIR_MODE = 0750 };
+
+static void blob_path(const struct store_blob *blob, char ret[STORE_BLOB_PATH_BYTES])
+{
+	char hex[OID_HEX_BYTES];
+
+	oid_hex(&blob->oid, hex);
+	(void)snprintf(ret, STORE_BLOB_PATH_BYTES, "%.2s/%s-%s", hex, hex,
+		       blob->exec ? "755" : "644");
+}
+
+bool store_blob_parse(const char *name, struct store_blob *ret)
+{
+	char hex[OID_HEX_BYTES];
+	const char *mode = name + OID_HEX_BYTES - 1;
+
+	if (strlen(name) != OID_HEX_BYTES + 3 ||
+	    (strcmp(mode, "-644") != 0 && strcmp(mode, "-755") != 0))
+		return false;
+	(void)memcpy(hex, name, OID_HEX_BYTES - 1);
+	hex[OID_HEX_BYTES - 1] = '\0';
+	ret->exec = mode[1] == '7';
+	return oid_parse(hex, &ret->oid);
+}
+
+bool store_file_sound(const struct stat *st, bool exec)
+{
+	return S_ISREG(st->st_mode) && (st->st_mode & 07777) == (exec ? 0755 : 0644) &&
+	       st->st_mtim.tv_sec == STORE_MTIME_S && st->st_mtim.tv_nsec == 0 &&
+	       st->st_uid == geteuid();
+}
+
+int store_blob_first(struct oid_set *placed, const struct store_blob *blob, struct err *err)
+{
+	struct oid key = blob->oid;
+
+	/* At worst two blobs are taken for one, which costs a copy. */
+	key.raw[OID_BYTES - 1] ^= blob->exec ? 1 : 0;
+	return oid_set_add(placed, &key, err);
+}
+
+int store_blob_link(int blobs, const struct store_blob *blob, int dir, const char *name,
+		    struct stat *ret_st, struct err *err)
+{
+	char path[STORE_BLOB_PATH_BYTES];
+
+	blob_path(blob, path);
+	if (linkat(blobs, path, dir, name, 0) < 0) {
+		/* A full one makes room for the next. */
+		if (errno == EMLINK)
+			(void)unlinkat(blobs, path, 0);
+		else if (errno != ENOENT && errno != EPERM)
+			return err_sys(err, "cannot link '%s'", name);
+		return 0;
+	}
+	if (fstatat(dir, name, ret_st, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(err, "cannot look at '%s'", name);
+	if (store_file_sound(ret_st, blob->exec))
+		return 1;
+	if (unlinkat(dir, name, 0) < 0)
+		return err_sys(err, "cannot remove '%s'", name);
+	(void)unlinkat(blobs, path, 0);
+	return 0;
+}
+
+/* Sharing is a saving, not a need: what cannot be linked stays a copy. */
+void store_blob_keep(int blobs, const struct store_blob *blob, int dir, const char *name)
+{
+	char path[STORE_BLOB_PATH_BYTES];
+
+	blob_path(blob, path);
+	if (linkat(dir, name, blobs, path, 0) == 0 || errno != ENOENT)
+		return;
+	path[2] = '\0';
+	(void)mkdirat(blobs, path, DIR_MODE);
+	path[2] = '/';
+	(void)!linkat(dir, name, blobs, path, 0);
+}
+
+void store_blob_forget(int blobs, const struct store_blob *blob)
+{
+	char path[STORE_BLOB_PATH_BYTES];
+
+	blob_path(blob, path);
+	(void)unlinkat(blobs, path, 0);
+}
