@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -40,6 +41,46 @@ static inline __attribute__((noreturn)) void contained(void)
 	(void)puts("contained");
 	(void)fflush(stdout);
 	_exit(0);
+}
+
+/* An argument that is a number; anything else is the test's mistake. */
+static inline long number(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 0);
+
+	if (end == text || *end != '\0')
+		_exit(1);
+	return value;
+}
+
+/* Every signal that can be ignored. */
+static inline void ignore_signals(void)
+{
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+	for (int i = 1; i < 65; i++)
+		(void)sigaction(i, &ignore, NULL);
+}
+
+static inline void pause_ms(int ms)
+{
+	(void)poll(NULL, 0, ms);
+}
+
+/* The exit code of a shell's script; 255 when it was killed. */
+static inline int run_shell(const char *script)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		(void)execl("/bin/sh", "sh", "-c", script, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		_exit(1);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
 /* A call that has to be refused: it answers with a negative number. */

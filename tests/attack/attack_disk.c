@@ -44,7 +44,7 @@ static long fill_inodes(const char *place)
 int main(int argc, char **argv)
 {
 	bool inodes = argc > 1 && strcmp(argv[1], "inodes") == 0;
-	long limit = argc > 2 ? atol(argv[2]) : 0, sum = 0;
+	long limit = argc > 2 ? number(argv[2]) : 0, sum = 0;
 
 	if (limit == 0)
 		return 1;

@@ -8,14 +8,13 @@
 
 int main(int argc, char **argv)
 {
-	int limit = argc > 1 ? atoi(argv[1]) : 64;
+	int limit = argc > 1 ? (int)number(argv[1]) : 64;
 	int *alive = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (alive == MAP_FAILED)
 		return 1;
 	*alive = 1;
-	for (int i = 1; i < 32; i++)
-		(void)signal(i, SIG_IGN);
+	ignore_signals();
 	(void)setsid();
 	for (;;)
 		if (fork() == 0 && __atomic_add_fetch(alive, 1, __ATOMIC_SEQ_CST) > limit)

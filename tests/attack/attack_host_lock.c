@@ -18,6 +18,6 @@ int main(int argc, char **argv)
 	must_fail("a lease", fcntl(fd, F_SETLEASE, F_RDLCK));
 	(void)puts("holding");
 	(void)fflush(stdout);
-	(void)sleep(2);
+	pause_ms(2000);
 	contained();
 }

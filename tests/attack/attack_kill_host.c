@@ -6,7 +6,7 @@
 
 int main(int argc, char **argv)
 {
-	pid_t pid = argc > 1 ? atoi(argv[1]) : 0;
+	pid_t pid = argc > 1 ? (int)number(argv[1]) : 0;
 	union sigval value = {0};
 
 	if (pid <= 1)

@@ -42,7 +42,7 @@ static void take(const char *kind, int i)
 
 int main(int argc, char **argv)
 {
-	int limit_mb = argc > 2 ? atoi(argv[2]) : 64;
+	int limit_mb = argc > 2 ? (int)number(argv[2]) : 64;
 
 	for (int i = 0; argc > 1; i++) {
 		if (i > 2 * limit_mb)

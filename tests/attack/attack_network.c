@@ -38,7 +38,7 @@ static void try_abstract(const char *name)
 
 int main(int argc, char **argv)
 {
-	int port = argc > 1 ? atoi(argv[1]) : 22;
+	int port = argc > 1 ? (int)number(argv[1]) : 22;
 
 	try_internet("127.0.0.1", port);
 	try_internet("192.0.2.1", 80);

@@ -10,8 +10,7 @@ int main(void)
 	pid_t pid;
 
 	(void)memset(block, 'x', sizeof(block));
-	for (int i = 1; i < 32; i++)
-		(void)signal(i, SIG_IGN);
+	ignore_signals();
 	pid = fork();
 	for (;;)
 		if (write(pid == 0 ? 1 : 2, block, sizeof(block)) < 0)

@@ -44,11 +44,12 @@ static void try_set_id(char **argv)
 	(void)snprintf(command, sizeof(command),
 		       "cp '%s' /work/setid && chmod 6755 /work/setid && /work/setid look",
 		       argv[0]);
-	if (system(command) != 0)
+	if (run_shell(command) != 0)
 		escaped("a set-id copy had other ids");
-	if (access("/usr/bin/su", X_OK) == 0 && system("echo | su -c true root 2>/dev/null") == 0)
+	if (access("/usr/bin/su", X_OK) == 0 &&
+	    run_shell("echo | su -c true root 2>/dev/null") == 0)
 		escaped("su worked");
-	if (access("/usr/bin/sudo", X_OK) == 0 && system("sudo -n true 2>/dev/null") == 0)
+	if (access("/usr/bin/sudo", X_OK) == 0 && run_shell("sudo -n true 2>/dev/null") == 0)
 		escaped("sudo worked");
 }
 

@@ -15,7 +15,7 @@ static void look_for_descriptors(void)
 	if (dir == NULL)
 		return;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-		int fd = atoi(entry->d_name);
+		int fd = (int)strtol(entry->d_name, NULL, 10);
 
 		if (fd > 2 && fd != dirfd(dir))
 			escaped("descriptor %d was inherited", fd);
@@ -31,7 +31,7 @@ static void look_at_processes(void)
 	if (dir == NULL)
 		return;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-		int pid = atoi(entry->d_name);
+		int pid = (int)strtol(entry->d_name, NULL, 10);
 
 		if (pid == 0 || pid == getpid())
 			continue;

@@ -14,8 +14,7 @@ static void become_daemon(void)
 	(void)setsid();
 	if (fork() != 0)
 		_exit(0);
-	for (int i = 1; i < 65; i++)
-		(void)signal(i, SIG_IGN);
+	ignore_signals();
 	(void)prctl(PR_SET_PDEATHSIG, 0);
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (int i = 0;; i++) {
@@ -23,7 +22,7 @@ static void become_daemon(void)
 			(void)raise(SIGSTOP);
 		if (fork() > 0)
 			_exit(0); /* always another pid */
-		(void)usleep(1000);
+		pause_ms(1);
 	}
 }
 
@@ -31,6 +30,6 @@ int main(void)
 {
 	for (int i = 0; i < 5; i++)
 		become_daemon();
-	(void)usleep(20000);
+	pause_ms(20);
 	contained();
 }

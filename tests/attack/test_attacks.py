@@ -74,6 +74,8 @@ class Attacks:
     """The attacks; a subclass says who starts the box."""
 
     uid = None  # whose box; None: whoever runs the test
+    serial = 0
+    marker = None
 
     @classmethod
     def setUpClass(cls):
@@ -104,13 +106,16 @@ class Attacks:
             os.setuid(cls.uid)
 
     def command(self, name, arguments, options):
-        """The attack's bytes go in by standard input: the box sees no folder of ours."""
+        """The attack's bytes go in by standard input: the box sees no folder of ours. Inside
+        it has a name that no other process of this machine can have in its command line."""
+        Attacks.serial += 1
+        self.marker = f"attack_{name}-{os.getpid()}-{Attacks.serial}"
         path = os.path.join(BUILD, "tests/attack", f"attack_{name}")
         script = 'cat > "$1" && chmod 755 "$1" && exec "$@"'
         allow = ["--allow-missing", "cgroup"] if self.without_cgroups() else []
         argv = [self.box, "--empty", "--wall", "20s", "--outcome-file",
                 os.path.join(self.folder, "outcome"), *allow, *options, "--", "sh", "-c",
-                script, "sh", f"/work/attack_{name}", *arguments]
+                script, "sh", f"/work/{self.marker}", *arguments]
         return argv, path
 
     def without_cgroups(self):
@@ -131,10 +136,10 @@ class Attacks:
         except (OSError, ValueError):
             record = None
         outcome = Outcome(process, record, seconds)
-        self.check_host(outcome, f"attack_{name}", before)
+        self.check_host(outcome, before)
         return outcome
 
-    def check_host(self, outcome, marker, before):
+    def check_host(self, outcome, before):
         self.assertIsNotNone(outcome.record, outcome)
         self.assertTrue(outcome.record["started"], outcome)
         self.assertNotIn("escaped", outcome.text, outcome)
@@ -142,7 +147,7 @@ class Attacks:
         self.assertIsNone(self.canary.poll(), "the canary was killed")
         with open(self.secret, encoding="utf-8") as file:
             self.assertEqual(file.read(), SECRET)
-        self.assertEqual(processes(marker), [], outcome)
+        self.assertEqual(processes(self.marker), [], outcome)
         self.assertEqual(groups() - before, set(), outcome)
         self.assertEqual(mounts(), self.mounts, outcome)
 
@@ -284,11 +289,13 @@ class Attacks:
                 subprocess.Popen(argv, stdin=program, stdout=subprocess.PIPE,
                                  preexec_fn=self.become, cwd=self.folder) as process:
             self.assertEqual(process.stdout.readline(), b"contained\n")
+            self.assertNotEqual(processes(self.marker), [], "nothing was there to be killed")
             process.kill()
+        marker = self.marker
         until = time.monotonic() + 10
-        while processes("attack_survivor") and time.monotonic() < until:
-            time.sleep(0.01)
-        self.assertEqual(processes("attack_survivor"), [])
+        while processes(marker) and time.monotonic() < until:
+            pass
+        self.assertEqual(processes(marker), [])
         self.assert_contained("deep")
         self.assertEqual([each for each in groups() if f"-{process.pid}-" in each], [])
 

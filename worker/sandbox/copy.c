@@ -63,6 +63,7 @@ static int copy_link(int from_dir, int to_dir, const char *name, struct err *err
 	return 0;
 }
 
+/* copy_dir and copy_level call each other: the recursion. */
 static int copy_level(int from_fd, int to_fd, int depth, const struct copy_owner *owner,
 		      struct err *err);
 
