@@ -72,10 +72,11 @@ def mounts(folder):
 class Watch:
     """Looks before the work and again after it."""
 
-    def __init__(self, folder, broker_may_stay):
+    def __init__(self, folder, broker_may_stay, is_own_cgroup=lambda name: True):
         become_reaper()
         self.folder = folder
         self.broker_may_stay = broker_may_stay
+        self.is_own_cgroup = is_own_cgroup
         self.before = cgroups()
         self.processes_before = set(descendants(os.getpid()))
 
@@ -86,7 +87,8 @@ class Watch:
                  and not (self.broker_may_stay and is_broker(pid))]
         for path in sorted(cgroups() - self.before):
             inside = read(os.path.join(path, "cgroup.procs")).split()
-            if all(int(pid) in ours for pid in inside):
+            if self.is_own_cgroup(os.path.basename(path)) and all(int(pid) in ours
+                                                                  for pid in inside):
                 found.append(f"cgroup {path}")
         return found + [f"mount {path}" for path in sorted(mounts(self.folder))]
 

@@ -192,10 +192,10 @@ class Worker:
     def logged(self, pattern):
         return re.search(pattern, self.log())
 
-    def check(self):
+    def check(self, *options):
         """`sbx-worker check` with this configuration."""
         self.write_config()
-        return subprocess.run(self.command("check"), cwd=self.folder, env=clean_env(self.folder),
+        return subprocess.run(self.command("check", *options), cwd=self.folder, env=clean_env(self.folder),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               check=False)
 
@@ -291,13 +291,22 @@ class Case(unittest.TestCase):
         cls.folder = tempfile.mkdtemp(prefix="sbx-system-")
         os.chmod(cls.folder, 0o755)
         cls.prefix = "t" + secrets.token_hex(4)
-        cls.watch = leftovers.Watch(cls.folder, broker_may_stay=True)
+        cls.watch = leftovers.Watch(cls.folder, broker_may_stay=True,
+                                    is_own_cgroup=lambda name: cls.owns_cgroup(name))
         cls.workers = []
         cls.addClassCleanup(cls.tear_down)
         cls.repo = Repo(os.path.join(cls.folder, "repos/main"))
         cls.client = Client(BROKER_URL, cls.prefix) if cls.needs_broker else None
         if cls.user is not None:
             os.chown(cls.folder, cls.user, cls.user)
+
+    @classmethod
+    def owns_cgroup(cls, name):
+        """A worker's cgroups bear the inode of its state directory's instances/."""
+        found = [os.stat(os.path.join(folder, "instances")).st_ino & 0xffffffffffff
+                 for folder, names, _ in os.walk(cls.folder) if "instances" in names]
+        return any(name.startswith(f"sbx-{inode:x}-") for inode in found) or \
+            name.startswith("sbx-box-")
 
     @classmethod
     def tear_down(cls):

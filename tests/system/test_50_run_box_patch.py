@@ -103,5 +103,62 @@ class Patch(Local):
         self.assertIn("patch.malformed", json.dumps(answers[2]["reason"]))
 
 
+class Box(Local):
+    def box(self, *arguments, stdin=None):
+        """sbx-box over a directory of its own; returns (process, outcome)."""
+        os.makedirs(os.path.join(self.folder, "here"), exist_ok=True)
+        path = os.path.join(self.folder, "outcome.json")
+        if os.path.exists(path):
+            os.unlink(path)
+        done = self.program("sbx-box", "--outcome-file", path, *arguments, stdin=stdin,
+                            cwd=os.path.join(self.folder, "here"))
+        self.assertTrue(os.path.exists(path), done.stderr)
+        with open(path, encoding="utf-8") as stream:
+            return done, json.load(stream)
+
+    def test_streams_status_and_outcome(self):
+        done, outcome = self.box("--", "sh", "-c", "cat; echo err >&2; exit 7", stdin="in\n")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (7, "in\n", "err\n"))
+        self.assertEqual((outcome["started"], outcome["exit_code"], outcome["limit"]),
+                         (True, 7, "none"))
+        self.assertGreater(outcome["wall_us"], 0)
+
+    def test_signal_limit_and_a_command_that_is_not_there(self):
+        self.assertEqual(self.box("--", "sh", "-c", "kill -9 $$")[0].returncode, 128 + 9)
+        for limit, arguments in (("wall", ["--wall", "300ms", "--", "sleep", "60"]),
+                                 ("idle", ["--idle", "300ms", "--", "sleep", "60"]),
+                                 ("memory", ["--memory", "64m", "--", "sh", "-c",
+                                             "head -c 400m /dev/zero | tail"]),
+                                 ("disk", ["--disk", "8m", "--", "sh", "-c",
+                                           "head -c 64m /dev/zero > big"])):
+            with self.subTest(limit=limit):
+                done, outcome = self.box(*arguments)
+                self.assertEqual((done.returncode, outcome["limit"]), (124, limit))
+        done, outcome = self.box("--", "no-such-program")
+        self.assertEqual((done.returncode, outcome["started"]), (127, False))
+        self.assertTrue(outcome["start_error"])
+
+    def test_the_directory_is_written_only_when_asked(self):
+        here = os.path.join(self.folder, "here")
+        self.box("--", "sh", "-c", "echo x > kept")
+        self.assertEqual(os.listdir(here), [])
+        self.box("--write", "--", "sh", "-c", "echo x > kept")
+        self.assertEqual(os.listdir(here), ["kept"])
+        os.unlink(os.path.join(here, "kept"))
+
+    def test_no_network_no_host_and_no_privilege(self):
+        done, _ = self.box("--", "sh", "-c", "id -u; tail -n +3 /proc/net/dev | cut -d: -f1; "
+                           "ls -A /root; ls -A /home; "
+                           "grep -E 'CapEff|NoNewPrivs' /proc/self/status")
+        self.assertEqual([line.strip() for line in done.stdout.splitlines()],
+                         ["1000", "lo", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"])
+
+    def test_each_layer_is_explained(self):
+        done = self.program("sbx-box", "--explain")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for layer in ("user_namespace", "seccomp", "cgroup_memory"):
+            self.assertIn(layer, done.stdout + done.stderr)
+
+
 if __name__ == "__main__":
     sbxtest.main(verbosity=2)
