@@ -284,7 +284,8 @@ class Attacks:
         """kill -9 of sbx-box: all in the box dies, the next start takes the groups away."""
         argv, path = self.command("survivor", [], ["--processes", "100"])
         script = argv.index("-c") + 1
-        argv[script] = argv[script].replace('exec "$@"', '"$@"; sleep 100')
+        # The shell stays by stopping itself: the survivors leave it no process to wait in.
+        argv[script] = argv[script].replace('exec "$@"', '"$@"; kill -STOP $$')
         with open(path, "rb") as program, \
                 subprocess.Popen(argv, stdin=program, stdout=subprocess.PIPE,
                                  preexec_fn=self.become, cwd=self.folder) as process:
