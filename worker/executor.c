@@ -16,13 +16,16 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/body.h"
 #include "worker/executor_private.h"
 
 enum { JOB_ARENA_BYTES = 512 << 20 };
 
 /* --- descriptors ------------------------------------------------------ */
 
-enum { KEPT_FIRST = 3, KEPT_MOST = 2 + 1 + BOX_METERS, PARKED_FIRST = 512 };
+enum { KEPT_FIRST = 3, KEPT_MOST = 2 + 1 + BOX_METERS, PARKED_FIRST = 32 };
+
+static_assert(KEPT_FIRST + KEPT_MOST <= PARKED_FIRST, "no target is parked on");
 
 /* Two moves, so that no target is overwritten before it is saved. */
 void executor_keep_descriptors(int *socket, struct box_handle *handle, int *store_fd)
@@ -34,8 +37,11 @@ void executor_keep_descriptors(int *socket, struct box_handle *handle, int *stor
 	for (size_t i = 0; i < BOX_METERS; i++)
 		kept[len++] = &handle->meter_fds[i];
 	for (size_t i = 0; i < len; i++) {
-		if (*kept[i] >= 0)
-			*kept[i] = fcntl(*kept[i], F_DUPFD_CLOEXEC, PARKED_FIRST);
+		if (*kept[i] < 0)
+			continue;
+		*kept[i] = fcntl(*kept[i], F_DUPFD_CLOEXEC, PARKED_FIRST);
+		if (*kept[i] < 0)
+			_exit(1);
 	}
 	for (size_t i = 0; i < len; i++) {
 		if (*kept[i] < 0)
@@ -176,17 +182,16 @@ static int pack_outcome(struct executor *self, struct ipc_exec_done *done, int f
 	int rc;
 
 	buf_init(&out, LIMIT_RESULT_BYTES);
-	result_body_pack(&self->arena, &self->body, &out, &pairs);
-	rc = out.failed
-		     ? err_set(err, ERR_LIMIT, "result is larger than %u bytes", LIMIT_RESULT_BYTES)
-		     : fd_memfd("sbx-body", out.data, out.len, &fds[0], err);
+	rc = body_pack(&self->arena, &self->body, LIMIT_BODY_BYTES, &out, &pairs, err);
+	if (rc == 0)
+		rc = fd_memfd("sbx-body", out.data, out.len, &fds[0], err);
 	buf_release(&out);
 	if (rc < 0)
 		return -1;
 	*ret_fds_len = 1;
 	done->body_pairs = pairs;
-	if (self->db == NULL)
-		return 0;
+	if (self->db == NULL || self->verdict == VERDICT_rejected)
+		return 0; /* nothing of a rejected job is kept */
 	buf_init(&out, SIZE_MAX);
 	rc = gitdb_export(self->db, &out, err);
 	if (rc == 0 && out.len > 0) {

@@ -69,12 +69,18 @@ static int write_layer(struct executor *self, struct err *err)
 
 int executor_prepare(struct executor *self, struct err *err)
 {
+	struct reason reason;
+
 	if (want_layer(self, err) < 0)
 		return -1;
+	if (self->stopped) { /* the box has no workspace, and gets none */
+		(void)reason_set(&reason, REASON_JOB_CANCELLED, NULL,
+				 "the job was stopped before its first step");
+		executor_verdict(self, VERDICT_cancelled, &reason);
+		return REFUSED;
+	}
 	driver_init(&self->driver, self->handle, &self->order.limits);
 	self->has_driver = true;
-	if (self->stopped)
-		return 0;
 	if (write_layer(self, err) < 0)
 		return -1;
 	return executor_state(self, STATE_prepared, err);
