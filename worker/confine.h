@@ -1,8 +1,8 @@
 /*
  * confine.h - what an executor gives up before it reads a hostile byte: the
  * rest of the file system (its root is the store), its identity, every
- * capability, writing to any file (Landlock), and every system call that is
- * not in the table of confine.c.
+ * capability, writing to any file (Landlock), every system call that is not in
+ * the table of confine.c, and memory without end. It dies with its parent.
  *
  * The store is the process's root afterwards: "repos/x.git" is "/repos/x.git".
  */

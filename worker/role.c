@@ -24,13 +24,15 @@ enum { CONFIG_TEXT_BYTES = 128 * 1024 };
 
 /* --- starting --------------------------------------------------------- */
 
-/* Runs in the child: only async-signal-safe calls until execve. */
+/* Runs in the child: only async-signal-safe calls until execve. Standard error
+ * is for the log; nothing else of the worker's own streams is a role's business. */
 static NORETURN void become(const char *name, int socket)
 {
 	char title[64];
 	char *argv[] = {title, (char[]){"--role"}, (char[]){""}, NULL};
 	char role[32];
 	char *env[] = {(char[]){"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}, NULL};
+	int null;
 
 	(void)snprintf(title, sizeof(title), "sbx-worker: %s", name);
 	(void)snprintf(role, sizeof(role), "%s", name);
@@ -38,6 +40,9 @@ static NORETURN void become(const char *name, int socket)
 	if (socket != ROLE_SOCKET && dup3(socket, ROLE_SOCKET, 0) < 0)
 		_exit(127);
 	if (socket == ROLE_SOCKET && fcntl(socket, F_SETFD, 0) < 0)
+		_exit(127);
+	null = open("/dev/null", O_RDWR); /* past the socket, which is at 3 by now */
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
 		_exit(127);
 	(void)close_range(ROLE_SOCKET + 1, ~0U, 0);
 	(void)execve("/proc/self/exe", argv, env);
@@ -157,6 +162,7 @@ static uint64_t held(void)
 static int change_identity(uid_t uid, gid_t gid, struct err *err)
 {
 	uid_t ids[3];
+	gid_t groups[3];
 
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return err_sys(err, "cannot keep capabilities");
@@ -165,6 +171,9 @@ static int change_identity(uid_t uid, gid_t gid, struct err *err)
 	if (getresuid(&ids[0], &ids[1], &ids[2]) < 0 || ids[0] != uid || ids[1] != uid ||
 	    ids[2] != uid)
 		return err_set(err, ERR_SYSTEM, "cannot become uid %u: still %u", uid, ids[0]);
+	if (getresgid(&groups[0], &groups[1], &groups[2]) < 0 || groups[0] != gid ||
+	    groups[1] != gid || groups[2] != gid || getgroups(0, NULL) != 0)
+		return err_set(err, ERR_SYSTEM, "cannot become gid %u: still %u", gid, groups[0]);
 	return 0;
 }
 
