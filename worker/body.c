@@ -173,18 +173,18 @@ static bool keep_bare(struct arena *arena, struct result_body *body)
 }
 
 static const struct {
-	bool (*drop)(struct arena *arena, struct result_body *body);
 	const char *message;
+	bool (*drop)(struct arena *arena, struct result_body *body);
 } parts[] = {
-	{drop_artifact_data, "the content of the artifacts was left out: the result is too large"},
-	{drop_case_messages, "the messages of the tests were left out: the result is too large"},
-	{cut_cases, "the list of tests was cut: the result is too large"},
-	{cut_output, "the output of the steps was cut: the result is too large"},
-	{cut_changes, "the list of changes was cut: the result is too large"},
-	{cut_files, "the list of the diff's files was cut: the result is too large"},
-	{cut_arguments, "the arguments of the steps were cut: the result is too large"},
-	{cut_findings, "the list of findings was cut: the result is too large"},
-	{keep_bare, "everything but names and counts was left out: the result is too large"},
+	{"the content of the artifacts was left out: the result is too large", drop_artifact_data},
+	{"the messages of the tests were left out: the result is too large", drop_case_messages},
+	{"the list of tests was cut: the result is too large", cut_cases},
+	{"the output of the steps was cut: the result is too large", cut_output},
+	{"the list of changes was cut: the result is too large", cut_changes},
+	{"the list of the diff's files was cut: the result is too large", cut_files},
+	{"the arguments of the steps were cut: the result is too large", cut_arguments},
+	{"the list of findings was cut: the result is too large", cut_findings},
+	{"everything but names and counts was left out: the result is too large", keep_bare},
 };
 
 /* --- packing ---------------------------------------------------------- */

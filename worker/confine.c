@@ -47,8 +47,11 @@ static int limit_memory(struct err *err)
 		{RLIMIT_NOFILE, FILES_MOST},
 		{RLIMIT_CORE, 0},
 	};
+	/* A memory file that is too large is an error, no end. */
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
 
-	(void)signal(SIGXFSZ, SIG_IGN); /* a memory file that is too large is an error */
+	if (sigaction(SIGXFSZ, &ignore, NULL) < 0)
+		return err_sys(err, "cannot ignore SIGXFSZ");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct rlimit now;
 

@@ -15,7 +15,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -73,6 +73,15 @@ static void tell_connection(struct state *state, bool connected, const char *why
 
 /* --- the connection --------------------------------------------------- */
 
+/* Half of it, and any part of the other: workers do not come back as one. */
+static int64_t jitter(int64_t us)
+{
+	uint32_t number = 0;
+
+	NEGLECT(getrandom(&number, sizeof(number), 0));
+	return us / 2 + number % (us / 2 + 1);
+}
+
 static void disconnect(struct state *state, const struct err *why)
 {
 	log_warn("publishing connection lost", "error", why->message, NULL);
@@ -80,8 +89,7 @@ static void disconnect(struct state *state, const struct err *why)
 	state->publisher = NULL;
 	for (struct item *item = state->first; item != NULL; item = item->next)
 		item->sent = false;
-	state->retry_at_us =
-		clock_mono_us() + state->backoff_us / 2 + random() % (state->backoff_us / 2 + 1);
+	state->retry_at_us = clock_mono_us() + jitter(state->backoff_us);
 	if (state->backoff_us < BACKOFF_MOST_US)
 		state->backoff_us *= 2;
 	tell_connection(state, false, why->message);
@@ -294,7 +302,6 @@ int publisher_main(void)
 
 	arena_init(&arena, CONFIG_ARENA_BYTES);
 	state.last = &state.first;
-	srandom((unsigned)clock_wall_us() ^ (unsigned)getpid());
 	if (role_enter("publisher", &config, &arena, &err) < 0 ||
 	    role_drop((uid_t)config.worker_uid_base, (gid_t)config.worker_uid_base, 0, &err) < 0) {
 		log_error("publisher cannot start", "error", err.message, NULL);

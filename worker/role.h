@@ -3,8 +3,8 @@
  *
  * A role is the same program, executed anew (so it has nothing of its
  * parent's memory or environment), with a socket to the supervisor as
- * descriptor ROLE_SOCKET, and nothing at standard input and output. Its first message is its configuration: only the
- * keys of its role. It ends when the socket does.
+ * descriptor ROLE_SOCKET, and nothing at standard input and output. Its first message is its
+ *configuration: only the keys of its role. It ends when the socket does.
  *
  *	role_start("zygote", &config, ROLE_ZYGOTE, &socket, &pid, &err);	// supervisor
  *	role_enter(&config, &arena, &err);					// the role

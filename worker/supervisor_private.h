@@ -69,7 +69,7 @@ struct task {
 struct slot {
 	struct supervisor *supervisor;
 	unsigned number;
-	uint64_t serial; /* of what the zygote made there last */
+	uint64_t serial;	/* of what the zygote made there last */
 	struct outbox executor; /* socket -1: no executor waits here */
 	struct task *task;	/* NULL: free */
 	enum { LAYER_NONE, LAYER_ASKED, LAYER_GIVEN } layer; /* of the executor's box */

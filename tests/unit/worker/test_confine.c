@@ -182,14 +182,14 @@ static bool memory_has_an_end(void)
 }
 
 static const struct {
-	bool (*holds)(void);
 	const char *name;
+	bool (*holds)(void);
 } checks[] = {
-	{reads_the_store, "reads the store"},	  {sees_nothing_else, "sees nothing else"},
-	{writes_nothing, "writes nothing"},	  {has_no_network, "has no network"},
-	{makes_no_process, "makes no process"},	  {reaches_no_process, "reaches no process"},
-	{manages_itself, "manages itself"},	  {gains_nothing, "gains nothing"},
-	{memory_has_an_end, "memory has an end"},
+	{"reads the store", reads_the_store},	  {"sees nothing else", sees_nothing_else},
+	{"writes nothing", writes_nothing},	  {"has no network", has_no_network},
+	{"makes no process", makes_no_process},	  {"reaches no process", reaches_no_process},
+	{"manages itself", manages_itself},	  {"gains nothing", gains_nothing},
+	{"memory has an end", memory_has_an_end},
 };
 
 /* --- the confined process --------------------------------------------- */

@@ -83,6 +83,7 @@ static int be_role(const char *name)
 		copy(told.commands, sizeof(told.commands), config.commands_allow.items[0]);
 	if (config.sources_allow.len > 0)
 		copy(told.sources, sizeof(told.sources), config.sources_allow.items[0]);
+	arena_release(&arena);
 	return fd_send(ROLE_SOCKET, &told, sizeof(told), NULL, 0, &err) < 0;
 }
 
