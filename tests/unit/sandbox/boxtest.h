@@ -57,8 +57,11 @@ static inline void boxtest_fail(const char *what, const struct err *err)
 	fail_msg("%s: %s", what, err->message);
 }
 
-static inline void boxtest_open_host(struct boxtest *test, const char *instance)
+/* The instance is "PREFIX-PID": nobody else's, and swept by the next test of
+ * the same prefix should this one fail half-way. */
+static inline void boxtest_open_host(struct boxtest *test, const char *prefix)
 {
+	char instance[40];
 	struct box_config config = {.instance = instance,
 				    .allow_missing_cgroup = boxtest_as_user,
 				    .uid_base = BOXTEST_UID_BASE,
@@ -66,10 +69,12 @@ static inline void boxtest_open_host(struct boxtest *test, const char *instance)
 	struct err err = {0};
 
 	*test = (struct boxtest){0};
+	(void)snprintf(instance, sizeof(instance), "%s-%d", prefix, (int)getpid());
 	buf_init(&test->out, 8 << 20);
 	buf_init(&test->errors, 8 << 20);
 	if (box_host_open(&test->host, &config, &err) < 0)
 		boxtest_fail("box_host_open", &err);
+	box_host_sweep_dead(test->host, prefix);
 }
 
 static inline void boxtest_new(struct boxtest *test, const struct box_workspace *workspace,
@@ -92,10 +97,7 @@ static inline void boxtest_new(struct boxtest *test, const struct box_workspace 
 static inline void boxtest_open(struct boxtest *test, const struct box_workspace *workspace,
 				const struct box_limits *limits)
 {
-	char instance[40];
-
-	(void)snprintf(instance, sizeof(instance), "unit-%d", (int)getpid());
-	boxtest_open_host(test, instance);
+	boxtest_open_host(test, "unit");
 	boxtest_new(test, workspace, limits);
 }
 

@@ -40,14 +40,14 @@ static size_t count_fds(void)
 }
 
 /* Control groups below every parent that the host uses, by our name. */
-static size_t count_groups(const char *instance)
+static size_t count_groups(const char *prefix_name, pid_t pid)
 {
 	static const char *const trees[] = {"memory", "pids", "cpu", "cpuacct", "unified", "."};
 	char command[512], prefix[64];
 	size_t len = 0;
 	FILE *pipe;
 
-	(void)snprintf(prefix, sizeof(prefix), "sbx-%s-*", instance);
+	(void)snprintf(prefix, sizeof(prefix), "sbx-%s-%d-*", prefix_name, (int)pid);
 	for (size_t i = 0; i < ARRAY_LEN(trees); i++) {
 		char line[512];
 
@@ -130,7 +130,7 @@ static void test_nothing_left(void **state)
 	}
 	assert_int_equal(count_fds(), fds);
 	assert_int_equal(count_lines("/proc/self/mountinfo"), mounts);
-	assert_int_equal(count_groups("unit-left"), 0);
+	assert_int_equal(count_groups("unit-left", getpid()), 0);
 	assert_int_equal(count_processes("sleep 98761"), 0);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no zombie either */
 	boxtest_close(&test);
@@ -160,7 +160,7 @@ static void test_half_made(void **state)
 	box_handle_release(&handle);
 	box_free(box);
 	assert_int_equal(count_fds(), fds);
-	assert_int_equal(count_groups("unit-half"), 0);
+	assert_int_equal(count_groups("unit-half", getpid()), 0);
 	boxtest_close(&test);
 }
 
@@ -240,6 +240,7 @@ static void test_killed_host(void **state)
 {
 	const char *const argv[] = {"sh", "-c", "setsid sleep 98763 & sleep 98763", NULL};
 	struct driver_step step = {.argv = argv, .env = boxtest_env, .tty_fd = -1};
+	char instance[40];
 	struct boxtest test;
 	struct err err = {0};
 	pid_t pid = fork();
@@ -257,12 +258,14 @@ static void test_killed_host(void **state)
 	assert_true(comes_true(none_runs, "sleep 98763"));
 	boxtest_open_host(&test, "unit-other");
 	if (!boxtest_as_user)
-		assert_true(count_groups("unit-killed") > 0);
-	assert_int_equal(box_host_sweep(test.host, "unit-kill", &err), 0); /* not that name */
+		assert_true(count_groups("unit-killed", pid) > 0);
+	(void)snprintf(instance, sizeof(instance), "unit-killed-%d0", (int)pid); /* not that name */
+	assert_int_equal(box_host_sweep(test.host, instance, &err), 0);
 	if (!boxtest_as_user)
-		assert_true(count_groups("unit-killed") > 0);
-	assert_int_equal(box_host_sweep(test.host, "unit-killed", &err), 0);
-	assert_int_equal(count_groups("unit-killed"), 0);
+		assert_true(count_groups("unit-killed", pid) > 0);
+	(void)snprintf(instance, sizeof(instance), "unit-killed-%d", (int)pid);
+	assert_int_equal(box_host_sweep(test.host, instance, &err), 0);
+	assert_int_equal(count_groups("unit-killed", pid), 0);
 	boxtest_close(&test);
 }
 
