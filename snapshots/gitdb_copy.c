@@ -97,6 +97,7 @@ struct walk {
 	struct err *err;
 };
 
+/* A tree is walked by walking what it names. */
 static int walk_object(struct walk *walk, const struct oid *oid, git_object_t type, unsigned depth);
 
 static int walk_entries(struct walk *walk, struct bytes tree, unsigned depth)

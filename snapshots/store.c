@@ -73,6 +73,14 @@ int store_lock(const char *path, int64_t deadline_us, int *ret_fd, struct err *e
 	return 0;
 }
 
+int store_upkeep_lock(const struct store *store, int64_t deadline_us, int *ret_fd, struct err *err)
+{
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/upkeep.lock", store->path);
+	return store_lock(path, deadline_us, ret_fd, err);
+}
+
 /* --- removing trees ---------------------------------------------------- */
 
 /* Removes what is in the directory `fd`, which is closed. Best effort: what
@@ -168,7 +176,7 @@ void store_build_release(struct store_build *build)
 }
 
 /* Removes each directory below tmp/ whose builder is gone. */
-static int clean_tmp(const struct store *store, struct err *err)
+int store_clean_tmp(const struct store *store, struct err *err)
 {
 	CLEANUP(fd_cleanup) int tmp = -1;
 	const struct dirent *entry;
@@ -231,7 +239,7 @@ int store_open(struct store **ret, const struct store_config *config, struct err
 	store->config = *config;
 	(void)snprintf(store->path, sizeof(store->path), "%s", config->path);
 	store->config.path = store->path;
-	if (clean_tmp(store, err) < 0) {
+	if (store_clean_tmp(store, err) < 0) {
 		store_close(store);
 		return err_prefix(err, "cannot open store");
 	}
@@ -288,7 +296,7 @@ const char *store_job_ref(struct arena *arena, const char *job)
 {
 	size_t len = strlen(job);
 	char *ref;
-	char *out;
+	size_t at;
 
 	assert(text_is_id(job));
 	if (job[0] != '.' && job[len - 1] != '.' && strstr(job, "..") == NULL &&
@@ -297,12 +305,11 @@ const char *store_job_ref(struct arena *arena, const char *job)
 	ref = arena_alloc(arena, sizeof("refs/sbx/") + 3 * len);
 	if (ref == NULL)
 		return NULL;
-	out = stpcpy(ref, "refs/sbx/");
-	for (const char *at = job; *at != '\0'; at++) {
-		if (*at == '.')
-			out = stpcpy(out, "%2E");
-		else
-			*out++ = *at;
+	at = (size_t)snprintf(ref, sizeof("refs/sbx/"), "refs/sbx/");
+	for (; *job != '\0'; job++) {
+		const char *spelled = *job == '.' ? "%2E" : (const char[]){*job, '\0'};
+
+		at += (size_t)snprintf(ref + at, sizeof("%2E"), "%s", spelled);
 	}
 	return ref;
 }

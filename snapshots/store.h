@@ -9,6 +9,7 @@
  *	store/checkouts/<tree>/		a base tree on disk, immutable once there
  *	store/checkouts/<tree>.info	its size, and by its mtime when it was last used
  *	store/checkouts/<tree>.lock	flock(2): who builds; gone once it is built
+ *	store/upkeep.lock		flock(2): who verifies or removes
  *	store/tmp/			what is being built; what a crash left there goes when
  *					a store is opened
  *
@@ -87,6 +88,50 @@ bool store_has_checkout(const struct store *store, const struct oid *tree);
  * whoever mounts it takes as well). Returns 0, or 1 when it is not there.
  */
 int store_pin(const struct store *store, const struct oid *tree, int *ret_fd) MUST_CHECK;
+
+/* --- upkeep ------------------------------------------------------------ */
+
+/*
+ * Checks what checkouts are made of, and removes what is not as it was made;
+ * it is built anew when it is next asked for. STORE_LOOK compares kind, mode,
+ * owner, times and sizes: whatever a program writes to a file or directory
+ * shows. STORE_READ hashes every file, and the objects that the checkouts came
+ * from. `tell` is called with a sentence for each thing that is wrong (and may
+ * be NULL). Waits for other upkeep of the same store, at most fetch_timeout_ms.
+ */
+enum store_depth { STORE_LOOK, STORE_READ };
+struct store_verified {
+	int64_t checkouts;
+	int64_t files;	 /* each inode once for every checkout */
+	int64_t damaged; /* blobs and checkouts that were removed, corrupt repositories */
+};
+int store_verify(struct store *store, enum store_depth depth,
+		 void (*tell)(void *ctx, const char *what), void *ctx, struct store_verified *ret,
+		 struct err *err) MUST_CHECK;
+
+/*
+ * Brings a store within its bounds: removes what crashes left, then checkouts
+ * until all of them together take no more than `max_bytes` - never one that is
+ * pinned or was used within `recent_ms` - refs older than `keep_refs_ms`, and
+ * the objects that no ref leads to; packs are kept few. Returns 0 at once with
+ * nothing done when another process is at it.
+ */
+struct store_policy {
+	int64_t max_bytes;
+	int64_t recent_ms;
+	int64_t keep_refs_ms;
+};
+struct store_upkept {
+	int64_t checkouts; /* removed */
+	int64_t blobs;	   /* removed */
+	int64_t refs;	   /* removed */
+	int64_t repos;	   /* packed */
+	int64_t bytes;	   /* that all checkouts take now */
+};
+int store_upkeep(struct store *store, const struct store_policy *policy, struct store_upkept *ret,
+		 struct err *err) MUST_CHECK;
+
+/* --- jobs -------------------------------------------------------------- */
 
 /* The one ref of a job: "refs/sbx/<job>", with dots written %2E in ids that
  * no ref could have. NULL when the arena is exhausted. */

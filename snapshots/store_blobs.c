@@ -13,11 +13,14 @@
  */
 #include "snapshots/store_private.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/fd.h"
 
 enum { DIR_MODE = 0750 };
 
@@ -104,4 +107,51 @@ void store_blob_forget(int blobs, const struct store_blob *blob)
 
 	blob_path(blob, path);
 	(void)unlinkat(blobs, path, 0);
+}
+
+/* --- all of them ------------------------------------------------------- */
+
+static int each_in(int dir, store_blob_visit *visit, void *ctx, struct err *err)
+{
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = copy >= 0 ? fdopendir(copy) : NULL;
+	const struct dirent *entry;
+	int result = 0;
+
+	if (stream == NULL) {
+		fd_close(copy);
+		return err_sys(err, "cannot read blobs");
+	}
+	while (result == 0 && (entry = readdir(stream)) != NULL) {
+		struct store_blob blob;
+		struct stat st;
+
+		if (entry->d_name[0] == '.' ||
+		    fstatat(dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		if (store_blob_parse(entry->d_name, &blob))
+			result = visit(ctx, dir, entry->d_name, &blob, &st, err);
+		else
+			(void)unlinkat(dir, entry->d_name, 0);
+	}
+	(void)closedir(stream);
+	return result;
+}
+
+int store_blobs_each(const struct store *store, store_blob_visit *visit, void *ctx, struct err *err)
+{
+	char path[PATH_MAX];
+	int result = 0;
+
+	for (unsigned i = 0; result == 0 && i < 256; i++) {
+		CLEANUP(fd_cleanup) int dir = -1;
+
+		(void)snprintf(path, sizeof(path), "%s/blobs/%02x", store->path, i);
+		dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (dir >= 0)
+			result = each_in(dir, visit, ctx, err);
+		else if (errno != ENOENT)
+			result = err_sys(err, "cannot open '%s'", path);
+	}
+	return result;
 }

@@ -18,13 +18,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/text.h"
 #include "schema/limits.h"
 
 enum {
@@ -165,6 +163,7 @@ static int close_dir(struct checkout *checkout, int fd, const char *name)
 
 /* --- trees ------------------------------------------------------------- */
 
+/* An entry may be a tree, whose entries are put in turn. */
 static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entry);
 
 static int put_tree(struct checkout *checkout, int fd, const struct oid *tree, unsigned depth)
@@ -209,67 +208,7 @@ static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entr
 	return place->result;
 }
 
-/* --- what is known of a checkout --------------------------------------- */
-
-int store_info_write(const char *path, const struct store_info *info, struct err *err)
-{
-	CLEANUP(fd_cleanup) int fd = -1;
-	CLEANUP(buf_release) struct buf text = {0};
-
-	buf_init(&text, INFO_BYTES_MAX);
-	buf_printf(&text, "repo %s\nfiles %lld\nbytes %lld\nown %lld\n", info->repo,
-		   (long long)info->files, (long long)info->bytes, (long long)info->own_bytes);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-	if (fd < 0)
-		return err_sys(err, "cannot open '%s'", path);
-	return fd_write_all(fd, text.data, text.len, err);
-}
-
-int store_info_read(const char *path, struct store_info *ret, struct err *err)
-{
-	CLEANUP(buf_release) struct buf text = {0};
-	char files[24], bytes[24], own[24];
-	struct store_info info = {0};
-
-	buf_init(&text, INFO_BYTES_MAX);
-	if (fd_read_file(path, INFO_BYTES_MAX, &text, err) < 0)
-		return -1;
-	if (sscanf(buf_text(&text), "repo %255s\nfiles %23s\nbytes %23s\nown %23s\n", info.repo,
-		   files, bytes, own) != 4 ||
-	    strchr(info.repo, '/') != NULL || !text_parse_int(files, &info.files) ||
-	    !text_parse_int(bytes, &info.bytes) || !text_parse_int(own, &info.own_bytes) ||
-	    info.own_bytes < 0)
-		return err_set(err, ERR_INPUT, "'%s' is damaged", path);
-	*ret = info;
-	return 0;
-}
-
-int store_pin(const struct store *store, const struct oid *tree, int *ret_fd)
-{
-	CLEANUP(fd_cleanup) int fd = -1;
-	char path[PATH_MAX];
-	struct stat named, open_one;
-
-	store_checkout_path(store, tree, "", path);
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0 || fstat(fd, &open_one) < 0 ||
-	    lstat(path, &named) < 0 || named.st_ino != open_one.st_ino ||
-	    named.st_dev != open_one.st_dev)
-		return 1;
-	*ret_fd = fd_take(&fd);
-	return 0;
-}
-
 /* --- a checkout -------------------------------------------------------- */
-
-void store_checkout_path(const struct store *store, const struct oid *tree, const char *suffix,
-			 char ret[PATH_MAX])
-{
-	char hex[OID_HEX_BYTES];
-
-	oid_hex(tree, hex);
-	(void)snprintf(ret, PATH_MAX, "%s/checkouts/%s%s", store->path, hex, suffix);
-}
 
 bool store_has_checkout(const struct store *store, const struct oid *tree)
 {

@@ -55,6 +55,15 @@ struct store_info {
 int store_info_write(const char *path, const struct store_info *info, struct err *err) MUST_CHECK;
 int store_info_read(const char *path, struct store_info *ret, struct err *err) MUST_CHECK;
 
+/* Calls `visit` for each checkout, until it returns non-zero. */
+int store_checkouts_each(const struct store *store,
+			 int (*visit)(void *ctx, const struct oid *tree, struct err *err),
+			 void *ctx, struct err *err) MUST_CHECK;
+
+/* Removes a checkout. One that is pinned is left alone (false), unless `force`:
+ * then it only loses its name, and goes when nobody holds it any longer. */
+bool store_checkout_remove(const struct store *store, const struct oid *tree, bool force);
+
 /* --- blobs ------------------------------------------------------------- */
 
 struct store_blob {
@@ -81,6 +90,20 @@ int store_blob_link(int blobs, const struct store_blob *blob, int dir, const cha
 /* Offers a finished file to others. */
 void store_blob_keep(int blobs, const struct store_blob *blob, int dir, const char *name);
 void store_blob_forget(int blobs, const struct store_blob *blob);
+
+/* Calls `visit` for each blob, until it returns non-zero; what is no blob is removed. */
+typedef int store_blob_visit(void *ctx, int dir, const char *name, const struct store_blob *blob,
+			     const struct stat *st, struct err *err);
+int store_blobs_each(const struct store *store, store_blob_visit *visit, void *ctx,
+		     struct err *err) MUST_CHECK;
+
+/* --- upkeep ------------------------------------------------------------ */
+
+int store_clean_tmp(const struct store *store, struct err *err) MUST_CHECK;
+
+/* The lock of whoever removes. `deadline_us` as for store_lock; 0 does not wait. */
+int store_upkeep_lock(const struct store *store, int64_t deadline_us, int *ret_fd,
+		      struct err *err) MUST_CHECK;
 
 /* Whether a commit was checked and may be used: store_mark sets it. */
 int store_marked(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;

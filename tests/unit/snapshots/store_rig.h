@@ -17,13 +17,13 @@ struct rig {
 	struct source_url source;
 	struct reason reason;
 	struct err err;
+	char path[PATH_MAX];
 };
 
 UNUSED static void rig_open(struct rig *rig, const char *store)
 {
-	static char path[PATH_MAX];
 	struct store_config config = {
-		.path = path,
+		.path = rig->path,
 		.fetch_timeout_ms = TIMEOUT_MS,
 		.max_repo_bytes = 64 << 20,
 		.max_checkout_files = 2000,
@@ -33,7 +33,7 @@ UNUSED static void rig_open(struct rig *rig, const char *store)
 
 	*rig = (struct rig){0};
 	arena_init(&rig->arena, 1 << 20);
-	(void)snprintf(path, sizeof(path), "%s/%s", fixture_dir, store);
+	(void)snprintf(rig->path, sizeof(rig->path), "%s/%s", fixture_dir, store);
 	OK(store_open(&rig->store, &config, &err));
 }
 

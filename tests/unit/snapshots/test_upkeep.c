@@ -1,0 +1,402 @@
+/*
+ * test_upkeep.c - verifying, evicting, and several processes at it at once.
+ */
+#include "tests/unit/snapshots/store_rig.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+static const struct store_policy ROOMY = {
+	.max_bytes = 1LL << 40, .recent_ms = 0, .keep_refs_ms = 1000LL * 3600 * 1000};
+
+/* --- helpers ----------------------------------------------------------- */
+
+static struct store_base base_of(struct rig *rig, const char *commit)
+{
+	struct store_base base;
+
+	FETCH_OK(rig, commit, &base);
+	return base;
+}
+
+static const char *check_out(struct rig *rig, const char *commit)
+{
+	struct store_base base = base_of(rig, commit);
+
+	return checkout(rig, &base.tree);
+}
+
+/* Three commits with a common part, tagged c1 to c3. */
+static void make_commits(const char *name)
+{
+	sh("git init -q -b main %s && cd %s && mkdir -p dir/sub && head -c 60000 /dev/urandom "
+	   ">dir/common && echo x >dir/sub/x && ln -s x dir/sub/link && echo run >run && "
+	   "chmod +x run && for i in 1 2 3; do head -c 40000 /dev/urandom >own && git add . && "
+	   "git commit -q -m $i && git tag c$i || exit 1; done",
+	   name, name);
+}
+
+static void used_ago(struct rig *rig, const char *commit, int seconds)
+{
+	struct store_base base = base_of(rig, commit);
+	char hex[OID_HEX_BYTES];
+
+	oid_hex(&base.tree, hex);
+	sh("touch -d '%d seconds ago' '%s'/checkouts/%s.info", seconds, rig->path, hex);
+}
+
+static int told;
+static char last[ERR_MESSAGE_BYTES];
+
+static void on_tell(void *ctx, const char *what)
+{
+	(void)ctx;
+	told++;
+	(void)snprintf(last, sizeof(last), "%s", what);
+}
+
+static struct store_verified verify(struct rig *rig, enum store_depth depth)
+{
+	struct store_verified found;
+	struct err err = {0};
+
+	told = 0;
+	last[0] = '\0';
+	OK(store_verify(rig->store, depth, on_tell, NULL, &found, &err));
+	return found;
+}
+
+static struct store_upkept upkeep(struct rig *rig, const struct store_policy *policy)
+{
+	struct store_upkept upkept;
+	struct err err = {0};
+
+	OK(store_upkeep(rig->store, policy, &upkept, &err));
+	return upkept;
+}
+
+/* --- verifying --------------------------------------------------------- */
+
+static void an_untouched_store_verifies(void **state)
+{
+	struct store_verified found;
+	struct rig rig;
+
+	(void)state;
+	make_commits("sound");
+	sh("cd sound && git update-index --add --cacheinfo "
+	   "160000,1111111111111111111111111111111111111111,module && : >empty && "
+	   "cp dir/common dir/twin && git add dir/twin empty && git commit -q -m odd && "
+	   "git tag odd");
+	rig_open(&rig, "store-sound");
+	rig_source(&rig, "sound");
+	(void)check_out(&rig, "c1");
+	(void)check_out(&rig, "c2");
+	(void)check_out(&rig, "odd");
+	found = verify(&rig, STORE_LOOK);
+	assert_int_equal(found.damaged, 0);
+	assert_int_equal(found.checkouts, 3);
+	found = verify(&rig, STORE_READ);
+	if (found.damaged != 0)
+		fail_msg("%s", last);
+	assert_int_equal(found.checkouts, 3);
+	assert_int_equal(found.files, 4 + 4 + 6);
+	rig_close(&rig);
+}
+
+/* Each damage is found, and what is built anew is right. */
+static void damage_is_found_and_repaired(void **state)
+{
+	static const struct {
+		const char *what, *how;
+		bool look_sees;
+	} rows[] = {
+		{"a shared file is written", "echo evil >>dir/common", true},
+		{"a shared file is written, its time put back",
+		 "sed -i -e 's/^x$/y/' -e 's/$//' dir/sub/x; touch -d @946684800 dir/sub/x dir/sub",
+		 false},
+		{"in place, its time put back",
+		 "printf y | dd of=dir/sub/x conv=notrunc status=none; touch -d @946684800 "
+		 "dir/sub/x",
+		 false},
+		{"a file is added", "echo new >dir/new", true},
+		{"a file is added, times put back",
+		 "echo new >dir/new; touch -d @946684800 dir/new dir", true},
+		{"a file is removed", "rm dir/sub/x", true},
+		{"a file is removed, times put back", "rm dir/sub/x; touch -d @946684800 dir/sub",
+		 true},
+		{"a mode changes", "chmod 600 run", true},
+		{"a mode changes to another possible one", "chmod 644 run", true},
+		{"a link is changed", "ln -sf y dir/sub/link", true},
+		{"a link is changed, times put back",
+		 "ln -sfn y dir/sub/link; touch -h -d @946684800 dir/sub/link dir/sub", false},
+		{"a file is cut off", ": >dir/common; touch -d @946684800 dir/common", true},
+		{"the info is cut off", ": >$INFO", true},
+	};
+	const char *path = NULL;
+	struct rig rig;
+
+	(void)state;
+	make_commits("damage");
+	rig_open(&rig, "store-damage");
+	rig_source(&rig, "damage");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct store_verified found;
+
+		path = check_out(&rig, "c1");
+		(void)check_out(&rig, "c2");
+		sh("cd '%s' && INFO='%s.info' && %s", path, path, rows[i].how);
+		found = verify(&rig, STORE_LOOK);
+		if ((found.damaged > 0) != rows[i].look_sees)
+			fail_msg("%s: a look finds %d: %s", rows[i].what, (int)found.damaged, last);
+		found = verify(&rig, STORE_READ);
+		if ((found.damaged > 0) == rows[i].look_sees)
+			fail_msg("%s: reading finds %d: %s", rows[i].what, (int)found.damaged,
+				 last);
+		path = check_out(&rig, "c1");
+		sh("rm -rf clean && git clone -q --no-local damage clean && cd clean && "
+		   "git checkout -q c1 && rm -rf .git && diff -r --no-dereference . '%s' && "
+		   "test -x '%s/run' && test $(readlink '%s/dir/sub/link') = x",
+		   path, path, path);
+		found = verify(&rig, STORE_READ);
+		if (found.damaged != 0)
+			fail_msg("%s: not repaired: %s", rows[i].what, last);
+	}
+	rig_close(&rig);
+}
+
+static void a_damaged_checkout_in_use_loses_its_name(void **state)
+{
+	struct store_base base;
+	struct rig rig;
+	const char *path;
+	int pin, again;
+
+	(void)state;
+	make_commits("inuse");
+	rig_open(&rig, "store-inuse");
+	rig_source(&rig, "inuse");
+	base = base_of(&rig, "c1");
+	path = checkout(&rig, &base.tree);
+	assert_int_equal(store_pin(rig.store, &base.tree, &pin), 0);
+	sh("echo evil >'%s/run'", path);
+	assert_int_equal(verify(&rig, STORE_LOOK).damaged, 2);
+	assert_false(store_has_checkout(rig.store, &base.tree));
+	assert_int_equal(store_pin(rig.store, &base.tree, &again), 1);
+	/* The holder still has it; a new one is good. */
+	assert_int_equal(faccessat(pin, "run", F_OK, 0), 0);
+	path = checkout(&rig, &base.tree);
+	sh("test $(cat '%s/run') = run", path);
+	(void)upkeep(&rig, &ROOMY);
+	assert_int_equal(faccessat(pin, "run", F_OK, 0), 0);
+	(void)close(pin);
+	(void)upkeep(&rig, &ROOMY);
+	sh("test -z \"$(ls store-inuse/tmp)\"");
+	rig_close(&rig);
+}
+
+/* --- evicting ---------------------------------------------------------- */
+
+static void the_least_recently_used_goes_first(void **state)
+{
+	struct store_policy policy = ROOMY;
+	struct store_upkept upkept;
+	struct store_base c1, c2, c3;
+	struct rig rig;
+	int64_t all;
+
+	(void)state;
+	make_commits("lru");
+	rig_open(&rig, "store-lru");
+	rig_source(&rig, "lru");
+	(void)check_out(&rig, "c1");
+	(void)check_out(&rig, "c2");
+	(void)check_out(&rig, "c3");
+	c1 = base_of(&rig, "c1");
+	c2 = base_of(&rig, "c2");
+	c3 = base_of(&rig, "c3");
+	used_ago(&rig, "c1", 100);
+	used_ago(&rig, "c2", 300);
+	used_ago(&rig, "c3", 200);
+	upkept = upkeep(&rig, &policy);
+	assert_int_equal(upkept.checkouts + upkept.blobs, 0);
+	all = upkept.bytes;
+	/* Common blobs count once: three times 40 kB, once 60 kB. */
+	assert_in_range(all, 180000, 260000);
+	policy.max_bytes = all - 1;
+	upkept = upkeep(&rig, &policy);
+	assert_int_equal(upkept.checkouts, 1);
+	assert_int_equal(upkept.blobs, 1);
+	assert_in_range(all - upkept.bytes, 40000, 70000);
+	assert_false(store_has_checkout(rig.store, &c2.tree));
+	/* Asking for one makes it young. */
+	(void)checkout(&rig, &c3.tree);
+	policy.max_bytes = upkept.bytes - 1;
+	upkept = upkeep(&rig, &policy);
+	assert_int_equal(upkept.checkouts, 1);
+	assert_true(store_has_checkout(rig.store, &c3.tree));
+	assert_false(store_has_checkout(rig.store, &c1.tree));
+	/* What was evicted comes back. */
+	sh("test $(cat '%s/run') = run", checkout(&rig, &c2.tree));
+	assert_int_equal(verify(&rig, STORE_READ).damaged, 0);
+	rig_close(&rig);
+}
+
+static void what_is_used_stays(void **state)
+{
+	struct store_policy policy = {.max_bytes = 1, .recent_ms = 60000, .keep_refs_ms = 1 << 30};
+	struct store_base c1, c2;
+	struct rig rig;
+	int pin;
+
+	(void)state;
+	make_commits("used");
+	rig_open(&rig, "store-used");
+	rig_source(&rig, "used");
+	c1 = base_of(&rig, "c1");
+	c2 = base_of(&rig, "c2");
+	(void)checkout(&rig, &c1.tree);
+	(void)checkout(&rig, &c2.tree);
+	used_ago(&rig, "c1", 1000);
+	used_ago(&rig, "c2", 1000);
+	assert_int_equal(store_pin(rig.store, &c1.tree, &pin), 0);
+	assert_int_equal(upkeep(&rig, &policy).checkouts, 1);
+	assert_true(store_has_checkout(rig.store, &c1.tree));
+	assert_false(store_has_checkout(rig.store, &c2.tree));
+	(void)close(pin);
+	/* Just used, though nobody holds it. */
+	(void)checkout(&rig, &c1.tree);
+	assert_int_equal(upkeep(&rig, &policy).checkouts, 0);
+	used_ago(&rig, "c1", 1000);
+	assert_int_equal(upkeep(&rig, &policy).checkouts, 1);
+	sh("test -z \"$(find store-used/checkouts store-used/blobs -type f)\"");
+	rig_close(&rig);
+}
+
+static void what_crashes_left_goes(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	make_commits("orphans");
+	rig_open(&rig, "store-orphans");
+	rig_source(&rig, "orphans");
+	(void)check_out(&rig, "c1");
+	sh("cd store-orphans && t=0123456789012345678901234567890123456789 && "
+	   "echo x >checkouts/$t.info && : >checkouts/$t.lock && mkdir -p tmp/build-x/y && "
+	   "touch -d '1 hour ago' checkouts/$t.*");
+	(void)upkeep(&rig, &ROOMY);
+	sh("cd store-orphans && test -z \"$(ls tmp)\" && test $(ls checkouts | wc -l) = 2");
+	rig_close(&rig);
+}
+
+/* --- several processes ------------------------------------------------- */
+
+static void only_one_does_the_upkeep(void **state)
+{
+	struct store_policy policy = {.max_bytes = 1, .recent_ms = 0, .keep_refs_ms = 1 << 30};
+	struct rig rig;
+	int lock;
+
+	(void)state;
+	make_commits("alone");
+	rig_open(&rig, "store-alone");
+	rig_source(&rig, "alone");
+	(void)check_out(&rig, "c1");
+	used_ago(&rig, "c1", 10);
+	lock = open("store-alone/upkeep.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	assert_int_equal(upkeep(&rig, &policy).checkouts, 0);
+	(void)close(lock);
+	assert_int_equal(upkeep(&rig, &policy).checkouts, 1);
+	rig_close(&rig);
+}
+
+/* Builders and an evictor that wants nothing to stay, all at once. */
+static void use_and_eviction(int round)
+{
+	static const char *const commits[] = {"c1", "c2", "c3"};
+	struct rig rig;
+
+	rig_open(&rig, "store-race");
+	rig_source(&rig, "race");
+	for (int i = 0; i < 60; i++) {
+		struct store_base base = base_of(&rig, commits[(i + round) % 3]);
+		int pin;
+
+		(void)checkout(&rig, &base.tree);
+		if (store_pin(rig.store, &base.tree, &pin) != 0)
+			continue;
+		sh("cd /proc/%d/fd/%d && test $(cat run) = run && test $(cat dir/sub/link) = x",
+		   (int)getpid(), pin);
+		(void)close(pin);
+	}
+	rig_close(&rig);
+}
+
+static void evict_for_ever(void)
+{
+	struct store_policy policy = {.max_bytes = 1, .recent_ms = 0, .keep_refs_ms = 1 << 30};
+	struct rig rig;
+
+	rig_open(&rig, "store-race");
+	for (;;)
+		(void)upkeep(&rig, &policy);
+}
+
+static void use_and_eviction_go_together(void **state)
+{
+	enum { USERS = 3 };
+	pid_t users[USERS], evictor;
+	int status;
+
+	(void)state;
+	make_commits("race");
+	{
+		struct rig rig;
+
+		rig_open(&rig, "store-race");
+		rig_close(&rig);
+	}
+	(void)fflush(NULL);
+	evictor = fork();
+	if (evictor == 0)
+		evict_for_ever();
+	for (int i = 0; i < USERS; i++) {
+		users[i] = fork();
+		if (users[i] == 0) {
+			use_and_eviction(i);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < USERS; i++) {
+		assert_int_equal(waitpid(users[i], &status, 0), users[i]);
+		assert_int_equal(status, 0);
+	}
+	assert_int_equal(kill(evictor, SIGKILL), 0);
+	assert_int_equal(waitpid(evictor, &status, 0), evictor);
+	assert_true(WIFSIGNALED(status));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_untouched_store_verifies),
+		cmocka_unit_test(damage_is_found_and_repaired),
+		cmocka_unit_test(a_damaged_checkout_in_use_loses_its_name),
+		cmocka_unit_test(the_least_recently_used_goes_first),
+		cmocka_unit_test(what_is_used_stays),
+		cmocka_unit_test(what_crashes_left_goes),
+		cmocka_unit_test(only_one_does_the_upkeep),
+		cmocka_unit_test(use_and_eviction_go_together),
+	};
+
+	return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
