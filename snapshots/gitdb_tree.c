@@ -246,6 +246,7 @@ static struct change *find_change(struct change *changes, size_t len, const stru
 	return NULL;
 }
 
+/* Recurses through resolve_change into the directories that are touched. */
 static int update_dir(struct update *update, const struct oid *base,
 		      const struct gitdb_edit *const *edits, size_t len, size_t skip,
 		      unsigned depth, struct oid *ret, bool *ret_empty);

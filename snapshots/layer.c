@@ -204,6 +204,7 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Recurses: a directory that is gone takes all below it along. */
 static int visit_entry(void *ctx, const char *name, const struct gitdb_entry *entry);
 
 /* Lists every file below a directory of the base as deleted. */

@@ -22,9 +22,14 @@
 enum { S = ROLE_SUPERVISOR, P = ROLE_PUBLISHER, K = ROLE_STOREKEEPER, Z = ROLE_ZYGOTE };
 
 const struct config_key config_keys[] = {
-#define KEY(section, name, kind, def, roles, reload, doc) \
-	{#section, #name,  CONFIG_##kind, def,            \
-	 roles,	   reload, doc,		  offsetof(struct config, section##_##name)},
+#define KEY(section, name, kind, def, roles, doc) \
+	{#section,                                \
+	 #name,                                   \
+	 CONFIG_##kind,                           \
+	 def,                                     \
+	 roles,                                   \
+	 doc,                                     \
+	 offsetof(struct config, section##_##name)},
 #include "worker/config.def"
 #undef KEY
 };

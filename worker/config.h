@@ -32,7 +32,7 @@ enum config_role { ROLE_SUPERVISOR = 1, ROLE_PUBLISHER = 2, ROLE_STOREKEEPER = 4
 
 struct config {
 	struct arena *arena;
-#define KEY(section, name, kind, def, roles, reload, doc) CONFIG_TYPE_##kind section##_##name;
+#define KEY(section, name, kind, def, roles, doc) CONFIG_TYPE_##kind section##_##name;
 #include "worker/config.def"
 #undef KEY
 };

@@ -29,7 +29,6 @@ struct config_key {
 	enum config_kind kind;
 	const char *def;
 	unsigned roles;
-	bool reload;
 	const char *doc;
 	size_t offset;
 };

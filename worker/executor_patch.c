@@ -107,6 +107,7 @@ static int describe(struct executor *self, struct err *err)
 	described->files_len = self->patch.files_len;
 	described->additions = self->patch.additions;
 	described->deletions = self->patch.deletions;
+	described->adjusted = self->patch.adjusted;
 	sha256_hex(self->job.patch.diff, described->digest);
 	for (size_t i = 0; i < self->patch.findings_len; i++) {
 		if (executor_finding(self, &self->patch.findings[i], err) < 0)

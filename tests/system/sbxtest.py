@@ -195,7 +195,8 @@ class Worker:
     def check(self, *options):
         """`sbx-worker check` with this configuration."""
         self.write_config()
-        return subprocess.run(self.command("check", *options), cwd=self.folder, env=clean_env(self.folder),
+        return subprocess.run(self.command("check", *options), cwd=self.folder,
+                              env=clean_env(self.folder),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               check=False)
 

@@ -59,7 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         }
         body = self.body()
         env["CONTENT_LENGTH"] = str(len(body))
-        answer = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True).stdout
+        answer = subprocess.run(["git", "http-backend"], input=body, env=env,
+                                capture_output=True).stdout
         head, _, content = answer.partition(b"\r\n\r\n")
         status = 200
         headers = []

@@ -23,70 +23,71 @@ static int normalise(struct arena *arena, const char *repo, struct source_url *r
 	return source_normalise(arena, repo, &list, ret, reason, err);
 }
 
+static const struct {
+	const char *repo;
+	const char *url; /* NULL: SOURCE_URL */
+} spellings[] = {
+	{"https://host.example/a/b.git", "https://host.example/a/b.git"},
+	{"HTTPS://Host.EXAMPLE:443/a/b.git/", "https://host.example/a/b.git"},
+	{"https://host.example.:443//a//./x/../b.git", "https://host.example/a/b.git"},
+	{"https://host.example/%61/%62.git", "https://host.example/a/b.git"},
+	{"https://host.example/%2e%2E/a", "https://host.example/a"},
+	{"https://host.example/../../a", "https://host.example/a"},
+	{"https://host.example/a%c3%a9", "https://host.example/a%C3%A9"},
+	{"https://host.example/a\xc3\xa9", "https://host.example/a%C3%A9"},
+	{"https://host.example/a%20b", "https://host.example/a%20b"},
+	{"https://host.example:8443/a", "https://host.example:8443/a"},
+	{"https://host.example:0443/a", "https://host.example/a"},
+	{"https://host.example:/a", "https://host.example/a"},
+	{"ssh://git@host.example:22/a", "ssh://git@host.example/a"},
+	{"ssh://git@host.example/~me/a", "ssh://git@host.example/~me/a"},
+	{"https://[::1]/a", "https://[::1]/a"},
+	{"https://[::1]:443/a", "https://[::1]/a"},
+	{"http://host.example/a", NULL},
+	{"git://host.example/a", NULL},
+	{"ftp://host.example/a", NULL},
+	{"ext::sh -c true", NULL},
+	{"ext::https://host.example/a", NULL},
+	{"git@host.example:a/b", NULL},
+	{"host.example:a", NULL},
+	{"relative/path", NULL},
+	{"--upload-pack=x", NULL},
+	{"", NULL},
+	{"https://user@host.example/a", NULL},
+	{"https://user:secret@host.example/a", NULL},
+	{"https://allowed.example@host.example/a", NULL},
+	{"ssh://git:secret@host.example/a", NULL},
+	{"ssh://-oProxyCommand=x@host.example/a", NULL},
+	{"ssh://-oProxyCommand=x/a", NULL},
+	{"https://host.example/a?b", NULL},
+	{"https://host.example/a#b", NULL},
+	{"https://host.example?/a", NULL},
+	{"https://host.example", NULL},
+	{"https://host.example/", NULL},
+	{"https:///a", NULL},
+	{"https://host..example/a", NULL},
+	{"https://host.example:0/a", NULL},
+	{"https://host.example:65536/a", NULL},
+	{"https://host.example:4x/a", NULL},
+	{"https://host.example:-1/a", NULL},
+	{"https://host.example/a%", NULL},
+	{"https://host.example/a%2", NULL},
+	{"https://host.example/a%00b", NULL},
+	{"https://host.example/a%2Fb", NULL},
+	{"https://host.example/a%0Ab", NULL},
+	{"https://host.example/a\nb", NULL},
+	{"https://host.example/a\\b", NULL},
+	{"https://host.example\\@other.example/a", NULL},
+	{"https://host.example/a b", NULL},
+	{"https://host.example/a\xff", NULL},
+	{"https://*.example/a", NULL},
+	{"https://h\xc3\xb6st.example/a", NULL},
+	{"file://relative", NULL},
+	{"file://host.example/a", NULL},
+};
+
 static void spellings_become_one(void **state)
 {
-	static const struct {
-		const char *repo;
-		const char *url; /* NULL: SOURCE_URL */
-	} rows[] = {
-		{"https://host.example/a/b.git", "https://host.example/a/b.git"},
-		{"HTTPS://Host.EXAMPLE:443/a/b.git/", "https://host.example/a/b.git"},
-		{"https://host.example.:443//a//./x/../b.git", "https://host.example/a/b.git"},
-		{"https://host.example/%61/%62.git", "https://host.example/a/b.git"},
-		{"https://host.example/%2e%2E/a", "https://host.example/a"},
-		{"https://host.example/../../a", "https://host.example/a"},
-		{"https://host.example/a%c3%a9", "https://host.example/a%C3%A9"},
-		{"https://host.example/a\xc3\xa9", "https://host.example/a%C3%A9"},
-		{"https://host.example/a%20b", "https://host.example/a%20b"},
-		{"https://host.example:8443/a", "https://host.example:8443/a"},
-		{"https://host.example:0443/a", "https://host.example/a"},
-		{"https://host.example:/a", "https://host.example/a"},
-		{"ssh://git@host.example:22/a", "ssh://git@host.example/a"},
-		{"ssh://git@host.example/~me/a", "ssh://git@host.example/~me/a"},
-		{"https://[::1]/a", "https://[::1]/a"},
-		{"https://[::1]:443/a", "https://[::1]/a"},
-		{"http://host.example/a", NULL},
-		{"git://host.example/a", NULL},
-		{"ftp://host.example/a", NULL},
-		{"ext::sh -c true", NULL},
-		{"ext::https://host.example/a", NULL},
-		{"git@host.example:a/b", NULL},
-		{"host.example:a", NULL},
-		{"relative/path", NULL},
-		{"--upload-pack=x", NULL},
-		{"", NULL},
-		{"https://user@host.example/a", NULL},
-		{"https://user:secret@host.example/a", NULL},
-		{"https://allowed.example@host.example/a", NULL},
-		{"ssh://git:secret@host.example/a", NULL},
-		{"ssh://-oProxyCommand=x@host.example/a", NULL},
-		{"ssh://-oProxyCommand=x/a", NULL},
-		{"https://host.example/a?b", NULL},
-		{"https://host.example/a#b", NULL},
-		{"https://host.example?/a", NULL},
-		{"https://host.example", NULL},
-		{"https://host.example/", NULL},
-		{"https:///a", NULL},
-		{"https://host..example/a", NULL},
-		{"https://host.example:0/a", NULL},
-		{"https://host.example:65536/a", NULL},
-		{"https://host.example:4x/a", NULL},
-		{"https://host.example:-1/a", NULL},
-		{"https://host.example/a%", NULL},
-		{"https://host.example/a%2", NULL},
-		{"https://host.example/a%00b", NULL},
-		{"https://host.example/a%2Fb", NULL},
-		{"https://host.example/a%0Ab", NULL},
-		{"https://host.example/a\nb", NULL},
-		{"https://host.example/a\\b", NULL},
-		{"https://host.example\\@other.example/a", NULL},
-		{"https://host.example/a b", NULL},
-		{"https://host.example/a\xff", NULL},
-		{"https://*.example/a", NULL},
-		{"https://h\xc3\xb6st.example/a", NULL},
-		{"file://relative", NULL},
-		{"file://host.example/a", NULL},
-	};
 	struct arena arena;
 	struct source_url url;
 	struct reason reason;
@@ -94,22 +95,22 @@ static void spellings_become_one(void **state)
 
 	(void)state;
 	arena_init(&arena, 1 << 20);
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(spellings); i++) {
 		int result;
 
 		allow("https://*.example", "ssh://git@host.example/");
 		items[2] = "https://[::1]/";
 		items[3] = "https://host.example:8443/";
 		list.len = 4;
-		result = normalise(&arena, rows[i].repo, &url, &reason, &err);
-		if (rows[i].url == NULL) {
+		result = normalise(&arena, spellings[i].repo, &url, &reason, &err);
+		if (spellings[i].url == NULL) {
 			if (result != REFUSED || reason.code != REASON_SOURCE_URL)
-				fail_msg("'%s': %d %s", rows[i].repo, result, reason.message);
+				fail_msg("'%s': %d %s", spellings[i].repo, result, reason.message);
 			continue;
 		}
 		if (result != 0)
-			fail_msg("'%s': %s%s", rows[i].repo, reason.message, err.message);
-		assert_string_equal(url.url, rows[i].url);
+			fail_msg("'%s': %s%s", spellings[i].repo, reason.message, err.message);
+		assert_string_equal(url.url, spellings[i].url);
 		assert_false(url.local);
 	}
 	arena_release(&arena);

@@ -489,7 +489,7 @@ static void the_manual_names_each_key(void **state)
 	buf_init(&page, 1 << 20);
 	if (fd_read_file("contrib/man/sbx-worker.ini.5", 1 << 20, &page, &err) < 0)
 		fail_msg("%s", err.message);
-#define KEY(section, name, kind, def, roles, reload, doc)                          \
+#define KEY(section, name, kind, def, roles, doc)                                  \
 	(void)snprintf(wanted, sizeof(wanted), ".It Va %s.%s\n", #section, #name); \
 	assert_says(buf_text(&page), wanted);
 #include "worker/config.def"
