@@ -33,12 +33,11 @@ enum {
 
 struct item {
 	struct item *next;
-	struct ipc_pub_message head;
 	uint64_t serial; /* our own tag at the carrier */
 	bool sent;
 	int64_t not_before_us; /* after a return: a pause */
 	size_t body_len;
-	uint8_t body[];
+	struct ipc_pub_message head; /* the body follows, wherever it came from */
 };
 
 struct state {
@@ -121,7 +120,7 @@ static int send_item(struct state *state, struct item *item, struct err *err)
 {
 	const struct ipc_pub_message *head = &item->head;
 	struct message message = {
-		.body = {item->body, item->body_len},
+		.body = {item->head.inline_body, item->body_len},
 		.id = or_null(head->id),
 		.key = or_null(head->key),
 		.reply_to = or_null(head->reply_to),
@@ -215,7 +214,7 @@ static struct item *make_item(const struct ipc_pub_message *head, struct bytes b
 	item->head = *head;
 	item->body_len = body.len;
 	if (body.len > 0)
-		(void)memcpy(item->body, body.data, body.len);
+		(void)memcpy(item->head.inline_body, body.data, body.len);
 	return item;
 }
 
