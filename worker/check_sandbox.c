@@ -70,7 +70,7 @@ static void send_layers(int sock, const struct box_host *host)
 			 : layer->required ? "delegate the controller to the worker (systemd: "
 					     "Delegate=yes), or set [sandbox] allow_missing = "
 					     "cgroup: jobs then run without this limit"
-					   : "jobs run without it, and each result says so");
+					   : "nothing to do: results lack these figures");
 	}
 }
 

@@ -67,7 +67,7 @@ static void publish_again(struct task *task, enum route route, enum reason_code 
 	message->timestamp_s = task->timestamp_s;
 	message->first_at_ms = task->first_fault_ms == 0 ? now_ms : task->first_fault_ms;
 	message->last_at_ms = now_ms;
-	ipc_text(message->id, task->job.id);
+	ipc_text(message->id, task->job.id == NULL ? task->message_id : task->job.id);
 	ipc_text(message->reply_to, task->reply_to);
 	ipc_text(message->correlation_id, task->correlation_id);
 	ipc_text(message->reason, reason_code_name(code));

@@ -231,6 +231,7 @@ void intake_delivered(void *ctx, const struct delivery *delivery)
 	task->epoch = delivery->epoch;
 	task->tag = delivery->tag;
 	task->reply_to = copy(task, delivery->reply_to);
+	task->message_id = copy(task, delivery->id);
 	task->correlation_id = copy(task, delivery->correlation_id);
 	task->queue = copy(task, delivery->queue);
 	task->priority = delivery->priority;

@@ -35,6 +35,7 @@ struct task {
 	size_t local_index;
 	uint64_t epoch, tag;
 	const char *reply_to;
+	const char *message_id; /* as the producer gave it, whatever the body says */
 	const char *correlation_id;
 	const char *queue;
 	enum job_priority priority;

@@ -27,6 +27,11 @@ class Messages(sbxtest.WorkerCase):
         self.client.publish_raw(body, **properties)
         return body
 
+    def test_a_letter_keeps_the_message_id_of_its_producer(self):
+        self.send(b"\xc1", message_id="named-by-the-producer")
+        letter = self.dead(b"\xc1")
+        self.assertEqual(letter["message_id"], "named-by-the-producer")
+
     def test_what_is_no_msgpack_is_dead_lettered(self):
         for body in (b"\xc1", b"", b"\xdd\x0f\xff\xff\xff", b"{\"v\": 1}", b"\x81\xa1v\x01trailing",
                      secrets.token_bytes(300), b"\x91" * 1000):
