@@ -18,7 +18,12 @@
 #include "worker/config_private.h"
 #include "worker/role.h"
 
-enum { UID_SYSTEM_MAX = 65535, HEARTBEAT_MIN_MS = 1000, HEARTBEAT_MAX_MS = 600000 };
+enum {
+	UID_SYSTEM_MAX = 65535,
+	HEARTBEAT_MIN_MS = 1000,
+	HEARTBEAT_MAX_MS = 600000,
+	KEEP_REFS_MIN_MS = 24 * 3600 * 1000,
+};
 
 /* --- what depends on the machine -------------------------------------- */
 
@@ -174,9 +179,13 @@ static int rule_sources(const struct config *config, struct err *err)
 	if (in_range("sources.fetch_timeout (ms)", config->sources_fetch_timeout, 1, LIMIT_TIME_MS,
 		     err) < 0 ||
 	    in_range("sources.max_repo", config->sources_max_repo, 1, INT64_MAX, err) < 0 ||
-	    in_range("sources.max_files", config->sources_max_files, 1, INT64_MAX, err) < 0)
+	    in_range("sources.max_files", config->sources_max_files, 1, INT64_MAX, err) < 0 ||
+	    in_range("sources.max_checkout", config->sources_max_checkout, 1, INT64_MAX, err) < 0 ||
+	    in_range("sources.max_store", config->sources_max_store, 1, INT64_MAX, err) < 0)
 		return -1;
-	return in_range("sources.max_checkout", config->sources_max_checkout, 1, INT64_MAX, err);
+	/* A job that runs needs its base, however long it takes. */
+	return in_range("sources.keep_refs (ms)", config->sources_keep_refs, KEEP_REFS_MIN_MS,
+			INT64_MAX, err);
 }
 
 static int rule_allow_missing(const struct config *config, struct err *err)

@@ -4,31 +4,61 @@
  * (a struct ipc_store_fetched) is handed on to the supervisor; a child that
  * dies without one is a fault of its task alone. Settling is short and done
  * here, so the refs of one job never move twice at a time.
+ *
+ * A checkout that an answer names is held for a while, so that nobody removes
+ * it before the zygote, which mounts it, holds it too. The store is brought
+ * within its bounds by a child: at the start, which also looks for damage, now
+ * and then, and some time after something was built.
  */
 #include "worker/storekeeper.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "snapshots/store.h"
 #include "worker/ipc.h"
 #include "worker/role.h"
 
-enum { CHILDREN = ROLE_SLOTS_MAX, REQUEST_ARENA_BYTES = 1 << 20, CONFIG_ARENA_BYTES = 1 << 20 };
+enum {
+	CHILDREN = ROLE_SLOTS_MAX,
+	PINS = 64,
+	PIN_US = 60 * 1000 * 1000, /* from an answer to its mount */
+	UPKEEP_EVERY_S = 600,
+	UPKEEP_AFTER_BUILD_S = 30,
+	RECENT_MS = 60 * 1000,
+	REQUEST_ARENA_BYTES = 1 << 20,
+	CONFIG_ARENA_BYTES = 1 << 20,
+};
 
 struct child {
 	pid_t pid; /* 0: free */
 	int socket;
 	uint64_t task;
+};
+
+/* A checkout that was named in an answer. */
+struct pin {
+	int fd;
+	int64_t until_us; /* 0: free */
+};
+
+struct upkeep {
+	pid_t pid;   /* 0: none */
+	int end;     /* readable when it is over */
+	bool looked; /* for damage */
+	int64_t next_us;
 };
 
 struct keeper {
@@ -37,8 +67,43 @@ struct keeper {
 	const char *store_path;
 	struct child children[CHILDREN];
 	size_t children_len;
+	struct pin pins[PINS];
+	struct upkeep upkeep;
 	bool quit;
 };
+
+/* --- pins ------------------------------------------------------------- */
+
+static void release_pins(struct keeper *keeper, int64_t now_us)
+{
+	for (size_t i = 0; i < PINS; i++) {
+		struct pin *pin = &keeper->pins[i];
+
+		if (pin->until_us != 0 && pin->until_us <= now_us) {
+			fd_close(pin->fd);
+			pin->until_us = 0;
+		}
+	}
+}
+
+/* False when the checkout is not there any more. */
+static bool hold(struct keeper *keeper, const struct oid *tree)
+{
+	struct pin *oldest = &keeper->pins[0];
+	int64_t now_us = clock_mono_us();
+	int fd;
+
+	if (store_pin(keeper->store, tree, &fd) != 0)
+		return false;
+	for (size_t i = 1; i < PINS; i++) {
+		if (keeper->pins[i].until_us < oldest->until_us)
+			oldest = &keeper->pins[i];
+	}
+	if (oldest->until_us != 0)
+		fd_close(oldest->fd);
+	*oldest = (struct pin){.fd = fd, .until_us = now_us + PIN_US};
+	return true;
+}
 
 /* --- one fetch -------------------------------------------------------- */
 
@@ -118,7 +183,8 @@ static bool fetch_fast(struct keeper *keeper, const struct ipc_store_fetch *requ
 	if (request->checkout) {
 		if (!store_has_checkout(keeper->store, &base.tree))
 			return false;
-		if (find_checkout(keeper, arena, source, &base.tree, reply, &err) != 0)
+		if (find_checkout(keeper, arena, source, &base.tree, reply, &err) != 0 ||
+		    !hold(keeper, &base.tree))
 			return false;
 	}
 	finish(keeper, arena, source, &base, reply);
@@ -228,6 +294,87 @@ static void on_settle(struct keeper *keeper, struct ipc_store_settle *request, i
 	answer(keeper, &reply, sizeof(reply));
 }
 
+/* --- upkeep ----------------------------------------------------------- */
+
+static void on_damage(void *ctx, const char *what)
+{
+	(void)ctx;
+	log_error("store damaged", "what", what, NULL);
+}
+
+static NORETURN void upkeep_main(struct keeper *keeper)
+{
+	const struct store_policy policy = {
+		.max_bytes = keeper->config->sources_max_store,
+		.recent_ms = RECENT_MS,
+		.keep_refs_ms = keeper->config->sources_keep_refs,
+	};
+	struct store_verified verified;
+	struct store_upkept upkept;
+	struct err err = {0};
+
+	fd_close(ROLE_SOCKET);
+	if ((!keeper->upkeep.looked &&
+	     store_verify(keeper->store, STORE_LOOK, on_damage, NULL, &verified, &err) < 0) ||
+	    store_upkeep(keeper->store, &policy, &upkept, &err) < 0) {
+		log_error("store upkeep failed", "error", err.message, NULL);
+		_exit(1);
+	}
+	_exit(0);
+}
+
+static void start_upkeep(struct keeper *keeper)
+{
+	struct upkeep *upkeep = &keeper->upkeep;
+	pid_t parent = getpid();
+	int ends[2];
+
+	upkeep->next_us = clock_mono_us() + (int64_t)UPKEEP_EVERY_S * 1000000;
+	release_pins(keeper, clock_mono_us());
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return;
+	upkeep->pid = fork();
+	if (upkeep->pid == 0) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+			_exit(1);
+		upkeep_main(keeper);
+	}
+	fd_close(ends[1]);
+	if (upkeep->pid < 0) {
+		fd_close(ends[0]);
+		upkeep->pid = 0;
+		return;
+	}
+	upkeep->end = ends[0];
+	upkeep->looked = true;
+}
+
+static void upkeep_ended(struct keeper *keeper)
+{
+	while (waitpid(keeper->upkeep.pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	keeper->upkeep.pid = 0;
+	fd_cleanup(&keeper->upkeep.end);
+}
+
+static void upkeep_within(struct keeper *keeper, int64_t seconds)
+{
+	int64_t at_us = clock_mono_us() + seconds * 1000000;
+
+	if (at_us < keeper->upkeep.next_us)
+		keeper->upkeep.next_us = at_us;
+}
+
+/* How long the loop may wait: while something is fetched there is no upkeep. */
+static int wait_ms(const struct keeper *keeper)
+{
+	int64_t left_us = keeper->upkeep.next_us - clock_mono_us();
+
+	if (keeper->upkeep.pid != 0 || keeper->children_len > 0)
+		return -1;
+	return left_us <= 0 ? 0 : (int)(left_us / 1000) + 1;
+}
+
 /* --- children --------------------------------------------------------- */
 
 /* A child that has read a hostile pack speaks for its own task and no other. */
@@ -262,6 +409,11 @@ static void on_child(struct keeper *keeper, size_t at)
 	while (waitpid(child.pid, NULL, 0) < 0 && errno == EINTR)
 		continue;
 	keeper->children[at] = keeper->children[--keeper->children_len];
+	if (reply.end == IPC_OK && reply.checkout_path[0] != '\0' && !hold(keeper, &reply.tree)) {
+		reply.end = IPC_FAULT;
+		ipc_text(reply.error, "the checkout was removed at once");
+	}
+	upkeep_within(keeper, UPKEEP_AFTER_BUILD_S);
 	answer(keeper, &reply, sizeof(reply));
 }
 
@@ -288,21 +440,26 @@ static void on_supervisor(struct keeper *keeper)
 
 static void serve(struct keeper *keeper)
 {
-	static struct pollfd fds[CHILDREN + 1];
+	static struct pollfd fds[CHILDREN + 2];
 
 	while (!keeper->quit) {
 		size_t len = keeper->children_len;
 
+		if (wait_ms(keeper) == 0)
+			start_upkeep(keeper);
 		fds[0] = (struct pollfd){.fd = ROLE_SOCKET, .events = POLLIN};
+		fds[1] = (struct pollfd){.fd = keeper->upkeep.end, .events = POLLIN};
 		for (size_t i = 0; i < len; i++)
-			fds[i + 1] =
+			fds[i + 2] =
 				(struct pollfd){.fd = keeper->children[i].socket, .events = POLLIN};
-		if (poll(fds, len + 1, -1) < 0)
+		if (poll(fds, len + 2, wait_ms(keeper)) < 0)
 			continue;
 		for (size_t i = len; i > 0; i--) {
-			if (fds[i].revents != 0)
+			if (fds[i + 1].revents != 0)
 				on_child(keeper, i - 1);
 		}
+		if (fds[1].revents != 0)
+			upkeep_ended(keeper);
 		if (fds[0].revents != 0)
 			on_supervisor(keeper);
 	}
@@ -345,7 +502,10 @@ int storekeeper_main(void)
 		log_error("storekeeper cannot start", "error", err.message, NULL);
 		return 1;
 	}
+	keeper.upkeep = (struct upkeep){.end = -1, .next_us = clock_mono_us()};
 	serve(&keeper);
+	if (keeper.upkeep.pid != 0)
+		(void)kill(keeper.upkeep.pid, SIGKILL);
 	for (size_t i = 0; i < keeper.children_len; i++)
 		(void)kill(keeper.children[i].pid, SIGKILL);
 	store_close(keeper.store);

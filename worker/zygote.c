@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -43,6 +44,7 @@ struct slot {
 	int executor_pidfd;
 	uint64_t serial;
 	bool attached;
+	int lower_fd; /* the checkout, flocked: it is not removed while the box lives */
 	int64_t made_at_us;
 	int64_t retry_at_us; /* empty: not before, after a failure */
 };
@@ -157,6 +159,7 @@ static int make(struct zygote *zygote, size_t slot, struct err *err)
 	}
 	self->state = SLOT_READY;
 	self->attached = false;
+	self->lower_fd = -1;
 	self->made_at_us = clock_mono_us();
 	self->serial = message.serial = ++zygote->serial;
 	tell(zygote, &message, sizeof(message), &socket);
@@ -210,10 +213,30 @@ static void box_ended(struct slot *self)
 {
 	box_free(self->box);
 	self->box = NULL;
+	fd_cleanup(&self->lower_fd);
 	self->state = SLOT_EMPTY;
 }
 
 /* --- requests --------------------------------------------------------- */
+
+/* Opens a checkout for as long as the box lives. Whoever removes one flocks it
+ * and takes its name away first. */
+static int hold_checkout(const struct zygote *zygote, const char *path, int *ret_fd,
+			 struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	struct stat held, named;
+
+	if (fd_open_beneath(zygote->store_fd, path, O_RDONLY | O_DIRECTORY, 0, &fd, err) < 0)
+		return -1;
+	if (flock(fd, LOCK_SH | LOCK_NB) < 0 || fstat(fd, &held) < 0 ||
+	    fstatat(zygote->store_fd, path, &named, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(err, "cannot hold checkout '%s'", path);
+	if (held.st_dev != named.st_dev || held.st_ino != named.st_ino)
+		return err_set(err, ERR_CONFLICT, "checkout '%s' was just removed", path);
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
 
 static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct err *err)
 {
@@ -223,7 +246,6 @@ static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct 
 		.lower_uid = (uid_t)zygote->config->worker_uid_base,
 		.lower_gid = (gid_t)zygote->config->worker_uid_base,
 	};
-	CLEANUP(fd_cleanup) int lower = -1;
 
 	if (self->state != SLOT_READY || self->serial != request->serial)
 		return err_set(err, ERR_CONFLICT, "the sandbox is gone");
@@ -232,10 +254,9 @@ static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct 
 	self->attached = true;
 	request->checkout_path[sizeof(request->checkout_path) - 1] = '\0';
 	if (request->checkout_path[0] != '\0') {
-		if (fd_open_beneath(zygote->store_fd, request->checkout_path,
-				    O_RDONLY | O_DIRECTORY, 0, &lower, err) < 0)
+		if (hold_checkout(zygote, request->checkout_path, &self->lower_fd, err) < 0)
 			return -1;
-		workspace.lower_fd = lower;
+		workspace.lower_fd = self->lower_fd;
 	}
 	return box_attach(self->box, &workspace, &request->limits, err);
 }
