@@ -11,6 +11,7 @@
 #include "worker/check.h"
 #include "worker/cli.h"
 #include "worker/supervisor.h"
+#include "worker/verify.h"
 
 enum { SETS_MAX = 64, WORKER_ARENA_BYTES = 16 << 20, TEMPLATE_BYTES = 1 << 20 };
 
@@ -23,19 +24,21 @@ static const char help[] =
 	"            running jobs back to the queue\n"
 	"  check     validate configuration, queue, kernel and limits; each failed check\n"
 	"            comes with its fix\n"
+	"  verify    read every file of the store's checkouts and hash it; what has\n"
+	"            changed is removed, and built anew for the next job that needs it\n"
 	"  template  print a configuration file with every setting and its default\n"
 	"\n"
 	"      --config FILE      configuration (default /etc/sbx/worker.ini when it exists)\n"
 	"      --set S.NAME=VALUE one setting, as [S] NAME in the file; may be repeated\n"
 	"      --queue URL        short for --set queue.url=URL\n"
-	"      --json             check: print JSON; serve: log JSON lines\n"
+	"      --json             check, verify: print JSON; serve: log JSON lines\n"
 	"  -h, --help             this text\n"
 	"      --version          the version\n"
 	"\n"
 	"Settings also come from the environment: SBX_QUEUE_URL is [queue] url.\n"
 	"\n"
-	"Exit status: 0 after a drain, or when every check holds; 1 when going on is\n"
-	"impossible, or a check fails; 2 usage.\n";
+	"Exit status: 0 after a drain, or when every check holds or the store is sound;\n"
+	"1 when going on is impossible, a check fails or damage was found; 2 usage.\n";
 
 struct options {
 	const char *config;
@@ -120,6 +123,17 @@ static int serve(struct options *options, struct arena *arena)
 	return EXIT_FAULT;
 }
 
+static int verify(const struct options *options, struct arena *arena)
+{
+	struct config config;
+	struct err err = {0};
+
+	if (cli_config(&config, arena, "sbx-worker", options->config, options->sets,
+		       options->sets_len, &err) < 0)
+		return complain(&err, EXIT_USAGE);
+	return verify_main(&config, options->json);
+}
+
 static int template(void)
 {
 	struct buf out;
@@ -157,6 +171,8 @@ int main(int argc, char **argv)
 		code = serve(&options, &arena);
 	else if (strcmp(command, "check") == 0)
 		code = check_main(options.config, options.sets, options.sets_len, options.json);
+	else if (strcmp(command, "verify") == 0)
+		code = verify(&options, &arena);
 	else if (strcmp(command, "template") == 0)
 		code = template();
 	else
