@@ -78,14 +78,28 @@ static void publish_again(struct task *task, enum route route, enum reason_code 
 	publish(self, message, task->payload);
 }
 
-static void publish_result(struct supervisor *self, uint64_t tag, const struct ledger_key *key,
-			   const char *tenant, struct bytes result)
+/*
+ * The name by which readers drop repetitions. Who reuses another's id must not
+ * be able to take that job's result out of sight, so the refusal of a reused
+ * id has the digest of its own message in its name.
+ */
+static void name_result(const struct task *task, const struct ledger_key *key,
+			struct ipc_pub_message *message)
 {
-	struct ipc_pub_message *message = new_message(ROUTE_RESULT, tag);
+	bool reused = task->reason.code == REASON_JOB_ID_REUSED;
 
-	(void)snprintf(message->id, sizeof(message->id), "%s.%lld", key->id, (long long)key->run);
-	(void)snprintf(message->key, sizeof(message->key), "%s.%s", tenant, key->id);
-	publish(self, message, result);
+	(void)snprintf(message->id, sizeof(message->id), "%s.%lld%s%.12s", key->id,
+		       (long long)key->run, reused ? "." : "", reused ? task->digest : "");
+}
+
+static void publish_result(const struct task *task, const struct ledger_key *key,
+			   struct bytes result)
+{
+	struct ipc_pub_message *message = new_message(ROUTE_RESULT, task->id);
+
+	name_result(task, key, message);
+	(void)snprintf(message->key, sizeof(message->key), "%s.%s", task->job.tenant, key->id);
+	publish(task->supervisor, message, result);
 }
 
 /* The copy for who asked to be answered directly; nobody vouches for it. */
@@ -97,7 +111,7 @@ static void publish_reply(struct task *task, const struct ledger_key *key, struc
 	    !carrier_reply_to_valid(task->supervisor->config->queue_prefix, task->reply_to))
 		return;
 	message = new_message(ROUTE_REPLY, 0);
-	(void)snprintf(message->id, sizeof(message->id), "%s.%lld", key->id, (long long)key->run);
+	name_result(task, key, message);
 	ipc_text(message->reply_to, task->reply_to);
 	ipc_text(message->correlation_id, task->correlation_id);
 	publish(task->supervisor, message, result);
@@ -266,7 +280,7 @@ static void send_result(struct task *task, struct bytes result)
 	task->started = false;
 	task->decided = true;
 	task->confirms_due++;
-	publish_result(self, task->id, &key, task->job.tenant, result);
+	publish_result(task, &key, result);
 	publish_reply(task, &key, result);
 }
 
@@ -394,7 +408,7 @@ void finish_resend(struct task *task, struct bytes result)
 	task->in_ledger = true;
 	task->decided = true;
 	task->confirms_due++;
-	publish_result(task->supervisor, task->id, &key, task->job.tenant, result);
+	publish_result(task, &key, result);
 	publish_reply(task, &key, result);
 }
 

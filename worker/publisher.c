@@ -149,6 +149,18 @@ static bool is_kept(enum route route)
 	return route != ROUTE_EVENT && route != ROUTE_REPLY;
 }
 
+/* What the carrier will never take must not be sent again and again before
+ * all that waits behind it: that ends the worker, loudly. */
+static void give_up_or_disconnect(struct state *state, const struct err *err)
+{
+	if (err->kind == ERR_PEER || err->kind == ERR_TIMEOUT || err->kind == ERR_SYSTEM) {
+		disconnect(state, err);
+		return;
+	}
+	log_error("a message cannot be published at all", "error", err->message, NULL);
+	state->quit = true;
+}
+
 static void send_due(struct state *state)
 {
 	int64_t now = clock_mono_us();
@@ -162,7 +174,7 @@ static void send_due(struct state *state)
 			continue;
 		sent++;
 		if (send_item(state, item, &err) < 0)
-			disconnect(state, &err);
+			give_up_or_disconnect(state, &err);
 	}
 }
 

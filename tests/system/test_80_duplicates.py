@@ -40,6 +40,8 @@ class Duplicates(sbxtest.WorkerCase):
         other["steps"] = [{"run": ["false"]}]
         self.client.publish(other)
         self.assert_verdict(self.client.wait(job["id"], copies=2), "rejected", "job.id_reused")
+        names = [each["message_id"] for each in self.client.results_of(job["id"])]
+        self.assertEqual(len(set(names)), 2, "the refusal must not hide the result")
 
     def test_a_replay_counts_run_up_and_runs_again(self):
         job = sbxtest.job_of(self.repo, steps=["cat /proc/sys/kernel/random/uuid"])
