@@ -414,6 +414,7 @@ static int run(const struct options *options, const struct box_host *host, struc
 	struct box_handle handle;
 	struct box_usage seen;
 	struct driver driver;
+	struct err why = {0};
 	int result = -1;
 
 	if (watch_signals(&signals, err) < 0 || attach(box, options, err) < 0)
@@ -426,6 +427,8 @@ static int run(const struct options *options, const struct box_host *host, struc
 		if (options->outcome_fd >= 0)
 			write_outcome(options, host, &outcome, &seen);
 		result = report(options, &outcome, &signals);
+	} else if (box_confirm(box, &why) < 0) {
+		*err = why; /* init's own words rather than that it is gone */
 	}
 	driver_release(&driver);
 	fd_close(signals.fd);
@@ -440,6 +443,9 @@ static int run_box(const struct options *options, struct err *err)
 				    .uid_base = UID_BASE + (uid_t)getpid(),
 				    .slots = 1,
 				    .once = true,
+				    .without_cpu = !options->explain &&
+						   options->limits.cpu_ms == 0 &&
+						   options->limits.millicpus == 0,
 				    .root = options->root};
 	struct box_host *host;
 	struct box *box;
@@ -448,10 +454,10 @@ static int run_box(const struct options *options, struct err *err)
 	(void)snprintf(instance, sizeof(instance), "box-%d", (int)getpid());
 	if (box_host_open(&host, &config, err) < 0)
 		return -1;
-	box_host_sweep_dead(host, "box");
 	if (options->explain) {
 		result = explain(host);
 	} else if (box_new(host, 0, &box, err) == 0) {
+		box_host_sweep_dead(host, "box"); /* while init sets itself up */
 		result = run(options, host, box, err);
 		box_free(box);
 	}

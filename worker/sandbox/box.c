@@ -328,6 +328,16 @@ static int check_controllers(const struct box_host *host, const struct box_limit
 	return 0;
 }
 
+/* init answers HELLO and ATTACHED, or says what failed. */
+static int await_attached(struct box *box, struct err *err)
+{
+	if (await_ready(box, err) < 0 || expect(box, WIRE_ATTACHED, NULL, err) < 0)
+		return -1;
+	box->attached = true;
+	return 0;
+}
+
+/* ATTACH may be sent while init is still setting itself up: it is read after. */
 static int attach(struct box *box, const struct workspace_parts *parts,
 		  const struct box_limits *limits, struct err *err)
 {
@@ -338,12 +348,16 @@ static int attach(struct box *box, const struct workspace_parts *parts,
 				      .limits = *limits};
 
 	if (await_root(box, err) < 0 ||
-	    workspace_mount(box->host, parts, box->mount_ns_fd, err) < 0 ||
-	    await_ready(box, err) < 0)
+	    workspace_mount(box->host, parts, box->mount_ns_fd, err) < 0)
 		return -1;
 	if (fd_send(box->host_fd, &message, sizeof(message), &parts->top_fd, 1, err) < 0)
 		return -1;
-	return expect(box, WIRE_ATTACHED, NULL, err);
+	return box->host->once ? 0 : await_attached(box, err);
+}
+
+int box_confirm(struct box *box, struct err *err)
+{
+	return box->attached ? 0 : await_attached(box, err);
 }
 
 int box_attach(struct box *box, const struct box_workspace *workspace,
@@ -361,7 +375,6 @@ int box_attach(struct box *box, const struct box_workspace *workspace,
 		return -1;
 	result = attach(box, &parts, limits, err);
 	workspace_release(&parts);
-	box->attached = result == 0;
 	return result;
 }
 

@@ -45,6 +45,9 @@ struct box_config {
 	uid_t uid_base;		   /* as root: slot k runs as uid_base + k */
 	unsigned slots;
 	bool once; /* one box and no more: nothing is prepared for others */
+	/* No cpu limit and no quota will be asked for: no groups are made for
+	 * them, and cpu time is what the processes themselves report. */
+	bool without_cpu;
 	/* Copy workspaces instead of mounting an overlay; where the kernel can't do
 	 * that (an ordinary user before Linux 6.6) they are copied anyway. */
 	bool copy_workspace;
@@ -140,6 +143,11 @@ void box_handle_take(struct box *box, struct box_handle *ret);
  * for init's word that it is in place. ERR_LIMIT/ERR_UNSUPPORTED as above. */
 int box_attach(struct box *box, const struct box_workspace *workspace,
 	       const struct box_limits *limits, struct err *err) MUST_CHECK;
+
+/* For a host of one box (`once`), where box_attach does not wait: whether init
+ * has really set itself up and attached. To be asked when the driver fails, for
+ * the reason; init runs no step before. */
+int box_confirm(struct box *box, struct err *err) MUST_CHECK;
 
 /* For an event loop: readable once init has died. Borrowed. */
 int box_pidfd(const struct box *box);

@@ -102,7 +102,8 @@ struct mount_line {
 /* 36 35 98:0 ROOT POINT OPTIONS [FIELDS...] - TYPE SOURCE SUPEROPTIONS */
 static bool parse_mount(const char *line, struct mount_line *ret)
 {
-	const char *dash = strstr(line, " - ");
+	size_t len = strcspn(line, "\n");
+	const char *dash = memmem(line, len, " - cgroup", 9);
 
 	return dash != NULL &&
 	       sscanf(line, "%*s %*s %*s %511s %511s", ret->root, ret->point) == 2 &&
@@ -199,7 +200,7 @@ static void find_v1(struct cgroup_host *host, const struct mount_line *mount, co
 	int fd;
 
 	for (unsigned c = 0; c < CGROUP_IO; c++)
-		if (has_word(mount->options, names[c], ',')) {
+		if ((host->unwanted & 1U << c) == 0 && has_word(mount->options, names[c], ',')) {
 			controllers |= 1U << c;
 			first = names[c];
 		}
@@ -272,7 +273,7 @@ static void find_v2(struct cgroup_host *host, const struct mount_line *mount, co
 	int fd;
 
 	for (unsigned c = 0; c < CGROUP_CONTROLLERS; c++)
-		if (!cgroup_has(host, c))
+		if (!cgroup_has(host, c) && (host->unwanted & 1U << c) == 0)
 			wanted |= 1U << c;
 	if (!parent_path(mount, parent, proc_cgroup, NULL, path, sizeof(path)))
 		return;
@@ -321,15 +322,16 @@ bool cgroup_has(const struct cgroup_host *host, enum cgroup_controller controlle
 }
 
 int cgroup_host_open(struct cgroup_host *host, const char *instance, const char *parent,
-		     struct err *err)
+		     uint32_t unwanted, struct err *err)
 {
 	struct buf mounts, own;
 	int result = -1;
 
-	*host = (struct cgroup_host){0};
+	*host = (struct cgroup_host){.unwanted = unwanted};
 	(void)snprintf(host->instance, sizeof(host->instance), "%s", instance);
 	set_missing(host, (1U << CGROUP_CONTROLLERS) - 1, "",
 		    "no cgroup hierarchy of this host has the controller");
+	set_missing(host, unwanted, "", "nothing was asked that needs it");
 	buf_init(&mounts, 4 << 20);
 	buf_init(&own, 1 << 16);
 	if (fd_read_file("/proc/self/mountinfo", 4 << 20, &mounts, err) < 0 ||

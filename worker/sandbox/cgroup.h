@@ -44,6 +44,7 @@ struct cgroup_tree {
 
 struct cgroup_host {
 	char instance[40];
+	uint32_t unwanted;
 	struct cgroup_tree trees[CGROUP_TREES];
 	size_t trees_len;
 	char missing[CGROUP_CONTROLLERS][160]; /* "" or why it is not there */
@@ -55,9 +56,10 @@ struct cgroup {
 	int fds[CGROUP_TREES]; /* directories; -1 where not made */
 };
 
-/* Finds the hierarchies. Missing ones are no failure: see cgroup_has. */
+/* Finds the hierarchies. Missing ones are no failure: see cgroup_has. Bits of
+ * enum cgroup_controller in `unwanted` are not looked for. */
 int cgroup_host_open(struct cgroup_host *host, const char *instance, const char *parent,
-		     struct err *err) MUST_CHECK;
+		     uint32_t unwanted, struct err *err) MUST_CHECK;
 void cgroup_host_close(struct cgroup_host *host);
 
 bool cgroup_has(const struct cgroup_host *host, enum cgroup_controller controller);

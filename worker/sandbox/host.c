@@ -224,7 +224,9 @@ static void probe_cgroups(struct box_host *host)
 		"cgroup_memory", "cgroup_pids", "cgroup_cpu", "cgroup_cpuacct", "cgroup_io"};
 
 	for (unsigned c = 0; c < CGROUP_CONTROLLERS; c++)
-		add_layer(host, layer[c], c != CGROUP_IO && !host->allow_missing_cgroup,
+		add_layer(host, layer[c],
+			  c != CGROUP_IO && !host->allow_missing_cgroup &&
+				  (host->cgroups.unwanted & 1U << c) == 0,
 			  cgroup_has(&host->cgroups, c), host->cgroups.missing[c]);
 }
 
@@ -308,7 +310,9 @@ static int open_parts(struct box_host *host, const struct box_config *config, st
 	}
 	probe_namespaces(host);
 	probe_seccomp(host);
-	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent, err) < 0)
+	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent,
+			     config->without_cpu ? 1U << CGROUP_CPU | 1U << CGROUP_CPUACCT : 0,
+			     err) < 0)
 		return -1;
 	if (geteuid() == 0 && have_admin() && ids_exist(config->uid_base, config->slots)) {
 		host->uid_base = config->uid_base;

@@ -77,10 +77,11 @@ static void on_host(struct init *init)
 
 	if (len < (ssize_t)sizeof(uint32_t) || *(uint32_t *)init->message != WIRE_ATTACH)
 		_exit(0);
-	if (attach(init, (size_t)len, fds, fds_len, &err) < 0)
+	if (attach(init, (size_t)len, fds, fds_len, &err) < 0) {
 		send_failed(init->host_fd, &err);
-	else
-		send_kind(init->host_fd, WIRE_ATTACHED, NULL, 0);
+		_exit(1); /* a driver may be waiting already */
+	}
+	send_kind(init->host_fd, WIRE_ATTACHED, NULL, 0);
 }
 
 /* --- the driver -------------------------------------------------------------------- */

@@ -269,6 +269,45 @@ static void test_killed_host(void **state)
 	boxtest_close(&test);
 }
 
+/* A host of one box does not wait in box_attach: box_confirm tells how it went,
+ * and an init that was killed meanwhile is an error there, not a hang. */
+static void test_one_box_only(void **state)
+{
+	struct box_config config = {.allow_missing_cgroup = true,
+				    .uid_base = BOXTEST_UID_BASE,
+				    .slots = 1,
+				    .once = true,
+				    .without_cpu = true};
+	struct box_workspace workspace = {.lower_fd = -1};
+	struct boxtest test = {0};
+	struct box_handle handle;
+	struct err err = {0};
+	char instance[40];
+
+	(void)state;
+	(void)snprintf(instance, sizeof(instance), "unit-once-%d", (int)getpid());
+	config.instance = instance;
+	buf_init(&test.out, 1 << 20);
+	buf_init(&test.errors, 1 << 20);
+	assert_int_equal(box_host_open(&test.host, &config, &err), 0);
+	boxtest_new(&test, NULL, NULL);
+	assert_string_equal(boxtest_ok(&test, "echo once"), "once\n");
+	assert_int_equal(box_confirm(test.box, &err), 0);
+	assert_int_equal(box_confirm(test.box, &err), 0);
+	boxtest_drop(&test);
+	assert_int_equal(box_new(test.host, 0, &test.box, &err), 0);
+	assert_int_equal(box_attach(test.box, &workspace, &boxtest_limits, &err), 0);
+	box_kill(test.box);
+	box_handle_take(test.box, &handle);
+	driver_init(&test.driver, &handle, &boxtest_limits);
+	if (box_confirm(test.box, &err) < 0) /* unless it had answered before it died */
+		assert_int_equal(err.kind, ERR_PEER);
+	assert_int_equal(driver_finish(&test.driver, &err), -1);
+	assert_int_equal(err.kind, ERR_PEER);
+	boxtest_close(&test);
+	assert_int_equal(count_groups("unit-once", getpid()), 0);
+}
+
 /* --- a driver that is an enemy ---------------------------------------------------------------- */
 
 static void expect_death(struct boxtest *test, const void *message, size_t len, int fd)
@@ -315,10 +354,10 @@ static void test_hostile_driver(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_nothing_left),   cmocka_unit_test(test_half_made),
-	cmocka_unit_test(test_two_boxes),      cmocka_unit_test(test_driver_leaves),
-	cmocka_unit_test(test_killed_box),     cmocka_unit_test(test_killed_host),
-	cmocka_unit_test(test_hostile_driver),
+	cmocka_unit_test(test_nothing_left), cmocka_unit_test(test_half_made),
+	cmocka_unit_test(test_two_boxes),    cmocka_unit_test(test_driver_leaves),
+	cmocka_unit_test(test_killed_box),   cmocka_unit_test(test_killed_host),
+	cmocka_unit_test(test_one_box_only), cmocka_unit_test(test_hostile_driver),
 };
 
 int main(void)
