@@ -75,6 +75,7 @@ class Runner:
         self.env = dict(os.environ, TMPDIR=folder, SBX_B=options.build,
                         SBX_BIN=os.path.join(options.build, "bin"), PYTHONDONTWRITEBYTECODE="1")
         self.running = set()
+        self.broker_dir = None  # of our own one; a caller's broker is the caller's
         os.makedirs(self.logs, exist_ok=True)
 
     def run(self, program):
@@ -138,28 +139,29 @@ class Runner:
     # --- the broker -----------------------------------------------------
 
     def broker(self, verb):
-        return subprocess.run([BROKER, verb, self.env["SBX_TEST_BROKER_DIR"]], text=True,
+        return subprocess.run([BROKER, verb, self.broker_dir], text=True,
                               env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False)
 
     def start_broker(self):
         started = time.monotonic()
-        self.env["SBX_TEST_BROKER_DIR"] = os.path.join(self.folder, "broker")
+        self.broker_dir = os.path.join(self.folder, "broker")
         start = self.broker("start")
         url = self.broker("url")
         if start.returncode or url.returncode:
             self.report.fault(f"broker: cannot start\n{start.stdout}{url.stdout}")
             return
+        self.env["SBX_TEST_BROKER_DIR"] = self.broker_dir
         self.env["SBX_TEST_BROKER_URL"] = url.stdout.strip()
         print(f"     broker ready after {time.monotonic() - started:.1f} s", flush=True)
 
     def stop_broker(self):
-        if "SBX_TEST_BROKER_DIR" not in self.env:
+        if self.broker_dir is None:
             return
         stop = self.broker("stop")
         if stop.returncode:
             self.report.fault(f"broker: cannot stop\n{stop.stdout}")
-        shutil.rmtree(self.env["SBX_TEST_BROKER_DIR"], ignore_errors=True)
+        shutil.rmtree(self.broker_dir, ignore_errors=True)
 
 
 def parse(arguments):

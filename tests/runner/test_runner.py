@@ -86,8 +86,8 @@ class LeftOver(unittest.TestCase):
             self.assertEqual(watch.look(), [])
             # The shell ends at once; cat goes on in a session of its own.
             reader, writer = os.pipe()
-            subprocess.run(["/bin/sh", "-c", "setsid cat <&0 >&- 2>&- &"], stdin=reader,
-                           env={}, check=True)
+            script = "exec 3<&0; setsid cat <&3 >/dev/null 2>&1 &"
+            subprocess.run(["/bin/sh", "-c", script], stdin=reader, env={}, check=True)
             os.close(reader)
             found = watch.look()
             self.assertEqual(len(found), 1, found)
@@ -98,11 +98,17 @@ class LeftOver(unittest.TestCase):
 class Whole(unittest.TestCase):
     """tests/run itself, over a build directory in which nothing was built."""
 
-    def run_it(self, *arguments):
+    def run_it(self, *arguments, **env):
         top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         with tempfile.TemporaryDirectory() as build:
             return subprocess.run([os.path.join(top, "run"), "--build", build, "--no-broker",
-                                   *arguments], capture_output=True, text=True, check=False)
+                                   *arguments], capture_output=True, text=True, check=False,
+                                  env=dict(os.environ, **env))
+
+    def test_the_broker_of_whoever_calls_is_left_alone(self):
+        with tempfile.TemporaryDirectory() as broker:
+            self.run_it("--only", "unit/base/test_text", SBX_TEST_BROKER_DIR=broker)
+            self.assertTrue(os.path.isdir(broker))
 
     def test_what_was_not_built_fails(self):
         done = self.run_it("--only", "unit/base/test_text")

@@ -39,6 +39,7 @@ class Client:
             except pika.exceptions.AMQPError:
                 if time.monotonic() > deadline:
                     raise
+                time.sleep(0.2)  # without a pause it would use up all ports of the machine
 
     def with_channel(self, work):
         """`work(channel)`, once more on a new connection when the old one is lost."""
