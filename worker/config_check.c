@@ -111,7 +111,7 @@ static int rule_slots(const struct config *config, struct err *err)
 static int rule_uid_base(const struct config *config, struct err *err)
 {
 	return in_range("worker.uid_base", config->worker_uid_base, UID_SYSTEM_MAX + 1,
-			(int64_t)UINT32_MAX - 1 - ROLE_UID_SANDBOX - ROLE_SLOTS_MAX, err);
+			(int64_t)UINT32_MAX - 1 - ROLE_UID_SANDBOX - ROLE_BOXES_MAX, err);
 }
 
 static int rule_attempts(const struct config *config, struct err *err)

@@ -262,8 +262,15 @@ void intake_local(struct supervisor *self, size_t index)
 
 /* --- slots ------------------------------------------------------------ */
 
+/* A box whose executor waits; NULL too while as many jobs run as may. */
 static struct slot *free_slot(struct supervisor *self)
 {
+	size_t running = 0;
+
+	for (size_t i = 0; i < self->slots_len; i++)
+		running += self->slots[i].task != NULL;
+	if (running >= (size_t)self->config->worker_slots)
+		return NULL;
 	for (size_t i = 0; i < self->slots_len; i++) {
 		struct slot *slot = &self->slots[i];
 

@@ -12,6 +12,7 @@
 #ifndef SBX_WORKER_ROLE_H
 #define SBX_WORKER_ROLE_H
 
+#include <assert.h>
 #include <sys/types.h>
 
 #include "queue/carrier.h"
@@ -24,10 +25,20 @@ enum { ROLE_SOCKET = 3 };
  * nobody else on the host has them.
  *
  *	+0		supervisor, publisher, storekeeper; owner and group of the store
- *	+100 + slot	executors
- *	+600 + slot	sandboxes
+ *	+100 + box	executors
+ *	+600 + box	sandboxes
+ *
+ * There is one box more than there are slots, so that a job that starts as
+ * soon as another ends does not wait for a fresh one.
  */
-enum { ROLE_UID_EXECUTOR = 100, ROLE_UID_SANDBOX = 600, ROLE_SLOTS_MAX = 500 };
+enum {
+	ROLE_UID_EXECUTOR = 100,
+	ROLE_UID_SANDBOX = 600,
+	ROLE_SLOTS_MAX = 400,
+	ROLE_BOXES_SPARE = 1,
+	ROLE_BOXES_MAX = ROLE_SLOTS_MAX + ROLE_BOXES_SPARE,
+};
+static_assert(ROLE_UID_EXECUTOR + ROLE_BOXES_MAX <= ROLE_UID_SANDBOX, "no uid has two owners");
 
 int role_start(const char *name, const struct config *config, enum config_role role,
 	       int *ret_socket, pid_t *ret_pid, struct err *err) MUST_CHECK;

@@ -244,7 +244,7 @@ static void end_roles(struct supervisor *self)
 
 static int make_slots(struct supervisor *self, struct err *err)
 {
-	self->slots_len = (size_t)self->config->worker_slots;
+	self->slots_len = (size_t)self->config->worker_slots + ROLE_BOXES_SPARE;
 	self->slots = arena_array(&self->arena, self->slots_len, sizeof(*self->slots));
 	self->missing.items = arena_array(&self->arena, MISSING_MAX, sizeof(char *));
 	if (self->arena.exhausted)
@@ -533,7 +533,7 @@ static void feed_local(struct supervisor *self)
 {
 	while (self->local != NULL && !self->dying && self->host_known &&
 	       self->local_next < self->local->jobs_len &&
-	       self->local_next - self->local_done < self->slots_len)
+	       self->local_next - self->local_done < (size_t)self->config->worker_slots)
 		intake_local(self, self->local_next++);
 }
 

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -56,7 +57,7 @@ struct zygote {
 	struct box_config box_config;
 	struct box_host *host;
 	struct instance instance;
-	struct slot slots[ROLE_SLOTS_MAX];
+	struct slot slots[ROLE_BOXES_MAX];
 	size_t slots_len;
 	uint64_t serial;
 	bool quit;
@@ -101,6 +102,7 @@ static NORETURN void become_executor(struct zygote *zygote, size_t slot, int soc
 	struct err err = {0};
 
 	log_init("executor", LOG_INFO, zygote->config->log_json);
+	(void)prctl(PR_SET_NAME, "sbx-executor", 0, 0, 0); /* what ps(1) shows */
 	executor_keep_descriptors(&socket, handle, &zygote->store_fd);
 	if (confine_executor(zygote->store_fd, zygote->as_root ? uid : ROLE_SAME_UID, gid, &err) <
 	    0) {
@@ -316,7 +318,7 @@ static int watched_fd(const struct slot *self)
 
 static void serve(struct zygote *zygote)
 {
-	static struct pollfd fds[ROLE_SLOTS_MAX + 1];
+	static struct pollfd fds[ROLE_BOXES_MAX + 1];
 
 	while (!zygote->quit) {
 		fill(zygote);
@@ -381,12 +383,12 @@ static int start(struct zygote *zygote, struct arena *arena, struct err *err)
 	const struct config *config = zygote->config;
 
 	zygote->as_root = geteuid() == 0;
-	zygote->slots_len = (size_t)config->worker_slots;
+	zygote->slots_len = (size_t)config->worker_slots + ROLE_BOXES_SPARE;
 	zygote->box_config = (struct box_config){
 		.cgroup_parent = text_or_null(config->sandbox_cgroup_parent),
 		.allow_missing_cgroup = allows_missing_cgroup(config),
 		.uid_base = (uid_t)(config->worker_uid_base + ROLE_UID_SANDBOX),
-		.slots = (unsigned)config->worker_slots,
+		.slots = (unsigned)zygote->slots_len,
 		.root = text_or_null(config->sandbox_root),
 	};
 	(void)umask(022);

@@ -291,6 +291,7 @@ static int kit_setup(void **state)
 	arena_init(&kit.self.arena, 4 << 20);
 	must(config_init(&kit.config, &kit.self.arena, &err), &err);
 	must(config_set(&kit.config, "worker.events", "false", &err), &err);
+	kit.config.worker_slots = KIT_SLOTS;
 	must(config_set(&kit.config, "worker.max_attempts", "2", &err), &err);
 	must(commands_compile(&kit.self.arena, &commands, &kit.self.commands, &err), &err);
 	must(loop_init(&kit.self.loop, &err), &err);
