@@ -81,7 +81,7 @@ int oid_set_add(struct oid_set *set, const struct oid *oid, struct err *err)
 
 bool oid_set_has(const struct oid_set *set, const struct oid *oid)
 {
-	return set->len > 0 && oid_equal(set_slot(set, oid), oid);
+	return set->len > 0 && !oid_equal(oid, &NULL_OID) && oid_equal(set_slot(set, oid), oid);
 }
 
 /* --- the walk ---------------------------------------------------------- */
@@ -190,6 +190,16 @@ int gitdb_check_commit(struct gitdb *db, const struct oid *commit, struct err *e
 
 	oid_hex(commit, hex);
 	return walk_commit(&walk, commit) < 0 ? err_prefix(err, "commit %s", hex) : 0;
+}
+
+int walk_reach(struct gitdb *db, const struct oid *tree, struct oid_set *seen, struct err *err)
+{
+	struct walk walk = {
+		.db = db, .seen = *seen, .wants = wants_all, .visit = visit_nothing, .err = err};
+	int result = walk_object(&walk, tree, GIT_OBJECT_TREE, 0);
+
+	*seen = walk.seen;
+	return result;
 }
 
 /* --- copying ----------------------------------------------------------- */

@@ -130,9 +130,19 @@ bool tree_name_valid(const char *name, size_t len);
 /* Form alone: order, duplicates, names, modes. */
 int tree_check(struct bytes tree, struct err *err) MUST_CHECK;
 
+/* --- walks ------------------------------------------------------------- */
+
+/* Adds a tree and all below it to `seen`; what is there is not walked again. */
+int walk_reach(struct gitdb *db, const struct oid *tree, struct oid_set *seen,
+	       struct err *err) MUST_CHECK;
+
 /* --- refs -------------------------------------------------------------- */
 
 bool ref_name_valid(const char *name);
+
+/* Puts `text` at <dir>/<name> in one step. */
+int ref_write_file(struct gitdb *db, const char *name, struct bytes text,
+		   struct err *err) MUST_CHECK;
 
 /* Returns 0, 1 when there is no such ref, -1. Symbolic refs are followed. */
 int ref_read(struct gitdb *db, const char *name, struct oid *ret, struct err *err) MUST_CHECK;

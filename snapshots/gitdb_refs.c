@@ -10,6 +10,7 @@
 #include "snapshots/gitdb_private.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 enum {
@@ -28,6 +30,7 @@ enum {
 	SYMBOLIC_MAX = 5,
 	PEEL_MAX = 16,
 	OID_PREFIX_MIN = 4,
+	TOUCH_AFTER_S = 3600,
 };
 
 /* --- names ------------------------------------------------------------- */
@@ -165,8 +168,7 @@ int gitdb_ref_get(struct gitdb *db, const char *name, struct oid *ret, struct er
 
 /* --- writing ----------------------------------------------------------- */
 
-/* Puts `text` at <dir>/<name> in one step. */
-static int write_file(struct gitdb *db, const char *name, struct bytes text, struct err *err)
+int ref_write_file(struct gitdb *db, const char *name, struct bytes text, struct err *err)
 {
 	char path[PATH_MAX];
 	char temporary[PATH_MAX];
@@ -205,7 +207,8 @@ int gitdb_ref_set(struct gitdb *db, const char *name, const struct oid *oid, str
 	oid_hex(oid, text);
 	text[2 * OID_BYTES] = '\n';
 	text[2 * OID_BYTES + 1] = '\0';
-	return write_file(db, name, (struct bytes){(const uint8_t *)text, 2 * OID_BYTES + 1}, err);
+	return ref_write_file(db, name, (struct bytes){(const uint8_t *)text, 2 * OID_BYTES + 1},
+			      err);
 }
 
 /* Also takes it out of packed-refs, together with the peel line after it. */
@@ -236,11 +239,48 @@ int gitdb_ref_delete(struct gitdb *db, const char *name, struct err *err)
 	}
 	if (kept.failed)
 		return gitdb_oom(err, "cannot delete ref '%s'", name);
-	if (kept.len != text.len && write_file(db, "packed-refs", buf_bytes(&kept), err) < 0)
+	if (kept.len != text.len && ref_write_file(db, "packed-refs", buf_bytes(&kept), err) < 0)
 		return -1;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return err_sys(err, "cannot delete ref '%s'", name);
 	return 0;
+}
+
+/* --- age --------------------------------------------------------------- */
+
+int gitdb_refs_expire(struct gitdb *db, const char *place, int64_t before_s, int64_t *ret_deleted,
+		      struct err *err)
+{
+	const struct dirent *entry;
+	char path[PATH_MAX];
+	DIR *stream;
+
+	assert(db->mode == GITDB_WRITE && strncmp(place, "refs/", 5) == 0);
+	(void)snprintf(path, sizeof(path), "%s/%s", db->dir, place);
+	*ret_deleted = 0;
+	stream = opendir(path);
+	if (stream == NULL)
+		return errno == ENOENT ? 0 : err_sys(err, "cannot open '%s'", path);
+	while ((entry = readdir(stream)) != NULL) {
+		struct stat st;
+
+		if (fstatat(dirfd(stream), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && st.st_mtim.tv_sec < before_s &&
+		    unlinkat(dirfd(stream), entry->d_name, 0) == 0)
+			(*ret_deleted)++;
+	}
+	(void)closedir(stream);
+	return 0;
+}
+
+void gitdb_ref_touch(struct gitdb *db, const char *name)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (snprintf(path, sizeof(path), "%s/%s", db->dir, name) < (int)sizeof(path) &&
+	    lstat(path, &st) == 0 && st.st_mtim.tv_sec + TOUCH_AFTER_S < clock_wall_us() / 1000000)
+		(void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
 }
 
 /* --- commits ----------------------------------------------------------- */

@@ -53,6 +53,36 @@ struct gitdb_fetch {
  */
 int gitdb_fetch(const struct gitdb_fetch *fetch, struct oid *ret, struct err *err) MUST_CHECK;
 
+/* --- upkeep ------------------------------------------------------------ */
+
+struct gitdb_gc_policy {
+	int64_t pack_bytes; /* packs that are smaller are joined */
+	size_t loose;	    /* so many loose objects, */
+	size_t packs;	    /* or small packs, are left alone */
+	bool always;	    /* some refs went: look for what nobody needs */
+};
+
+/*
+ * Joins small packs and loose objects, and drops what no ref leads to: the
+ * first half without any lock, the second while nobody else writes. When that
+ * cannot be had, gitdb_gc_abandon takes the new packs away again.
+ * gitdb_gc_begin returns 1 when there is nothing to do.
+ */
+struct gitdb_gc;
+int gitdb_gc_begin(const char *path, const struct gitdb_gc_policy *policy, struct gitdb_gc **ret,
+		   struct err *err) MUST_CHECK;
+int gitdb_gc_finish(struct gitdb_gc *gc, struct err *err) MUST_CHECK;
+void gitdb_gc_abandon(struct gitdb_gc *gc);
+void gitdb_gc_free(struct gitdb_gc *gc);
+
+/* Deletes the refs directly below `place` ("refs/sbx") that were last set or
+ * touched before. While nobody else writes. */
+int gitdb_refs_expire(struct gitdb *db, const char *place, int64_t before_s, int64_t *ret_deleted,
+		      struct err *err) MUST_CHECK;
+
+/* Says that a ref is in use, when it has not been said for a while. */
+void gitdb_ref_touch(struct gitdb *db, const char *name);
+
 /* --- sets of oids ------------------------------------------------------ */
 
 struct oid_set {

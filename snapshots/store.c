@@ -41,11 +41,11 @@ enum {
 /* --- locks ------------------------------------------------------------- */
 
 /* flock(2) has no timeout, so a bounded wait has to look again and again. */
-static int lock_fd(int fd, int64_t deadline_us, const char *path, struct err *err)
+static int lock_fd(int fd, int how, int64_t deadline_us, const char *path, struct err *err)
 {
 	int64_t pause_us = POLL_MIN_US;
 
-	while (flock(fd, deadline_us < 0 ? LOCK_EX : LOCK_EX | LOCK_NB) < 0) {
+	while (flock(fd, deadline_us < 0 ? how : how | LOCK_NB) < 0) {
 		struct timespec pause = {.tv_nsec = pause_us * 1000};
 
 		if (errno == EINTR)
@@ -61,16 +61,30 @@ static int lock_fd(int fd, int64_t deadline_us, const char *path, struct err *er
 	return 0;
 }
 
-int store_lock(const char *path, int64_t deadline_us, int *ret_fd, struct err *err)
+static int lock_file(const char *path, int how, int64_t deadline_us, int *ret_fd, struct err *err)
 {
 	CLEANUP(fd_cleanup) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
 
 	if (fd < 0)
 		return err_sys(err, "cannot open '%s'", path);
-	if (lock_fd(fd, deadline_us, path, err) < 0)
+	if (lock_fd(fd, how, deadline_us, path, err) < 0)
 		return -1;
 	*ret_fd = fd_take(&fd);
 	return 0;
+}
+
+int store_lock(const char *path, int64_t deadline_us, int *ret_fd, struct err *err)
+{
+	return lock_file(path, LOCK_EX, deadline_us, ret_fd, err);
+}
+
+int store_write_lock(const struct store *store, const char *repo, enum store_writer who,
+		     int64_t deadline_us, int *ret_fd, struct err *err)
+{
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/repos/%s.gc", store->path, repo);
+	return lock_file(path, who == STORE_WRITES ? LOCK_SH : LOCK_EX, deadline_us, ret_fd, err);
 }
 
 int store_upkeep_lock(const struct store *store, int64_t deadline_us, int *ret_fd, struct err *err)
@@ -275,8 +289,10 @@ int store_marked(struct gitdb *db, const struct oid *commit, struct err *err)
 	char ref[64];
 
 	base_ref(commit, ref);
-	if (gitdb_ref_get(db, ref, &found, &why) == 0)
+	if (gitdb_ref_get(db, ref, &found, &why) == 0) {
+		gitdb_ref_touch(db, ref);
 		return oid_equal(&found, commit);
+	}
 	return why.kind == ERR_NOT_FOUND ? 0 : err_set(err, why.kind, "%s", why.message);
 }
 
@@ -329,7 +345,9 @@ static int settle_in(struct gitdb *db, const char *ref, struct bytes objects,
 int store_settle(struct store *store, const struct source_url *source, const char *job,
 		 struct bytes objects, const struct oid *keep, struct err *err)
 {
+	int64_t deadline_us = clock_mono_us() + store->config.fetch_timeout_ms * 1000;
 	CLEANUP(arena_cleanup) struct arena arena = {0};
+	CLEANUP(fd_cleanup) int lock = -1;
 	struct gitdb *db = NULL;
 	const char *path;
 	const char *ref;
@@ -342,7 +360,8 @@ int store_settle(struct store *store, const struct source_url *source, const cha
 		errno = ENOMEM;
 		return err_sys(err, "cannot settle job '%s'", job);
 	}
-	if (gitdb_open(path, GITDB_WRITE, &db, err) < 0)
+	if (store_write_lock(store, source->name, STORE_WRITES, deadline_us, &lock, err) < 0 ||
+	    gitdb_open(path, GITDB_WRITE, &db, err) < 0)
 		return err_prefix(err, "cannot settle job '%s'", job);
 	result = settle_in(db, ref, objects, keep, err);
 	gitdb_close(db);

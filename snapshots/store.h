@@ -5,6 +5,7 @@
  *	store/repos/<name>.git		objects of one source, refs/sbx/<job>, and
  *					refs/sbx-base/<oid> for each usable commit
  *	store/repos/<name>.lock		flock(2): who fetches
+ *	store/repos/<name>.gc		flock(2): shared who writes, alone who deletes
  *	store/blobs/<xx>/<oid>-<mode>	files of checkouts: neighbours share them by hard links
  *	store/checkouts/<tree>/		a base tree on disk, immutable once there
  *	store/checkouts/<tree>.info	its size, and by its mtime when it was last used

@@ -168,14 +168,18 @@ static void fetch_remote(const struct store *store, const struct source_url *sou
 		answer->result = store_mark(to, &answer->commit, err);
 }
 
-/* What fetches that were killed left in the repository. */
-static void remove_leftovers(const char *repo)
+/* What fetches that were killed left in the repository; not while somebody
+ * packs, whose unfinished pack has such a name too. */
+static void remove_leftovers(const struct store *store, const char *repo)
 {
-	char path[PATH_MAX + 32];
+	CLEANUP(fd_cleanup) int lock = -1;
+	char path[PATH_MAX + 512];
 	const struct dirent *entry;
 	DIR *stream;
 
-	(void)snprintf(path, sizeof(path), "%s/objects/pack", repo);
+	if (store_write_lock(store, repo, STORE_DELETES, 0, &lock, NULL) < 0)
+		return;
+	(void)snprintf(path, sizeof(path), "%s/repos/%s.git/objects/pack", store->path, repo);
 	stream = opendir(path);
 	if (stream == NULL)
 		return;
@@ -202,6 +206,7 @@ static void fetch_locked(const struct store *store, const struct source_url *sou
 			 const char *commit, struct answer *answer)
 {
 	CLEANUP(fd_cleanup) int lock = -1;
+	CLEANUP(fd_cleanup) int writing = -1;
 	char path[PATH_MAX];
 	struct gitdb *to = NULL;
 
@@ -209,11 +214,15 @@ static void fetch_locked(const struct store *store, const struct source_url *sou
 	answer->result = store_lock(path, -1, &lock, &answer->err);
 	if (answer->result < 0)
 		return;
+	remove_leftovers(store, source->name);
+	answer->result =
+		store_write_lock(store, source->name, STORE_WRITES, -1, &writing, &answer->err);
+	if (answer->result < 0)
+		return;
 	(void)snprintf(path, sizeof(path), "%s/repos/%s.git", store->path, source->name);
 	answer->result = make_repo(store, path, &answer->err);
 	if (answer->result < 0)
 		return;
-	remove_leftovers(path);
 	answer->result = gitdb_open(path, GITDB_WRITE, &to, &answer->err);
 	if (answer->result < 0)
 		return;

@@ -22,6 +22,13 @@ struct store {
  * `deadline_us` on the monotonic clock; -1 waits for ever. ERR_TIMEOUT. */
 int store_lock(const char *path, int64_t deadline_us, int *ret_fd, struct err *err) MUST_CHECK;
 
+/* Held, together with others, from the first object that is written to a
+ * repository until the ref that leads to it is set; and by the one alone who
+ * deletes objects and refs. */
+enum store_writer { STORE_WRITES, STORE_DELETES };
+int store_write_lock(const struct store *store, const char *repo, enum store_writer who,
+		     int64_t deadline_us, int *ret_fd, struct err *err) MUST_CHECK;
+
 /* A directory below tmp/, locked for as long as `fd` is open: what a killed
  * process leaves has no lock, and goes when a store is next opened. */
 struct store_build {

@@ -24,7 +24,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-enum { DISK_UNIT = 512, MS_PER_S = 1000 };
+enum { DISK_UNIT = 512, MS_PER_S = 1000, LOCK_WAIT_US = 2 * 1000 * 1000 };
 
 /* --- what there is ----------------------------------------------------- */
 
@@ -172,6 +172,91 @@ static int trim_checkouts(struct shelf *shelf, const struct store_policy *policy
 	return evict(shelf, policy->max_bytes, before_ms, err);
 }
 
+/* --- repositories ------------------------------------------------------ */
+
+static const struct gitdb_gc_policy GC = {.pack_bytes = 64 << 20, .loose = 1000, .packs = 12};
+
+/* How many refs went. Somebody who fetches may take minutes: another time. */
+static int expire_refs(const struct store *store, const char *repo, const char *path,
+		       int64_t before_s, int64_t *ret_deleted, struct err *err)
+{
+	CLEANUP(fd_cleanup) int lock = -1;
+	struct gitdb *db = NULL;
+	int64_t jobs = 0, bases = 0;
+	int result;
+
+	*ret_deleted = 0;
+	if (store_write_lock(store, repo, STORE_DELETES, clock_mono_us() + LOCK_WAIT_US, &lock,
+			     NULL) < 0)
+		return 0;
+	if (gitdb_open(path, GITDB_WRITE, &db, err) < 0)
+		return -1;
+	result = gitdb_refs_expire(db, "refs/sbx", before_s, &jobs, err);
+	if (result == 0)
+		result = gitdb_refs_expire(db, "refs/sbx-base", before_s, &bases, err);
+	gitdb_close(db);
+	*ret_deleted = jobs + bases;
+	return result;
+}
+
+static int pack_repo(const struct store *store, const char *repo, const char *path, bool always,
+		     struct store_upkept *upkept, struct err *err)
+{
+	struct gitdb_gc_policy policy = GC;
+	CLEANUP(fd_cleanup) int lock = -1;
+	struct gitdb_gc *gc;
+	int result;
+
+	policy.always = always;
+	if (store_write_lock(store, repo, STORE_WRITES, clock_mono_us() + LOCK_WAIT_US, &lock,
+			     err) < 0)
+		return -1;
+	result = gitdb_gc_begin(path, &policy, &gc, err);
+	fd_cleanup(&lock);
+	if (result != 0)
+		return result < 0 ? -1 : 0;
+	if (store_write_lock(store, repo, STORE_DELETES, clock_mono_us() + LOCK_WAIT_US, &lock,
+			     NULL) < 0) {
+		gitdb_gc_abandon(gc);
+	} else {
+		result = gitdb_gc_finish(gc, err);
+		upkept->repos++;
+	}
+	gitdb_gc_free(gc);
+	return result;
+}
+
+/* One repository that cannot be packed does not keep the others from it. */
+static int trim_repos(const struct store *store, const struct store_policy *policy,
+		      struct store_upkept *upkept, struct err *err)
+{
+	int64_t before_s = (clock_wall_us() / 1000 - policy->keep_refs_ms) / MS_PER_S;
+	const struct dirent *entry;
+	char path[PATH_MAX + 256], repo[256];
+	int result = 0;
+	DIR *stream;
+
+	(void)snprintf(path, sizeof(path), "%s/repos", store->path);
+	stream = opendir(path);
+	if (stream == NULL)
+		return err_sys(err, "cannot open '%s'", path);
+	while ((entry = readdir(stream)) != NULL) {
+		size_t len = strlen(entry->d_name);
+		int64_t deleted;
+
+		if (len < 5 || strcmp(entry->d_name + len - 4, ".git") != 0)
+			continue;
+		(void)snprintf(repo, sizeof(repo), "%.*s", (int)len - 4, entry->d_name);
+		(void)snprintf(path, sizeof(path), "%s/repos/%s", store->path, entry->d_name);
+		if (expire_refs(store, repo, path, before_s, &deleted, err) < 0 ||
+		    pack_repo(store, repo, path, deleted > 0, upkept, err) < 0)
+			result = -1;
+		upkept->refs += deleted;
+	}
+	(void)closedir(stream);
+	return result;
+}
+
 /* --- all of it --------------------------------------------------------- */
 
 int store_upkeep(struct store *store, const struct store_policy *policy, struct store_upkept *ret,
@@ -190,6 +275,8 @@ int store_upkeep(struct store *store, const struct store_policy *policy, struct 
 	result = store_clean_tmp(store, err);
 	if (result == 0)
 		result = trim_checkouts(&shelf, policy, err);
+	if (result == 0)
+		result = trim_repos(store, policy, &upkept, err);
 	upkept.bytes = total(&shelf);
 	free(shelf.kept);
 	if (result < 0)

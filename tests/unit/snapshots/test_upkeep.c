@@ -297,6 +297,153 @@ static void what_crashes_left_goes(void **state)
 	rig_close(&rig);
 }
 
+/* --- repositories ------------------------------------------------------ */
+
+/* What a job leaves: one changed file, one commit, its ref. */
+static int try_settle(struct rig *rig, const struct store_base *base, const char *job,
+		      struct oid *ret)
+{
+	struct gitdb_edit edit = {.path = "dir/job", .mode = MODE_FILE};
+	struct gitdb *db = NULL;
+	struct oid tree, commit;
+	struct err err = {0};
+	struct buf stream;
+	int result;
+
+	OK(gitdb_open(store_repo_path(&rig->arena, rig->store, &rig->source), GITDB_QUARANTINE, &db,
+		      &err));
+	OK(gitdb_blob_write(db, (struct bytes){(const uint8_t *)job, strlen(job)}, &edit.oid,
+			    &err));
+	OK(gitdb_tree_update(db, &base->tree, &edit, 1, &tree, &err));
+	OK(gitdb_commit_write(db, &tree, &base->commit, job, 1, &commit, &err));
+	buf_init(&stream, 1 << 20);
+	OK(gitdb_export(db, &stream, &err));
+	gitdb_close(db);
+	result =
+		store_settle(rig->store, &rig->source, job, buf_bytes(&stream), &commit, &rig->err);
+	buf_release(&stream);
+	*ret = commit;
+	return result;
+}
+
+static struct oid settle(struct rig *rig, const struct store_base *base, const char *job)
+{
+	struct oid commit;
+
+	if (try_settle(rig, base, job, &commit) != 0)
+		fail_msg("%s: %s", job, rig->err.message);
+	return commit;
+}
+
+static void loose_objects_become_one_pack(void **state)
+{
+	struct store_base base;
+	const char *repo;
+	struct rig rig;
+	char job[32];
+
+	(void)state;
+	make_commits("pack");
+	rig_open(&rig, "store-pack");
+	rig_source(&rig, "pack");
+	base = base_of(&rig, "c1");
+	repo = store_repo_path(&rig.arena, rig.store, &rig.source);
+	assert_int_equal(upkeep(&rig, &ROOMY).repos, 0);
+	for (int i = 0; i < 300; i++) {
+		(void)snprintf(job, sizeof(job), "job-%d", i);
+		(void)settle(&rig, &base, job);
+	}
+	sh("test $(find '%s'/objects/[0-9a-f]* -type f | wc -l) -gt 1000", repo);
+	assert_int_equal(upkeep(&rig, &ROOMY).repos, 1);
+	sh("cd '%s/objects' && test $(find [0-9a-f]* -type f | wc -l) = 0 && test $(ls pack/*.pack "
+	   "| wc "
+	   "-l) = 1",
+	   repo);
+	sh("git -C '%s' for-each-ref refs/sbx | wc -l | grep -qx 300 && "
+	   "test \"$(git -C '%s' show refs/sbx/job-77:dir/job)\" = job-77",
+	   repo, repo);
+	assert_fsck(repo);
+	assert_int_equal(upkeep(&rig, &ROOMY).repos, 0);
+	/* The base and its neighbours are usable as before. */
+	(void)settle(&rig, &base, "after");
+	(void)check_out(&rig, "c1");
+	(void)check_out(&rig, "c2");
+	assert_fsck(repo);
+	rig_close(&rig);
+}
+
+static void old_refs_go_with_what_only_they_need(void **state)
+{
+	struct store_policy policy = ROOMY;
+	struct store_base c1, c2;
+	struct oid kept, gone;
+	char hex[OID_HEX_BYTES];
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	const char *repo;
+	struct rig rig;
+
+	(void)state;
+	make_commits("expire");
+	rig_open(&rig, "store-expire");
+	rig_source(&rig, "expire");
+	c1 = base_of(&rig, "c1");
+	c2 = base_of(&rig, "c2");
+	repo = store_repo_path(&rig.arena, rig.store, &rig.source);
+	gone = settle(&rig, &c2, "old");
+	kept = settle(&rig, &c1, "young");
+	policy.keep_refs_ms = 24LL * 3600 * 1000;
+	assert_int_equal(upkeep(&rig, &policy).refs, 0);
+	oid_hex(&c2.commit, hex);
+	sh("cd '%s' && touch -d '25 hours ago' refs/sbx/old refs/sbx-base/*", repo);
+	/* A base that is asked for is young again. */
+	FETCH_OK(&rig, "c1", &c1);
+	assert_int_equal(upkeep(&rig, &policy).refs, 2);
+	sh("cd '%s' && test ! -e refs/sbx/old && test ! -e refs/sbx-base/%s && "
+	   "! grep %s shallow && test $(wc -l <shallow) = 1",
+	   repo, hex, hex);
+	OK(gitdb_open(repo, GITDB_READ, &db, &err));
+	assert_true(gitdb_has(db, &kept));
+	assert_true(gitdb_has(db, &c1.commit));
+	assert_false(gitdb_has(db, &gone));
+	assert_false(gitdb_has(db, &c2.commit));
+	gitdb_close(db);
+	assert_fsck(repo);
+	/* What went comes back when it is asked for. */
+	FETCH_OK(&rig, "c2", &c2);
+	(void)check_out(&rig, "c2");
+	(void)settle(&rig, &c2, "again");
+	assert_fsck(repo);
+	rig_close(&rig);
+}
+
+static void a_corrupt_repository_is_not_packed(void **state)
+{
+	struct store_policy policy = ROOMY;
+	struct store_upkept upkept;
+	struct store_base base;
+	struct err err = {0};
+	const char *repo;
+	struct rig rig;
+
+	(void)state;
+	make_commits("torn");
+	rig_open(&rig, "store-torn");
+	rig_source(&rig, "torn");
+	base = base_of(&rig, "c1");
+	repo = store_repo_path(&rig.arena, rig.store, &rig.source);
+	(void)settle(&rig, &base, "one");
+	(void)settle(&rig, &base, "old");
+	sh("d=$PWD/torn && cd '%s' && touch -d '2 days ago' refs/sbx/old && "
+	   "rm -f objects/$(git -C $d rev-parse c1:dir/sub | sed 's,^..,&/,') && "
+	   "find objects -type f | wc -l >../../count",
+	   repo);
+	policy.keep_refs_ms = 24LL * 3600 * 1000;
+	assert_int_equal(store_upkeep(rig.store, &policy, &upkept, &err), -1);
+	sh("cd '%s' && test $(find objects -type f | wc -l) = $(cat ../../count)", repo);
+	rig_close(&rig);
+}
+
 /* --- several processes ------------------------------------------------- */
 
 static void only_one_does_the_upkeep(void **state)
@@ -328,14 +475,23 @@ static void use_and_eviction(int round)
 	rig_open(&rig, "store-race");
 	rig_source(&rig, "race");
 	for (int i = 0; i < 60; i++) {
-		struct store_base base = base_of(&rig, commits[(i + round) % 3]);
+		char command[256];
+		struct store_base base;
+		const char *path;
 		int pin;
 
-		(void)checkout(&rig, &base.tree);
+		if (fetch(&rig, commits[(i + round) % 3], &base) != 0 ||
+		    store_checkout(rig.store, &rig.source, &base.tree, &rig.arena, &path,
+				   &rig.reason, &rig.err) != 0)
+			_exit(3);
 		if (store_pin(rig.store, &base.tree, &pin) != 0)
 			continue;
-		sh("cd /proc/%d/fd/%d && test $(cat run) = run && test $(cat dir/sub/link) = x",
-		   (int)getpid(), pin);
+		(void)snprintf(command, sizeof(command),
+			       "cd /proc/%d/fd/%d && test $(cat run) = run && "
+			       "test $(cat dir/sub/link) = x",
+			       (int)getpid(), pin);
+		if (system(command) != 0)
+			_exit(4);
 		(void)close(pin);
 	}
 	rig_close(&rig);
@@ -344,11 +500,13 @@ static void use_and_eviction(int round)
 static void evict_for_ever(void)
 {
 	struct store_policy policy = {.max_bytes = 1, .recent_ms = 0, .keep_refs_ms = 1 << 30};
+	struct store_upkept upkept;
 	struct rig rig;
 
 	rig_open(&rig, "store-race");
-	for (;;)
-		(void)upkeep(&rig, &policy);
+	while (store_upkeep(rig.store, &policy, &upkept, &rig.err) == 0) {
+	}
+	_exit(5);
 }
 
 static void use_and_eviction_go_together(void **state)
@@ -385,6 +543,71 @@ static void use_and_eviction_go_together(void **state)
 	assert_true(WIFSIGNALED(status));
 }
 
+/* A child that fails says so by its exit: it must not go on as a test. */
+static void settle_for_ever(void)
+{
+	struct store_base base;
+	struct oid commit;
+	struct rig rig;
+	char job[32];
+
+	rig_open(&rig, "store-gc");
+	rig_source(&rig, "gc");
+	for (unsigned i = 0;; i++) {
+		/* The same objects again and again, so that many are there already. */
+		(void)snprintf(job, sizeof(job), "job-%u", i % 40);
+		if (fetch(&rig, i % 3 == 0 ? "c1" : "c2", &base) != 0)
+			_exit(3);
+		if (try_settle(&rig, &base, job, &commit) != 0 && rig.err.kind != ERR_NOT_FOUND)
+			_exit(4);
+	}
+}
+
+/* Refs come and go while everything is packed: no ref ever leads to nothing. */
+static void settling_and_packing_go_together(void **state)
+{
+	enum { SETTLERS = 2 };
+	struct store_policy policy = ROOMY;
+	pid_t settlers[SETTLERS];
+	const char *repo;
+	struct rig rig;
+	int64_t packed = 0;
+
+	(void)state;
+	make_commits("gc");
+	rig_open(&rig, "store-gc");
+	rig_source(&rig, "gc");
+	(void)base_of(&rig, "c1");
+	(void)base_of(&rig, "c2");
+	repo = store_repo_path(&rig.arena, rig.store, &rig.source);
+	(void)fflush(NULL);
+	for (int i = 0; i < SETTLERS; i++) {
+		settlers[i] = fork();
+		if (settlers[i] == 0)
+			settle_for_ever();
+	}
+	policy.keep_refs_ms = 24LL * 3600 * 1000;
+	for (int i = 0; i < 25; i++) {
+		sh("cd '%s' && find refs/sbx -type f 2>/dev/null | shuf -n 9 "
+		   "--random-source=/dev/zero | "
+		   "xargs -r touch -c -d '2 days ago'",
+		   repo);
+		packed += upkeep(&rig, &policy).repos;
+	}
+	for (int i = 0; i < SETTLERS; i++) {
+		int status;
+
+		assert_int_equal(waitpid(settlers[i], &status, WNOHANG), 0);
+		assert_int_equal(kill(settlers[i], SIGKILL), 0);
+		assert_int_equal(waitpid(settlers[i], &status, 0), settlers[i]);
+	}
+	assert_true(packed > 5);
+	assert_fsck(repo);
+	(void)upkeep(&rig, &policy);
+	assert_fsck(repo);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -394,6 +617,10 @@ int main(void)
 		cmocka_unit_test(the_least_recently_used_goes_first),
 		cmocka_unit_test(what_is_used_stays),
 		cmocka_unit_test(what_crashes_left_goes),
+		cmocka_unit_test(loose_objects_become_one_pack),
+		cmocka_unit_test(old_refs_go_with_what_only_they_need),
+		cmocka_unit_test(a_corrupt_repository_is_not_packed),
+		cmocka_unit_test(settling_and_packing_go_together),
 		cmocka_unit_test(only_one_does_the_upkeep),
 		cmocka_unit_test(use_and_eviction_go_together),
 	};
