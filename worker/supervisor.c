@@ -1,6 +1,6 @@
 /*
  * supervisor.c - theory: one loop, no threads. Every descriptor has a handler
- * in intake.c or dispatch.c; what is due by time is looked at once a turn.
+ * in intake.c or dispatch*.c; what is due by time is looked at once a turn.
  *
  *	serving --SIGTERM--> draining --no job left, or out of time--> ended
  *	                        |
@@ -11,18 +11,10 @@
 #include "worker/supervisor.h"
 
 #include <assert.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -33,7 +25,6 @@
 enum {
 	TURN_MS = 1000,
 	FLUSH_US = 5 * 1000 * 1000,
-	END_US = 10 * 1000 * 1000,
 	FORGET_EVERY_US = 600 * 1000 * 1000,
 	SUPERVISOR_ARENA_BYTES = 16 << 20,
 };
@@ -98,149 +89,7 @@ void task_move(struct task *task, enum job_state state, int64_t at_us)
 	finish_event_state(task, state, at_us);
 }
 
-/* --- the state directory ---------------------------------------------- */
-
-/* Whoever names /tmp here must not find it taken over. */
-static int check_ours(const char *path, uid_t uid, struct err *err)
-{
-	const struct dirent *entry;
-	struct stat st;
-	DIR *dir;
-	int names = 0;
-
-	if (stat(path, &st) < 0)
-		return err_sys(err, "cannot stat '%s'", path);
-	if (st.st_uid == uid)
-		return 0;
-	dir = opendir(path);
-	if (dir == NULL)
-		return err_sys(err, "cannot open '%s'", path);
-	while ((entry = readdir(dir)) != NULL)
-		names += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-	(void)closedir(dir);
-	if (names == 0)
-		return 0;
-	return err_set(
-		err, ERR_CONFLICT,
-		"'%s' belongs to uid %u and is not empty; give the worker a directory of its "
-		"own ([worker] state_dir)",
-		path, st.st_uid);
-}
-
-static int own_dir(const struct config *config, const char *path, struct err *err)
-{
-	uid_t uid = (uid_t)config->worker_uid_base;
-
-	if (fd_make_dirs(path, 0755, err) < 0 || (geteuid() == 0 && check_ours(path, uid, err) < 0))
-		return -1;
-	if (geteuid() == 0 && (chown(path, uid, uid) < 0 || chmod(path, 0750) < 0))
-		return err_sys(err, "cannot give '%s' to uid %u", path, uid);
-	return 0;
-}
-
-static int prepare_state(struct supervisor *self, struct err *err)
-{
-	const char *state = self->config->worker_state_dir;
-	const char *store = arena_printf(&self->arena, "%s/store", state);
-
-	if (store == NULL)
-		return err_set(err, ERR_LIMIT, "out of memory");
-	if (own_dir(self->config, state, err) < 0 || own_dir(self->config, store, err) < 0)
-		return -1;
-	return 0;
-}
-
-/* One worker a ledger. The lock ends with this process. */
-static int lock_ledger(struct supervisor *self, struct err *err)
-{
-	const char *path =
-		arena_printf(&self->arena, "%s/worker.lock", self->config->worker_state_dir);
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	int fd;
-
-	if (path == NULL)
-		return err_set(err, ERR_LIMIT, "out of memory");
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_sys(err, "cannot open '%s'", path);
-	if (fcntl(fd, F_SETLK, &lock) < 0)
-		return err_set(err, ERR_CONFLICT,
-			       "state directory '%s' belongs to a running worker; give this one "
-			       "its own [worker] state_dir",
-			       self->config->worker_state_dir);
-	return 0; /* kept open for the life of the process */
-}
-
-static int open_ledger(struct supervisor *self, struct err *err)
-{
-	const char *path =
-		arena_printf(&self->arena, "%s/ledger.db", self->config->worker_state_dir);
-
-	if (path == NULL)
-		return err_set(err, ERR_LIMIT, "out of memory");
-	if (ledger_open(&self->ledger, path, err) == 0)
-		return 0;
-	return err_prefix(err,
-			  "uid %u cannot use the state directory (every directory above it must "
-			  "be enterable)",
-			  geteuid());
-}
-
-/* --- the other processes ---------------------------------------------- */
-
-static int start_role(struct supervisor *self, const char *name, enum config_role role,
-		      struct outbox *outbox, loop_handler *handler, size_t index, struct err *err)
-{
-	int socket;
-
-	if (role_start(name, self->config, role, &socket, &self->pids[index], err) < 0)
-		return -1;
-	outbox_init(outbox, &self->loop, socket);
-	return loop_add(&self->loop, socket, EPOLLIN, handler, self, err);
-}
-
-static int start_roles(struct supervisor *self, struct err *err)
-{
-	if (start_role(self, "storekeeper", ROLE_STOREKEEPER, &self->storekeeper,
-		       dispatch_storekeeper, 0, err) < 0 ||
-	    start_role(self, "zygote", ROLE_ZYGOTE, &self->zygote, dispatch_zygote, 1, err) < 0)
-		return -1;
-	if (self->local != NULL)
-		return 0;
-	return start_role(self, "publisher", ROLE_PUBLISHER, &self->publisher, dispatch_publisher,
-			  2, err);
-}
-
-/* Waits for a role that was told to end; until then it may be killed, which
- * loses nothing: what is not confirmed is in the ledger. */
-static void await_role(pid_t pid, int64_t until_us)
-{
-	CLEANUP(fd_cleanup) int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
-	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-	int64_t left_us = until_us - clock_mono_us();
-	int timeout_ms = left_us < 0 ? 0 : (int)(left_us / 1000);
-
-	if (pidfd < 0)
-		return;
-	if (poll(&ended, 1, timeout_ms) == 0 && kill(pid, SIGKILL) < 0)
-		return; /* the zygote may be root's: the end of its socket must do */
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		continue;
-}
-
-/* Closing the sockets ends them; each collects what is its own. */
-static void end_roles(struct supervisor *self)
-{
-	int64_t until_us = clock_mono_us() + END_US;
-
-	for (size_t i = 0; i < self->slots_len; i++)
-		outbox_release(&self->slots[i].executor);
-	outbox_release(&self->zygote);
-	outbox_release(&self->storekeeper);
-	outbox_release(&self->publisher);
-	for (size_t i = 0; i < ARRAY_LEN(self->pids); i++)
-		await_role(self->pids[i], until_us);
-}
+/* --- slots ------------------------------------------------------------ */
 
 static int make_slots(struct supervisor *self, struct err *err)
 {
@@ -256,7 +105,6 @@ static int make_slots(struct supervisor *self, struct err *err)
 	}
 	return 0;
 }
-
 /* --- signals ---------------------------------------------------------- */
 
 static void hand_back_all(struct supervisor *self)
@@ -482,15 +330,15 @@ static int start(struct supervisor *self, struct err *err)
 	raise_descriptors();
 	if (loop_init(&self->loop, err) < 0 || watch_signals(self, err) < 0 ||
 	    commands_compile(&self->arena, &config->commands_allow, &self->commands, err) < 0 ||
-	    make_slots(self, err) < 0 || prepare_state(self, err) < 0)
+	    make_slots(self, err) < 0 || supervisor_prepare_state(self, err) < 0)
 		return -1;
-	if (self->local == NULL && lock_ledger(self, err) < 0)
+	if (self->local == NULL && supervisor_lock(self, err) < 0)
 		return -1;
-	if (start_roles(self, err) < 0 || role_drop(uid, uid, 0, err) < 0)
+	if (roles_start(self, err) < 0 || role_drop(uid, uid, 0, err) < 0)
 		return -1;
 	if (self->local != NULL)
 		return 0;
-	if (open_ledger(self, err) < 0 || connect_broker(self, err) < 0)
+	if (supervisor_open_ledger(self, err) < 0 || connect_broker(self, err) < 0)
 		return -1;
 	return finish_unsent(self, err);
 }
@@ -504,7 +352,7 @@ static void release(struct supervisor *self)
 	}
 	while (self->tasks != NULL)
 		task_free(self->tasks);
-	end_roles(self);
+	roles_end(self);
 	ledger_close(self->ledger);
 	fd_close(self->signal_fd);
 	loop_release(&self->loop);

@@ -1,6 +1,6 @@
 /*
- * supervisor_private.h - one worker and its jobs, as supervisor.c, intake.c,
- * dispatch.c and finish.c share them.
+ * supervisor_private.h - one worker and its jobs, as supervisor*.c, roles.c,
+ * intake.c, dispatch*.c and finish.c share them.
  */
 #ifndef SBX_WORKER_SUPERVISOR_PRIVATE_H
 #define SBX_WORKER_SUPERVISOR_PRIVATE_H
@@ -125,6 +125,16 @@ static inline bool task_needs_slot(const struct task *task)
 /* Moves to the next state and tells who follows the job. */
 void task_move(struct task *task, enum job_state state, int64_t at_us);
 
+/* --- supervisor_state.c: the state directory -------------------------- */
+int supervisor_prepare_state(struct supervisor *self, struct err *err) MUST_CHECK;
+/* One worker a ledger, for the life of this process. */
+int supervisor_lock(struct supervisor *self, struct err *err) MUST_CHECK;
+int supervisor_open_ledger(struct supervisor *self, struct err *err) MUST_CHECK;
+
+/* --- roles.c: the other processes ------------------------------------- */
+int roles_start(struct supervisor *self, struct err *err) MUST_CHECK;
+void roles_end(struct supervisor *self);
+
 /* --- intake.c: a delivery becomes a task ------------------------------ */
 void intake_delivered(void *ctx, const struct delivery *delivery);
 void intake_local(struct supervisor *self, size_t index);
@@ -133,7 +143,7 @@ void intake_pump(struct supervisor *self);
 /* Forgets what has not started; handed back when `hand_back`. */
 void intake_drop_waiting(struct supervisor *self, bool hand_back);
 
-/* --- dispatch.c: what the other processes say ------------------------- */
+/* --- dispatch.c, dispatch_box.c: what the other processes say --------- */
 int dispatch_start(struct task *task, struct err *err) MUST_CHECK;
 void dispatch_publisher(void *ctx, int fd, uint32_t events);
 void dispatch_storekeeper(void *ctx, int fd, uint32_t events);
