@@ -6,8 +6,9 @@
  * it, or by its oid; a server that refuses that for its branches and tags.
  * Objects are only downloaded: no ref of ours is written, the caller marks
  * what it has checked. Proxies and credentials of the environment are not
- * used, certificates are verified. A redirect to another host is refused; one
- * within the same host libgit2 follows, and does not tell.
+ * used, only what the caller gives; certificates are verified. A redirect to
+ * another host is refused; one within the same host libgit2 follows, and does
+ * not tell.
  * libgit2 1.5 has no timeouts, so this runs in a child process that its parent
  * kills.
  */
@@ -19,6 +20,8 @@
 struct progress {
 	int64_t max_bytes;
 	bool exceeded;
+	const struct gitdb_fetch *fetch;
+	bool told; /* who is there */
 };
 
 /* --- what libgit2 calls ------------------------------------------------ */
@@ -31,15 +34,22 @@ static int on_progress(const git_indexer_progress *stats, void *payload)
 	return progress->exceeded ? -1 : 0;
 }
 
+/* Asked for again when the server does not take them. */
 static int on_credentials(git_credential **ret, const char *url, const char *user,
 			  unsigned int allowed, void *payload)
 {
-	(void)ret;
-	(void)url;
+	struct progress *progress = payload;
+	const struct gitdb_fetch *fetch = progress->fetch;
+	bool told = progress->told;
+
 	(void)user;
-	(void)allowed;
-	(void)payload;
-	git_error_set_str(GIT_ERROR_HTTP, "the server asks for credentials and there are none");
+	progress->told = true;
+	if (fetch->secret != NULL && !told && strncmp(url, "https://", 8) == 0 &&
+	    (allowed & GIT_CREDENTIAL_USERPASS_PLAINTEXT) != 0)
+		return git_credential_userpass_plaintext_new(ret, fetch->login, fetch->secret);
+	git_error_set_str(GIT_ERROR_HTTP,
+			  told ? "the server does not accept the credentials"
+			       : "the server asks for credentials and there are none");
 	return GIT_EAUTH;
 }
 
@@ -204,13 +214,15 @@ static int download(struct session *session, const char *commit, struct oid *ret
 	if (by_oid && (download_one(session, commit, err) == 0 || session->progress.exceeded))
 		return session->progress.exceeded ? -1 : 0;
 	session_release(session);
-	*session = (struct session){.fetch = fetch, .progress.max_bytes = fetch->max_bytes};
+	*session = (struct session){.fetch = fetch,
+				    .progress = {.max_bytes = fetch->max_bytes, .fetch = fetch}};
 	return session_open(session, err) < 0 ? -1 : download_all(session, err);
 }
 
 int gitdb_fetch(const struct gitdb_fetch *fetch, struct oid *ret, struct err *err)
 {
-	struct session session = {.fetch = fetch, .progress.max_bytes = fetch->max_bytes};
+	struct session session = {.fetch = fetch,
+				  .progress = {.max_bytes = fetch->max_bytes, .fetch = fetch}};
 	struct gitdb *db = NULL;
 	char hex[OID_HEX_BYTES];
 	struct oid oid;

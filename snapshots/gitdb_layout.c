@@ -181,7 +181,7 @@ static int no_links(const char *dir, bool below, struct err *err)
 		if (entry->d_name[0] == '.')
 			continue;
 		if (entry->d_type != DT_DIR && entry->d_type != DT_REG)
-			result = err_set(err, ERR_INPUT,
+			result = err_set(err, ERR_UNSUPPORTED,
 					 "cannot use '%s': '%s' is neither file nor directory; "
 					 "make a plain copy with git clone --bare --no-local",
 					 dir, entry->d_name);
@@ -210,15 +210,15 @@ int layout_check_confined(const char *path, const char *head_dir, const char *di
 	if (realpath(path, real_path) == NULL)
 		return err_sys(err, "cannot open '%s'", path);
 	if (strcmp(path, real_path) != 0)
-		return err_set(err, ERR_INPUT, "cannot use '%s': it is a link to somewhere else",
-			       path);
+		return err_set(err, ERR_UNSUPPORTED,
+			       "cannot use '%s': it is a link to somewhere else", path);
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
 		size_t len = strlen(real_path);
 
 		if (realpath(dirs[i], real) == NULL)
 			return err_sys(err, "cannot open '%s'", dirs[i]);
 		if (strncmp(real, real_path, len) != 0 || (real[len] != '/' && real[len] != '\0'))
-			return err_set(err, ERR_INPUT,
+			return err_set(err, ERR_UNSUPPORTED,
 				       "cannot use '%s': its git directory is elsewhere; "
 				       "name the main repository instead",
 				       path);
@@ -228,7 +228,7 @@ int layout_check_confined(const char *path, const char *head_dir, const char *di
 	if (got < 0)
 		return -1;
 	if (got == 0 && text.len > 0)
-		return err_set(err, ERR_INPUT,
+		return err_set(err, ERR_UNSUPPORTED,
 			       "cannot use '%s': it borrows objects (objects/info/alternates); "
 			       "run git repack -a -d in it and remove that file",
 			       path);

@@ -59,7 +59,7 @@ int layout_find_dirs(const char *path, char ret_head[PATH_MAX], char ret_dir[PAT
 /* ERR_UNSUPPORTED unless objects are SHA-1 and refs are files. */
 int layout_check_format(const char *dir, struct err *err) MUST_CHECK;
 
-/* ERR_INPUT unless everything lies below `path`. */
+/* ERR_UNSUPPORTED unless everything lies below `path`. */
 int layout_check_confined(const char *path, const char *head_dir, const char *dir,
 			  struct err *err) MUST_CHECK;
 

@@ -11,7 +11,7 @@
 /*
  * Opens a local repository that somebody else may have prepared: objects and
  * refs must lie inside `path`, without alternates and links that lead out of
- * it. ERR_INPUT says what is wrong with it, and how to put it right.
+ * it. ERR_UNSUPPORTED says what stands in the way, and how to put it right.
  */
 int gitdb_open_foreign(const char *path, struct gitdb **ret, struct err *err) MUST_CHECK;
 
@@ -42,6 +42,8 @@ struct gitdb_fetch {
 	const char *url;     /* normalised, of an allowed source */
 	const char *commit;  /* full or abbreviated oid, or ref name */
 	const char *ca_file; /* NULL: the system's certificates */
+	const char *login;   /* told to a server that asks; NULL: nobody */
+	const char *secret;
 	int64_t max_bytes;
 };
 

@@ -342,7 +342,8 @@ static int fill(struct arena *arena, const struct place *place, struct source_ur
 		return -1;
 	*ret = (struct source_url){.url = url, .local = place->scheme == NULL};
 	ret->name = url != NULL ? make_name(arena, url) : NULL;
-	if (ret->name == NULL) {
+	ret->host = place->scheme != NULL ? arena_strdup(arena, place->host) : NULL;
+	if (ret->name == NULL || (place->scheme != NULL && ret->host == NULL)) {
 		errno = ENOMEM;
 		return err_sys(err, "cannot normalise source");
 	}

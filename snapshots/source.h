@@ -23,7 +23,12 @@
 struct source_url {
 	const char *url;  /* normalised: what libgit2 is given */
 	bool local;	  /* `url` is an absolute path */
+	const char *host; /* with ":port" unless that is the usual one; NULL: local */
 	const char *name; /* of its repository in the store: stable, safe as a file name */
+	/* For a server that asks who is there, over https only; source_normalise leaves
+	 * them NULL. Borrowed. */
+	const char *login;
+	const char *secret;
 };
 
 /* REFUSED with SOURCE_URL or SOURCE_FORBIDDEN. No network, no object read. */

@@ -53,9 +53,9 @@ const char *store_repo_path(struct arena *arena, const struct store *store,
  * without history; a remote one is asked for the commit by its oid where it
  * allows that, else for its branches and tags. A ref name or an abbreviated
  * oid is always asked of the source.
- * REFUSED with SOURCE_NO_COMMIT, SOURCE_CORRUPT (also for what is no ordinary
- * SHA-1 repository) or SOURCE_LIMIT; a source that cannot be reached is a
- * fault (-1).
+ * REFUSED with SOURCE_NO_COMMIT, SOURCE_CORRUPT, SOURCE_LIMIT, or
+ * SOURCE_UNSUPPORTED (no SHA-1 repository, or one that leads elsewhere); a
+ * source that cannot be reached is a fault (-1).
  */
 struct store_base {
 	struct oid commit;

@@ -83,8 +83,10 @@ static void blame_source(struct answer *answer, const char *subject)
 
 	switch (answer->err.kind) {
 	case ERR_INPUT:
-	case ERR_UNSUPPORTED:
 		code = REASON_SOURCE_CORRUPT;
+		break;
+	case ERR_UNSUPPORTED:
+		code = REASON_SOURCE_UNSUPPORTED;
 		break;
 	case ERR_LIMIT:
 		code = REASON_SOURCE_LIMIT;
@@ -143,6 +145,8 @@ static void fetch_remote(const struct store *store, const struct source_url *sou
 		.url = source->url,
 		.commit = commit,
 		.ca_file = store->config.ca_file,
+		.login = source->login,
+		.secret = source->secret,
 		.max_bytes = store->config.max_repo_bytes,
 	};
 	struct err *err = &answer->err;

@@ -174,6 +174,21 @@ static int rule_certificate(const struct config *config, struct err *err)
 	return 0;
 }
 
+static int rule_credentials(const struct config *config, struct err *err)
+{
+	for (size_t i = 0; i < config->sources_credentials.len; i++) {
+		const char *item = config->sources_credentials.items[i];
+		size_t host = strcspn(item, "=");
+
+		/* What follows may be the secret itself, put into the wrong place. */
+		if (host == 0 || item[host] == '\0' || item[host + 1] != '/')
+			return err_set(err, ERR_INPUT,
+				       "sources.credentials: '%.*s' is not host=/path/of/file",
+				       host < 100 ? (int)host : 100, item);
+	}
+	return 0;
+}
+
 static int rule_sources(const struct config *config, struct err *err)
 {
 	if (in_range("sources.fetch_timeout (ms)", config->sources_fetch_timeout, 1, LIMIT_TIME_MS,
@@ -251,9 +266,9 @@ static int rule_quota(const struct config *config, struct err *err)
 }
 
 static int (*const rules[])(const struct config *config, struct err *err) = {
-	rule_name,	    rule_slots,	 rule_uid_base,	 rule_attempts,	   rule_paths,
-	rule_url,	    rule_prefix, rule_heartbeat, rule_certificate, rule_sources,
-	rule_allow_missing, rule_log,	 rule_limits,	 rule_quota,
+	rule_name,	  rule_slots,	      rule_uid_base,  rule_attempts,	rule_paths,
+	rule_url,	  rule_prefix,	      rule_heartbeat, rule_certificate, rule_sources,
+	rule_credentials, rule_allow_missing, rule_log,	      rule_limits,	rule_quota,
 };
 
 void config_misfits(const struct config *config, const struct config_sink *sink)

@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -34,6 +35,7 @@
 enum {
 	CHILDREN = ROLE_SLOTS_MAX,
 	PINS = 64,
+	LOGIN_BYTES = 4096,
 	PIN_US = 60 * 1000 * 1000, /* from an answer to its mount */
 	UPKEEP_EVERY_S = 600,
 	UPKEEP_AFTER_BUILD_S = 30,
@@ -191,6 +193,55 @@ static bool fetch_fast(struct keeper *keeper, const struct ipc_store_fetch *requ
 	return true;
 }
 
+/* --- credentials ------------------------------------------------------ */
+
+/* The secret of one fetch, in the memory of this process alone. */
+struct login {
+	char text[LOGIN_BYTES];
+};
+
+static void login_cleanup(struct login *login)
+{
+	explicit_bzero(login->text, sizeof(login->text));
+}
+
+/* "login:token", or a token alone; the file is read at each fetch, so that it
+ * may change. */
+static int read_login(const char *path, struct login *ret, struct source_url *source,
+		      struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	ssize_t len = fd < 0 ? -1 : read(fd, ret->text, sizeof(ret->text) - 1);
+	char *colon;
+
+	if (len < 0)
+		return err_sys(err, "cannot read credentials '%s'", path);
+	ret->text[len] = '\0';
+	ret->text[strcspn(ret->text, "\r\n")] = '\0';
+	if (ret->text[0] == '\0')
+		return err_set(err, ERR_INPUT, "cannot read credentials '%s': it is empty", path);
+	colon = strchr(ret->text, ':');
+	source->login = colon != NULL ? ret->text : "x-access-token";
+	source->secret = colon != NULL ? colon + 1 : ret->text;
+	if (colon != NULL)
+		*colon = '\0';
+	return 0;
+}
+
+static int find_login(const struct keeper *keeper, struct login *ret, struct source_url *source,
+		      struct err *err)
+{
+	const struct text_list *list = &keeper->config->sources_credentials;
+	size_t len = source->host == NULL ? 0 : strlen(source->host);
+
+	for (size_t i = 0; source->host != NULL && i < list->len; i++) {
+		if (strncasecmp(list->items[i], source->host, len) == 0 &&
+		    list->items[i][len] == '=')
+			return read_login(list->items[i] + len + 1, ret, source, err);
+	}
+	return 0;
+}
+
 /* --- answering -------------------------------------------------------- */
 
 static void answer(struct keeper *keeper, const void *reply, size_t len)
@@ -244,6 +295,7 @@ static int start_child(struct keeper *keeper, const struct ipc_store_fetch *requ
 static void on_fetch(struct keeper *keeper, struct ipc_store_fetch *request)
 {
 	struct ipc_store_fetched reply = {.kind = IPC_STORE_FETCHED, .task = request->task};
+	CLEANUP(login_cleanup) struct login login;
 	struct source_url source;
 	struct arena arena;
 	struct err err = {0};
@@ -260,7 +312,8 @@ static void on_fetch(struct keeper *keeper, struct ipc_store_fetch *request)
 	} else if (rc < 0) {
 		fault(&reply, &err);
 	} else if (!fetch_fast(keeper, request, &source, &arena, &reply)) {
-		now = start_child(keeper, request, &source, &arena, &reply, &err) < 0;
+		now = find_login(keeper, &login, &source, &err) < 0 ||
+		      start_child(keeper, request, &source, &arena, &reply, &err) < 0;
 		if (now)
 			fault(&reply, &err);
 	}

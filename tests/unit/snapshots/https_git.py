@@ -2,11 +2,12 @@
 
     https_git.py CERTIFICATE KEY PROJECT_ROOT LOG
 
-prints its port. /git/... serves repositories; /redirect/... (to another host),
-/auth/..., /none/... and /hang/... misbehave as named. Each request is a line
-of LOG.
+prints its port. /git/... serves repositories, /login/... too to whoever logs in
+as "bot" with "sesame"; /redirect/... (to another host), /auth/..., /none/...
+and /hang/... misbehave as named. Each request is a line of LOG.
 """
 
+import base64
 import http.server
 import os
 import ssl
@@ -83,6 +84,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind, _, rest = self.path[1:].partition("/")
         if kind == "git":
             self.backend("/" + rest)
+        elif kind == "login":
+            given = self.headers.get("Authorization") or ""
+            if given == "Basic " + base64.b64encode(b"bot:sesame").decode():
+                self.backend("/" + rest)
+            else:
+                self.body()
+                self.plain(401, WWW_Authenticate='Basic realm="x"')
         elif kind == "redirect":
             port = self.server.server_address[1]
             self.plain(302, Location=f"https://127.0.0.1:{port}/git/{rest}")

@@ -227,6 +227,29 @@ static void a_server_that_hides_commits_gives_its_branches(void **state)
 	rig_close(&rig);
 }
 
+static void who_logs_in_is_served(void **state)
+{
+	struct rig rig = {.config.ca_file = ca_file};
+	struct store_base base;
+
+	(void)state;
+	rig_open(&rig, "store-login", at("login/repo"));
+	assert_int_equal(strncmp(at(""), rig.source.host, strlen(rig.source.host)), 0);
+	assert_int_equal(fetch(&rig, "main", &base), -1);
+	assert_non_null(strstr(rig.err.message, "there are none"));
+	rig.source.login = "bot";
+	rig.source.secret = "wrong";
+	assert_int_equal(fetch(&rig, "main", &base), -1);
+	assert_non_null(strstr(rig.err.message, "does not accept"));
+	assert_null(strstr(rig.err.message, "wrong"));
+	rig.source.secret = "sesame";
+	assert_fetched(&rig, "main", "main");
+	assert_fetched(&rig, "v1", "v1");
+	/* Nothing of it stays in the store. */
+	sh("! grep -r sesame store-login");
+	rig_close(&rig);
+}
+
 /* --- servers that misbehave -------------------------------------------- */
 
 static void assert_fault(struct rig *rig, const char *text)
@@ -319,6 +342,7 @@ int main(void)
 		cmocka_unit_test(commits_are_fetched_by_every_name),
 		cmocka_unit_test(one_commit_is_asked_for_by_its_oid),
 		cmocka_unit_test(a_server_that_hides_commits_gives_its_branches),
+		cmocka_unit_test(who_logs_in_is_served),
 		cmocka_unit_test(certificates_are_verified),
 		cmocka_unit_test(redirects_to_another_host_are_refused),
 		cmocka_unit_test(other_refusals_are_faults),

@@ -126,13 +126,13 @@ static void sources_that_lead_elsewhere_are_refused(void **state)
 	   "echo nonsense >refs.git/refs/heads/nonsense");
 	rig_open(&rig, "store-elsewhere");
 	rig_source(&rig, "elsewhere/borrowed");
-	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_CORRUPT);
+	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_UNSUPPORTED);
 	rig_source(&rig, "elsewhere/linked");
-	FETCH_REFUSED(&rig, "HEAD", &base, REASON_SOURCE_CORRUPT);
+	FETCH_REFUSED(&rig, "HEAD", &base, REASON_SOURCE_UNSUPPORTED);
 	rig_source(&rig, "elsewhere/objects.git");
-	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_CORRUPT);
+	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_UNSUPPORTED);
 	rig_source(&rig, "elsewhere/loose.git");
-	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_CORRUPT);
+	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_UNSUPPORTED);
 	rig_source(&rig, "elsewhere/refs.git");
 	FETCH_OK(&rig, "main", &base);
 	FETCH_REFUSED(&rig, "fifo", &base, REASON_SOURCE_CORRUPT);
@@ -177,7 +177,7 @@ static void corrupt_and_strange_sources_cost_one_error(void **state)
 	sh("cd broken && git init -q --object-format=sha256 newer && mkdir none && "
 	   "(cd newer && echo x >x && git add x && git commit -q -m x)");
 	rig_source(&rig, "broken/newer");
-	FETCH_REFUSED(&rig, "HEAD", &base, REASON_SOURCE_CORRUPT);
+	FETCH_REFUSED(&rig, "HEAD", &base, REASON_SOURCE_UNSUPPORTED);
 	rig_source(&rig, "broken/none");
 	assert_int_equal(fetch(&rig, "main", &base), -1);
 	/* and the good one still works after all that */
