@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/lifecycle.h"
+#include "worker/snapshot_names.h"
 #include "worker/supervisor_private.h"
 
 enum { RESULT_ARENA_BYTES = 32 << 20, EVENTS_QUEUED_BYTES = 2 << 20 };
@@ -255,6 +256,23 @@ static int encode(struct task *task, struct buf *out, struct err *err)
 	return rc;
 }
 
+static int store(struct task *task, const struct ledger_key *key, struct bytes result,
+		 struct err *err)
+{
+	struct ledger_outcome outcome = {.verdict = verdict_name(task->verdict),
+					 .reason = reason_code_name(task->reason.code),
+					 .result = result};
+	struct arena arena;
+	int rc;
+
+	arena_init(&arena, RESULT_ARENA_BYTES);
+	if (task->repo_path != NULL)
+		outcome.snapshots = snapshot_names(&arena, result);
+	rc = ledger_finish(task->supervisor->ledger, key, &outcome, err);
+	arena_release(&arena);
+	return rc;
+}
+
 /* Stores, then publishes. */
 static void send_result(struct task *task, struct bytes result)
 {
@@ -271,9 +289,7 @@ static void send_result(struct task *task, struct bytes result)
 		intake_pump(self);
 		return;
 	}
-	if (task->in_ledger &&
-	    ledger_finish(self->ledger, &key, verdict_name(task->verdict),
-			  reason_code_name(task->reason.code), result, &err) < 0) {
+	if (task->in_ledger && store(task, &key, result, &err) < 0) {
 		supervisor_die(self, &err);
 		return;
 	}

@@ -1,21 +1,18 @@
 /*
- * ledger.c - the only door to SQLite. Statements are prepared once; each public
- * call is one transaction of one statement. synchronous=NORMAL: after a power
- * cut the last rows may be gone, then the broker redelivers and the job runs
- * again, which the message id makes harmless; after a kill nothing is gone.
+ * ledger.c - the writer's half. Statements are prepared once; each public call
+ * is one transaction. synchronous=NORMAL: after a power cut the last rows may
+ * be gone, then the broker redelivers and the job runs again, which the message
+ * id makes harmless; after a kill nothing is gone.
+ *
+ * How much the finished jobs take is read once and counted from then on, so
+ * that the bound may be looked at every turn of the loop.
  */
-#include "worker/ledger.h"
-
 #include <assert.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-
-enum { SCHEMA_VERSION = 1, BUSY_MS = 5000 };
-
-enum statement { BEGIN_JOB, FIND_JOB, START, END, FINISH, SENT, UNSENT, FORGET, STATEMENTS };
+#include "worker/ledger_private.h"
 
 static const char *const sql[STATEMENTS] = {
 	[BEGIN_JOB] =
@@ -23,34 +20,28 @@ static const char *const sql[STATEMENTS] = {
 		" ON CONFLICT DO NOTHING",
 	[FIND_JOB] =
 		"SELECT digest, crashes, finished_us, result FROM jobs WHERE id = ?1 AND run = ?2",
-	[START] = "UPDATE jobs SET crashes = crashes + 1 WHERE id = ?1 AND run = ?2",
+	[START] = "UPDATE jobs SET crashes = crashes + 1, starts = starts + 1"
+		  " WHERE id = ?1 AND run = ?2",
 	[END] = "UPDATE jobs SET crashes = max(crashes - 1, 0) WHERE id = ?1 AND run = ?2",
 	[FINISH] = "UPDATE jobs SET finished_us = ?3, verdict = ?4, reason = ?5, result = ?6,"
+		   " bytes = ?7, initial = ?8, before_patch = ?9, after_patch = ?10, final = ?11,"
 		   " crashes = max(crashes - 1, 0) WHERE id = ?1 AND run = ?2",
 	[SENT] = "UPDATE jobs SET sent = 1 WHERE id = ?1 AND run = ?2",
 	[UNSENT] = "SELECT id, run, digest, tenant, result FROM jobs"
 		   " WHERE finished_us IS NOT NULL AND sent = 0 ORDER BY finished_us",
 	[FORGET] = "DELETE FROM jobs WHERE sent = 1 AND finished_us < ?1"
-		   " OR finished_us IS NULL AND seen_us < ?2",
+		   " OR finished_us IS NULL AND seen_us < ?2 RETURNING iif(finished_us IS NULL, 0, "
+		   "bytes + 512)",
+	[TRIM] = "DELETE FROM jobs WHERE rowid = (SELECT rowid FROM jobs"
+		 " WHERE finished_us IS NOT NULL AND sent = 1 ORDER BY finished_us LIMIT 1)"
+		 " RETURNING bytes + 512",
 };
 
-static const char schema[] =
-	"CREATE TABLE jobs ("
-	" id TEXT NOT NULL, run INTEGER NOT NULL, digest TEXT NOT NULL, tenant TEXT NOT NULL,"
-	" seen_us INTEGER NOT NULL, crashes INTEGER NOT NULL DEFAULT 0,"
-	" finished_us INTEGER, verdict TEXT, reason TEXT, result BLOB,"
-	" sent INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (id, run));"
-	"CREATE INDEX jobs_finished ON jobs (finished_us);"
-	"PRAGMA user_version = 1;";
-
-struct ledger {
-	sqlite3 *db;
-	sqlite3_stmt *statements[STATEMENTS];
-};
+static_assert(LEDGER_JOB_BYTES == 512, "as the statements above have it");
 
 /* --- errors ----------------------------------------------------------- */
 
-static int fail(const struct ledger *ledger, const char *what, struct err *err)
+int ledger_fail(const struct ledger *ledger, const char *what, struct err *err)
 {
 	return err_set(err, ERR_SYSTEM, "cannot %s ledger: %s", what, sqlite3_errmsg(ledger->db));
 }
@@ -60,39 +51,101 @@ static int fail(const struct ledger *ledger, const char *what, struct err *err)
 static int run_sql(struct ledger *ledger, const char *text, struct err *err)
 {
 	if (sqlite3_exec(ledger->db, text, NULL, NULL, NULL) != SQLITE_OK)
-		return fail(ledger, "set up", err);
+		return ledger_fail(ledger, "set up", err);
 	return 0;
 }
 
-static int read_version(struct ledger *ledger, int *ret, struct err *err)
+int ledger_number(struct ledger *ledger, const char *query, int *ret, struct err *err)
 {
-	sqlite3_stmt *statement;
+	sqlite3_stmt *statement = NULL;
+	bool good = sqlite3_prepare_v2(ledger->db, query, -1, &statement, NULL) == SQLITE_OK &&
+		    sqlite3_step(statement) == SQLITE_ROW;
 
-	if (sqlite3_prepare_v2(ledger->db, "PRAGMA user_version", -1, &statement, NULL) !=
-		    SQLITE_OK ||
-	    sqlite3_step(statement) != SQLITE_ROW)
-		return fail(ledger, "read version of", err);
-	*ret = sqlite3_column_int(statement, 0);
+	if (good)
+		*ret = sqlite3_column_int(statement, 0);
+	else
+		(void)ledger_fail(ledger, "read version of", err);
 	(void)sqlite3_finalize(statement);
-	return 0;
+	return good ? 0 : -1;
+}
+
+/* From each version to the next. */
+static const char *const steps[LEDGER_VERSION] = {
+	"CREATE TABLE jobs ("
+	" id TEXT NOT NULL, run INTEGER NOT NULL, digest TEXT NOT NULL, tenant TEXT NOT NULL,"
+	" seen_us INTEGER NOT NULL, crashes INTEGER NOT NULL DEFAULT 0,"
+	" finished_us INTEGER, verdict TEXT, reason TEXT, result BLOB,"
+	" sent INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (id, run));"
+	"CREATE INDEX jobs_finished ON jobs (finished_us)",
+	/* An index that has `bytes`: the sum must not read every result. */
+	"ALTER TABLE jobs ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE jobs ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE jobs ADD COLUMN initial TEXT;"
+	"ALTER TABLE jobs ADD COLUMN before_patch TEXT;"
+	"ALTER TABLE jobs ADD COLUMN after_patch TEXT;"
+	"ALTER TABLE jobs ADD COLUMN final TEXT;"
+	"UPDATE jobs SET bytes = length(result) WHERE finished_us IS NOT NULL;"
+	"DROP INDEX jobs_finished;"
+	"CREATE INDEX jobs_finished ON jobs (finished_us, sent, bytes)",
+};
+
+static int step_up(struct ledger *ledger, int version, struct err *err)
+{
+	char set[48];
+
+	(void)sqlite3_snprintf(sizeof(set), set, "PRAGMA user_version = %d", version + 1);
+	if (run_sql(ledger, "BEGIN IMMEDIATE", err) < 0 ||
+	    run_sql(ledger, steps[version], err) < 0 || run_sql(ledger, set, err) < 0)
+		return -1;
+	return run_sql(ledger, "COMMIT", err);
 }
 
 static int migrate(struct ledger *ledger, struct err *err)
 {
 	int version = 0;
 
-	if (read_version(ledger, &version, err) < 0)
+	if (ledger_number(ledger, "PRAGMA user_version", &version, err) < 0)
 		return -1;
-	if (version > SCHEMA_VERSION)
+	if (version > LEDGER_VERSION)
 		return err_set(err, ERR_UNSUPPORTED,
 			       "ledger has version %d, this worker knows up to %d; run the newer "
 			       "worker or move the ledger away",
-			       version, SCHEMA_VERSION);
-	if (version == SCHEMA_VERSION)
-		return 0;
-	if (run_sql(ledger, "BEGIN IMMEDIATE", err) < 0 || run_sql(ledger, schema, err) < 0)
+			       version, LEDGER_VERSION);
+	for (; version < LEDGER_VERSION; version++) {
+		if (step_up(ledger, version, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* A file of version 1 has no room for what incremental vacuum must know, and is
+ * written anew; that a crash may interrupt it is why the file itself is asked. */
+static int make_shrinkable(struct ledger *ledger, struct err *err)
+{
+	enum { INCREMENTAL = 2 };
+	int mode = 0;
+
+	if (ledger_number(ledger, "PRAGMA auto_vacuum", &mode, err) < 0)
 		return -1;
-	return run_sql(ledger, "COMMIT", err);
+	if (mode == INCREMENTAL)
+		return 0;
+	return run_sql(ledger, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM", err);
+}
+
+static int count_bytes(struct ledger *ledger, struct err *err)
+{
+	sqlite3_stmt *statement;
+	int rc = sqlite3_prepare_v2(ledger->db,
+				    "SELECT count(*), coalesce(sum(bytes), 0) FROM jobs"
+				    " WHERE finished_us IS NOT NULL",
+				    -1, &statement, NULL);
+
+	if (rc == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+		ledger->bytes = sqlite3_column_int64(statement, 0) * LEDGER_JOB_BYTES +
+				sqlite3_column_int64(statement, 1);
+	if (sqlite3_finalize(statement) != SQLITE_OK || rc != SQLITE_OK)
+		return ledger_fail(ledger, "read", err);
+	return 0;
 }
 
 static int prepare(struct ledger *ledger, struct err *err)
@@ -100,36 +153,44 @@ static int prepare(struct ledger *ledger, struct err *err)
 	for (size_t i = 0; i < STATEMENTS; i++) {
 		if (sqlite3_prepare_v3(ledger->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
 				       &ledger->statements[i], NULL) != SQLITE_OK)
-			return fail(ledger, "prepare", err);
+			return ledger_fail(ledger, "prepare", err);
 	}
 	return 0;
 }
 
-int ledger_open(struct ledger **ret, const char *path, struct err *err)
+int ledger_open_file(struct ledger **ret, const char *path, int flags, struct err *err)
 {
 	struct ledger *ledger = calloc(1, sizeof(*ledger));
 
 	if (ledger == NULL)
 		return err_set(err, ERR_LIMIT, "cannot open ledger: out of memory");
-	if (sqlite3_open_v2(path, &ledger->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-			    NULL) != SQLITE_OK) {
-		(void)fail(ledger, "open", err);
-		(void)err_prefix(err, "'%s'", path);
-		goto undo;
+	if (sqlite3_open_v2(path, &ledger->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+		(void)ledger_fail(ledger, "open", err);
+		ledger_close(ledger);
+		return err_prefix(err, "'%s'", path);
 	}
-	(void)sqlite3_busy_timeout(ledger->db, BUSY_MS);
-	if (run_sql(ledger,
-		    "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-		    "PRAGMA cache_size = -1024",
-		    err) < 0 ||
-	    migrate(ledger, err) < 0 || prepare(ledger, err) < 0)
-		goto undo;
+	(void)sqlite3_busy_timeout(ledger->db, LEDGER_BUSY_MS);
 	*ret = ledger;
 	return 0;
-undo:
-	ledger_close(ledger);
-	return -1;
+}
+
+int ledger_open(struct ledger **ret, const char *path, struct err *err)
+{
+	struct ledger *ledger;
+
+	if (ledger_open_file(&ledger, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err) < 0)
+		return -1;
+	if (run_sql(ledger,
+		    "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
+		    "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1024",
+		    err) < 0 ||
+	    migrate(ledger, err) < 0 || make_shrinkable(ledger, err) < 0 ||
+	    count_bytes(ledger, err) < 0 || prepare(ledger, err) < 0) {
+		ledger_close(ledger);
+		return -1;
+	}
+	*ret = ledger;
+	return 0;
 }
 
 void ledger_close(struct ledger *ledger)
@@ -162,7 +223,7 @@ static int finish_step(struct ledger *ledger, sqlite3_stmt *statement, const cha
 	int rc = sqlite3_step(statement);
 
 	(void)sqlite3_reset(statement);
-	return rc == SQLITE_DONE ? 0 : fail(ledger, what, err);
+	return rc == SQLITE_DONE ? 0 : ledger_fail(ledger, what, err);
 }
 
 static int step_key(struct ledger *ledger, enum statement which, const struct ledger_key *key,
@@ -210,7 +271,7 @@ int ledger_begin(struct ledger *ledger, const struct ledger_key *key, const char
 	statement = bind_key(ledger, FIND_JOB, key);
 	if (sqlite3_step(statement) != SQLITE_ROW) {
 		(void)sqlite3_reset(statement);
-		return fail(ledger, "read", err);
+		return ledger_fail(ledger, "read", err);
 	}
 	rc = read_entry(statement, digest, arena, ret, err);
 	(void)sqlite3_reset(statement);
@@ -227,17 +288,32 @@ int ledger_end(struct ledger *ledger, const struct ledger_key *key, struct err *
 	return step_key(ledger, END, key, err);
 }
 
-int ledger_finish(struct ledger *ledger, const struct ledger_key *key, const char *verdict,
-		  const char *reason, struct bytes result, struct err *err)
+static void bind_text(sqlite3_stmt *statement, int index, const char *text)
+{
+	if (text != NULL)
+		(void)sqlite3_bind_text(statement, index, text, -1, SQLITE_STATIC);
+}
+
+int ledger_finish(struct ledger *ledger, const struct ledger_key *key,
+		  const struct ledger_outcome *outcome, struct err *err)
 {
 	sqlite3_stmt *statement = bind_key(ledger, FINISH, key);
+	int len = (int)outcome->result.len;
 
-	assert(result.len <= INT32_MAX);
+	assert(outcome->result.len <= INT32_MAX);
 	(void)sqlite3_bind_int64(statement, 3, clock_wall_us());
-	(void)sqlite3_bind_text(statement, 4, verdict, -1, SQLITE_STATIC);
-	(void)sqlite3_bind_text(statement, 5, reason, -1, SQLITE_STATIC);
-	(void)sqlite3_bind_blob(statement, 6, result.data, (int)result.len, SQLITE_STATIC);
-	return finish_step(ledger, statement, "write", err);
+	bind_text(statement, 4, outcome->verdict);
+	bind_text(statement, 5, outcome->reason);
+	(void)sqlite3_bind_blob(statement, 6, outcome->result.data, len, SQLITE_STATIC);
+	(void)sqlite3_bind_int64(statement, 7, len);
+	bind_text(statement, 8, outcome->snapshots.initial);
+	bind_text(statement, 9, outcome->snapshots.before_patch);
+	bind_text(statement, 10, outcome->snapshots.after_patch);
+	bind_text(statement, 11, outcome->snapshots.final);
+	if (finish_step(ledger, statement, "write", err) < 0)
+		return -1;
+	ledger->bytes += len + LEDGER_JOB_BYTES;
+	return 0;
 }
 
 int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err *err)
@@ -266,15 +342,57 @@ int ledger_unsent(struct ledger *ledger,
 			break;
 	}
 	(void)sqlite3_reset(statement);
-	return rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : fail(ledger, "read", err);
+	return rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : ledger_fail(ledger, "read", err);
 }
 
-int ledger_forget(struct ledger *ledger, int64_t wall_us, struct err *err)
+/* --- forgetting ------------------------------------------------------- */
+
+/* A statement that deletes and tells what; returns how many jobs, or -1. */
+static int forget(struct ledger *ledger, sqlite3_stmt *statement, struct err *err)
+{
+	int64_t bytes = 0;
+	int jobs = 0;
+	int rc;
+
+	while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
+		bytes += sqlite3_column_int64(statement, 0);
+		jobs++;
+	}
+	(void)sqlite3_reset(statement);
+	if (rc != SQLITE_DONE)
+		return ledger_fail(ledger, "write", err);
+	ledger->bytes -= bytes;
+	return jobs;
+}
+
+int ledger_tidy(struct ledger *ledger, int64_t wall_us, struct err *err)
 {
 	sqlite3_stmt *statement = ledger->statements[FORGET];
 
 	(void)sqlite3_reset(statement);
 	(void)sqlite3_bind_int64(statement, 1, wall_us);
 	(void)sqlite3_bind_int64(statement, 2, wall_us - LEDGER_LOST_US);
-	return finish_step(ledger, statement, "write", err);
+	if (forget(ledger, statement, err) < 0)
+		return -1;
+	return run_sql(ledger, "PRAGMA incremental_vacuum(1024)", err);
+}
+
+int ledger_trim(struct ledger *ledger, int64_t bytes, struct err *err)
+{
+	int jobs = 1;
+
+	if (ledger->bytes <= bytes)
+		return 0;
+	if (run_sql(ledger, "BEGIN IMMEDIATE", err) < 0)
+		return -1;
+	for (int i = 0; i < LEDGER_TRIM_JOBS && jobs == 1 && ledger->bytes > bytes; i++) {
+		sqlite3_stmt *statement = ledger->statements[TRIM];
+
+		jobs = forget(ledger, statement, err);
+	}
+	if (jobs < 0) {
+		(void)run_sql(ledger, "ROLLBACK", NULL);
+		return -1;
+	}
+	return run_sql(ledger, "COMMIT", err);
 }

@@ -8,6 +8,9 @@
  *	ledger_finish	its result is stored, before anybody sees it
  *	ledger_sent	the broker has confirmed the result
  *	ledger_unsent	results that a crash kept from being sent
+ *	ledger_tidy	from time to time: what is old, or too much, goes
+ *
+ * For an operator beside the running worker: ledger_open_read, ledger_history.
  *
  * A job is known by id, run and the digest of its message. One process writes;
  * WAL makes each call atomic under kill -9.
@@ -27,6 +30,10 @@ struct ledger_key {
 
 /* Makes the file when it is missing; migrates an older version, refuses a newer. */
 int ledger_open(struct ledger **ret, const char *path, struct err *err) MUST_CHECK;
+
+/* For ledger_history alone, while another process writes. ERR_UNSUPPORTED when
+ * the file has another version: the worker migrates it, nobody else. */
+int ledger_open_read(struct ledger **ret, const char *path, struct err *err) MUST_CHECK;
 void ledger_close(struct ledger *ledger);
 
 enum ledger_known {
@@ -46,8 +53,18 @@ int ledger_begin(struct ledger *ledger, const struct ledger_key *key, const char
 		 struct err *err) MUST_CHECK;
 int ledger_start(struct ledger *ledger, const struct ledger_key *key, struct err *err) MUST_CHECK;
 int ledger_end(struct ledger *ledger, const struct ledger_key *key, struct err *err) MUST_CHECK;
-int ledger_finish(struct ledger *ledger, const struct ledger_key *key, const char *verdict,
-		  const char *reason, struct bytes result, struct err *err) MUST_CHECK;
+/* Commits in hex; NULL: the job did not come that far. */
+struct ledger_snapshots {
+	const char *initial, *before_patch, *after_patch, *final;
+};
+struct ledger_outcome {
+	const char *verdict;
+	const char *reason; /* "": none */
+	struct bytes result;
+	struct ledger_snapshots snapshots;
+};
+int ledger_finish(struct ledger *ledger, const struct ledger_key *key,
+		  const struct ledger_outcome *outcome, struct err *err) MUST_CHECK;
 int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err *err) MUST_CHECK;
 
 /* Calls `visit` for each result that is stored and not confirmed, until it
@@ -57,9 +74,51 @@ int ledger_unsent(struct ledger *ledger,
 			       const char *tenant, struct bytes result),
 		  void *ctx, struct err *err) MUST_CHECK;
 
-/* Forgets jobs that were finished and sent before `wall_us`, and those that
- * were seen LEDGER_LOST_US before it and never finished: another worker has. */
+/*
+ * Forgets jobs that were finished and sent before `wall_us`, and those that
+ * were seen LEDGER_LOST_US before it and never finished: another worker has.
+ * Gives some of the room that is free by now back to the file system.
+ */
 #define LEDGER_LOST_US (30ll * 24 * 3600 * 1000 * 1000)
-int ledger_forget(struct ledger *ledger, int64_t wall_us, struct err *err) MUST_CHECK;
+int ledger_tidy(struct ledger *ledger, int64_t wall_us, struct err *err) MUST_CHECK;
+
+/*
+ * Forgets the jobs that were finished first, while all that are finished have
+ * more than `bytes`; LEDGER_TRIM_JOBS at most in one call, and none whose
+ * result is not confirmed. A job counts as its result and LEDGER_JOB_BYTES.
+ * Free when there is nothing to do.
+ */
+enum { LEDGER_JOB_BYTES = 512, LEDGER_TRIM_JOBS = 256 };
+int ledger_trim(struct ledger *ledger, int64_t bytes, struct err *err) MUST_CHECK;
+
+/* --- history ---------------------------------------------------------- */
+
+/* A member that is NULL or 0 selects all. */
+struct ledger_filter {
+	const char *job; /* a glob as sqlite's GLOB has it: '*', '?', '[a-z]' */
+	const char *tenant;
+	const char *verdict;
+	int64_t since_us; /* Unix time: finished, or seen, from then on */
+	int64_t limit;
+};
+
+struct ledger_row {
+	struct ledger_key key;
+	const char *tenant;
+	int64_t seen_us;
+	int64_t starts;	     /* attempts here; of version 1: unknown, 0 */
+	int64_t finished_us; /* 0: not finished here */
+	const char *verdict; /* NULL: not finished here */
+	const char *reason;
+	bool sent; /* the result is confirmed */
+	int64_t result_bytes;
+	struct ledger_snapshots snapshots;
+};
+
+/* Calls `visit` for each job, the newest first, until it returns non-zero.
+ * What a row points to is borrowed until then. */
+int ledger_history(struct ledger *ledger, const struct ledger_filter *filter,
+		   int (*visit)(void *ctx, const struct ledger_row *row), void *ctx,
+		   struct err *err) MUST_CHECK;
 
 #endif

@@ -25,7 +25,7 @@
 enum {
 	TURN_MS = 1000,
 	FLUSH_US = 5 * 1000 * 1000,
-	FORGET_EVERY_US = 600 * 1000 * 1000,
+	TIDY_EVERY_US = 60 * 1000 * 1000,
 	SUPERVISOR_ARENA_BYTES = 16 << 20,
 };
 
@@ -260,20 +260,30 @@ static void kill_overdue(struct supervisor *self, int64_t now_us)
 	}
 }
 
+/* A ledger that cannot be tidied now is tried again; jobs go on. */
+static void keep_ledger(struct supervisor *self, int64_t now_us)
+{
+	int64_t before_us = clock_wall_us() - self->config->worker_keep_history * 1000;
+	struct err err = {0};
+	int rc = ledger_trim(self->ledger, self->config->worker_history_bytes, &err);
+
+	if (rc == 0 && now_us >= self->tidy_at_us) {
+		self->tidy_at_us = now_us + TIDY_EVERY_US;
+		rc = ledger_tidy(self->ledger, before_us, &err);
+	}
+	if (rc < 0)
+		log_warn("cannot tidy the ledger", "error", err.message, NULL);
+}
+
 static void look_at_clock(struct supervisor *self)
 {
 	int64_t now_us = clock_mono_us();
-	struct err err = {0};
 
 	kill_overdue(self, now_us);
 	if (self->stop_signals == 1 && now_us > self->drain_until_us)
 		on_stop(self);
-	if (self->ledger == NULL || now_us < self->forget_at_us)
-		return;
-	self->forget_at_us = now_us + FORGET_EVERY_US;
-	if (ledger_forget(self->ledger, clock_wall_us() - self->config->worker_keep_history * 1000,
-			  &err) < 0)
-		log_warn("cannot tidy the ledger", "error", err.message, NULL);
+	if (self->ledger != NULL)
+		keep_ledger(self, now_us);
 }
 
 static bool is_over(const struct supervisor *self)

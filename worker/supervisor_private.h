@@ -100,7 +100,7 @@ struct supervisor {
 	int signal_fd;
 	unsigned stop_signals;
 	int64_t drain_until_us;
-	int64_t forget_at_us;
+	int64_t tidy_at_us;
 	int64_t trouble_since_us; /* sandboxes or executors fail, one after the other */
 	int64_t trouble_last_us;
 	bool dying; /* going on makes no sense; `fatal` says why */

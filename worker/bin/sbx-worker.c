@@ -7,9 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "worker/check.h"
 #include "worker/cli.h"
+#include "worker/history.h"
 #include "worker/supervisor.h"
 #include "worker/verify.h"
 
@@ -26,12 +29,18 @@ static const char help[] =
 	"            comes with its fix\n"
 	"  verify    read every file of the store's checkouts and hash it; what has\n"
 	"            changed is removed, and built anew for the next job that needs it\n"
+	"  history   the jobs that came here, the newest first, as the ledger keeps them\n"
 	"  template  print a configuration file with every setting and its default\n"
 	"\n"
 	"      --config FILE      configuration (default /etc/sbx/worker.ini when it exists)\n"
 	"      --set S.NAME=VALUE one setting, as [S] NAME in the file; may be repeated\n"
 	"      --queue URL        short for --set queue.url=URL\n"
-	"      --json             check, verify: print JSON; serve: log JSON lines\n"
+	"      --job GLOB         history: of these ids only\n"
+	"      --tenant T         history: of this tenant only\n"
+	"      --verdict V        history: with this verdict only\n"
+	"      --since DURATION   history: not older than this, such as 90s, 30m or 24h\n"
+	"      --limit N          history: at most so many; 0: all (default 100)\n"
+	"      --json             check, verify, history: print JSON; serve: log JSON lines\n"
 	"  -h, --help             this text\n"
 	"      --version          the version\n"
 	"\n"
@@ -45,14 +54,32 @@ struct options {
 	const char *sets[SETS_MAX];
 	size_t sets_len;
 	bool json;
+	struct ledger_filter filter;
+	bool filtered;
 };
 
-enum { OPT_CONFIG = 256, OPT_SET, OPT_QUEUE, OPT_JSON, OPT_VERSION };
+enum {
+	OPT_CONFIG = 256,
+	OPT_SET,
+	OPT_QUEUE,
+	OPT_JSON,
+	OPT_VERSION,
+	OPT_JOB,
+	OPT_TENANT,
+	OPT_VERDICT,
+	OPT_SINCE,
+	OPT_LIMIT,
+};
 
 static const struct option long_options[] = {
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"set", required_argument, NULL, OPT_SET},
 	{"queue", required_argument, NULL, OPT_QUEUE},
+	{"job", required_argument, NULL, OPT_JOB},
+	{"tenant", required_argument, NULL, OPT_TENANT},
+	{"verdict", required_argument, NULL, OPT_VERDICT},
+	{"since", required_argument, NULL, OPT_SINCE},
+	{"limit", required_argument, NULL, OPT_LIMIT},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -63,6 +90,52 @@ static void add_set(struct options *options, const char *set)
 {
 	if (set != NULL && options->sets_len < SETS_MAX)
 		options->sets[options->sets_len++] = set;
+}
+
+static int wrong(const char *option, const char *expected)
+{
+	(void)fprintf(stderr, "sbx-worker: --%s '%s': expected %s\n", option, optarg, expected);
+	return EXIT_USAGE;
+}
+
+static bool is_verdict(const char *text)
+{
+	for (int i = 0; i < VERDICT_COUNT; i++) {
+		if (strcmp(text, verdict_name((enum verdict)i)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What selects of the history. Returns -1 to go on, else an exit code. */
+static int parse_filter(struct options *options, int option)
+{
+	struct ledger_filter *filter = &options->filter;
+	int64_t since_ms;
+
+	options->filtered = true;
+	switch (option) {
+	case OPT_JOB:
+		filter->job = optarg;
+		return -1;
+	case OPT_TENANT:
+		filter->tenant = optarg;
+		return -1;
+	case OPT_VERDICT:
+		filter->verdict = optarg;
+		return is_verdict(optarg) ? -1
+					  : wrong("verdict", "passed, failed, rejected, "
+							     "limit, cancelled, expired or error");
+	case OPT_SINCE:
+		if (!text_parse_duration_ms(optarg, &since_ms))
+			return wrong("since", "a duration, such as 90s, 30m or 24h");
+		filter->since_us = clock_wall_us() - since_ms * 1000;
+		return -1;
+	default:
+		if (!text_parse_int(optarg, &filter->limit) || filter->limit < 0)
+			return wrong("limit", "a whole number, 0 or more");
+		return -1;
+	}
 }
 
 /* Returns -1 to go on, else an exit code. */
@@ -78,6 +151,12 @@ static int parse_option(struct options *options, struct arena *arena, int option
 	case OPT_QUEUE:
 		add_set(options, arena_printf(arena, "queue.url=%s", optarg));
 		return -1;
+	case OPT_JOB:
+	case OPT_TENANT:
+	case OPT_VERDICT:
+	case OPT_SINCE:
+	case OPT_LIMIT:
+		return parse_filter(options, option);
 	case OPT_JSON:
 		options->json = true;
 		return -1;
@@ -134,6 +213,17 @@ static int verify(const struct options *options, struct arena *arena)
 	return verify_main(&config, options->json);
 }
 
+static int history(const struct options *options, struct arena *arena)
+{
+	struct config config;
+	struct err err = {0};
+
+	if (cli_config(&config, arena, "sbx-worker", options->config, options->sets,
+		       options->sets_len, &err) < 0)
+		return complain(&err, EXIT_USAGE);
+	return history_main(&config, &options->filter, options->json);
+}
+
 static int template(void)
 {
 	struct buf out;
@@ -149,7 +239,7 @@ static int template(void)
 
 int main(int argc, char **argv)
 {
-	struct options options = {0};
+	struct options options = {.filter.limit = HISTORY_LIMIT};
 	struct arena arena;
 	const char *command = "serve";
 	int option;
@@ -167,12 +257,16 @@ int main(int argc, char **argv)
 		command = argv[optind++];
 	if (optind < argc)
 		(void)fprintf(stderr, "sbx-worker: unexpected argument '%s'\n", argv[optind]);
+	else if (options.filtered && strcmp(command, "history") != 0)
+		(void)fprintf(stderr, "sbx-worker: only history has filters; try --help\n");
 	else if (strcmp(command, "serve") == 0)
 		code = serve(&options, &arena);
 	else if (strcmp(command, "check") == 0)
 		code = check_main(options.config, options.sets, options.sets_len, options.json);
 	else if (strcmp(command, "verify") == 0)
 		code = verify(&options, &arena);
+	else if (strcmp(command, "history") == 0)
+		code = history(&options, &arena);
 	else if (strcmp(command, "template") == 0)
 		code = template();
 	else

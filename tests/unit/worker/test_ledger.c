@@ -1,6 +1,7 @@
 /*
  * test_ledger.c - the ledger against a real file: each call, and what is left
- * of them when the process is killed in between.
+ * of them when the process is killed in between. Runs from the top of the tree,
+ * where a file of version 1 is kept.
  */
 #include "worker/ledger.h"
 
@@ -15,6 +16,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,7 +100,8 @@ static void finish(struct ledger *ledger, const struct ledger_key *key, struct b
 {
 	struct err err = {0};
 
-	must(ledger_finish(ledger, key, "passed", "", result, &err), &err);
+	must(ledger_finish(ledger, key, &(struct ledger_outcome){"passed", "", result, {0}}, &err),
+	     &err);
 }
 
 struct seen {
@@ -294,12 +297,12 @@ static void what_was_sent_is_forgotten_in_time(void **state)
 	(void)state;
 	(void)begin(ledger, &key_a, digest_a);
 	finish(ledger, &key_a, result_a);
-	must(ledger_forget(ledger, now + 60000000, &err), &err);
+	must(ledger_tidy(ledger, now + 60000000, &err), &err);
 	assert_int_equal(begin(ledger, &key_a, digest_a).known, LEDGER_FINISHED);
 	must(ledger_sent(ledger, &key_a, &err), &err);
-	must(ledger_forget(ledger, now - 60000000, &err), &err);
+	must(ledger_tidy(ledger, now - 60000000, &err), &err);
 	assert_int_equal(begin(ledger, &key_a, digest_a).known, LEDGER_FINISHED);
-	must(ledger_forget(ledger, now + 60000000, &err), &err);
+	must(ledger_tidy(ledger, now + 60000000, &err), &err);
 	assert_int_equal(begin(ledger, &key_a, digest_a).known, LEDGER_NEW);
 	ledger_close(ledger);
 }
@@ -315,10 +318,239 @@ static void what_never_ends_is_forgotten_late(void **state)
 	(void)state;
 	(void)begin(ledger, &key_a, digest_a);
 	start(ledger, &key_a);
-	must(ledger_forget(ledger, now + 60000000, &err), &err);
+	must(ledger_tidy(ledger, now + 60000000, &err), &err);
 	assert_int_equal(begin(ledger, &key_a, digest_a).crashes, 1);
-	must(ledger_forget(ledger, now + LEDGER_LOST_US + 60000000, &err), &err);
+	must(ledger_tidy(ledger, now + LEDGER_LOST_US + 60000000, &err), &err);
 	assert_int_equal(begin(ledger, &key_a, digest_a).crashes, 0);
+	ledger_close(ledger);
+}
+
+/* --- bounds ----------------------------------------------------------- */
+
+static int64_t file_size(void)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_size;
+}
+
+static void finish_many(struct ledger *ledger, int from, int to, bool sent)
+{
+	static const uint8_t content[10000];
+	struct err err = {0};
+
+	for (int i = from; i < to; i++) {
+		char id[16];
+		struct ledger_key key = {id, 1};
+
+		(void)snprintf(id, sizeof(id), "many-%03d", i);
+		(void)begin(ledger, &key, digest_a);
+		finish(ledger, &key, (struct bytes){content, sizeof(content)});
+		if (sent)
+			must(ledger_sent(ledger, &key, &err), &err);
+	}
+}
+
+static bool is_known(struct ledger *ledger, int number)
+{
+	char id[16];
+	struct ledger_key key = {id, 1};
+
+	(void)snprintf(id, sizeof(id), "many-%03d", number);
+	return begin(ledger, &key, digest_a).known == LEDGER_FINISHED;
+}
+
+static void the_oldest_go_when_it_is_too_much(void **state)
+{
+	const int64_t each = 10000 + LEDGER_JOB_BYTES;
+	struct ledger *ledger = open_it();
+	struct err err = {0};
+
+	(void)state;
+	finish_many(ledger, 0, 1, false);
+	finish_many(ledger, 1, 10, true);
+	must(ledger_trim(ledger, 10 * each, &err), &err);
+	assert_true(is_known(ledger, 1));
+	must(ledger_trim(ledger, 4 * each, &err), &err);
+	/* the first is the oldest, but nobody has its result yet */
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(is_known(ledger, i), i == 0 || i > 6);
+	ledger_close(ledger);
+	/* what is there is counted anew by who opens it */
+	ledger = open_it();
+	must(ledger_trim(ledger, 4 * each, &err), &err);
+	assert_true(is_known(ledger, 7));
+	must(ledger_trim(ledger, 3 * each, &err), &err);
+	assert_false(is_known(ledger, 7));
+	must(ledger_trim(ledger, 0, &err), &err);
+	assert_true(is_known(ledger, 0));
+	assert_false(is_known(ledger, 9));
+	ledger_close(ledger);
+}
+
+static void what_is_forgotten_is_not_counted(void **state)
+{
+	const int64_t each = 10000 + LEDGER_JOB_BYTES;
+	struct ledger *ledger = open_it();
+	struct err err = {0};
+
+	(void)state;
+	finish_many(ledger, 0, 5, true);
+	(void)begin(ledger, &key_a, digest_a); /* never finished: never counted */
+	must(ledger_tidy(ledger, clock_wall_us() + LEDGER_LOST_US + 60000000, &err), &err);
+	finish_many(ledger, 5, 8, true);
+	must(ledger_trim(ledger, 3 * each, &err), &err);
+	for (int i = 5; i < 8; i++)
+		assert_true(is_known(ledger, i));
+	ledger_close(ledger);
+}
+
+static void the_file_shrinks_again(void **state)
+{
+	struct ledger *ledger = open_it();
+	struct err err = {0};
+
+	(void)state;
+	finish_many(ledger, 0, 200, true);
+	ledger_close(ledger);
+	assert_in_range(file_size(), 2000000, 4000000);
+	ledger = open_it();
+	must(ledger_trim(ledger, 0, &err), &err);
+	must(ledger_tidy(ledger, 0, &err), &err);
+	ledger_close(ledger);
+	assert_in_range(file_size(), 0, 200000);
+}
+
+/* --- history ---------------------------------------------------------- */
+
+struct told {
+	char text[1024];
+};
+
+static int tell(void *ctx, const struct ledger_row *row)
+{
+	struct told *told = ctx;
+	size_t len = strlen(told->text);
+
+	(void)snprintf(told->text + len, sizeof(told->text) - len, "%s.%lld %s %s %s %lld%s%s;",
+		       row->key.id, (long long)row->key.run, row->tenant,
+		       row->verdict == NULL ? "-" : row->verdict,
+		       row->reason == NULL ? "-" : row->reason, (long long)row->starts,
+		       row->sent ? " sent" : "",
+		       row->snapshots.after_patch == NULL ? "" : row->snapshots.after_patch);
+	return 0;
+}
+
+static struct told told_by(struct ledger *ledger, const struct ledger_filter *filter)
+{
+	struct told told = {0};
+	struct err err = {0};
+
+	must(ledger_history(ledger, filter, tell, &told, &err), &err);
+	return told;
+}
+
+static void the_history_is_read_beside_the_writer(void **state)
+{
+	static const struct ledger_key jobs[] = {{"a-1", 1}, {"a-2", 1}, {"b-1", 2}};
+	struct ledger *ledger = open_it();
+	struct ledger *reader = NULL;
+	int64_t now = clock_wall_us();
+	struct err err = {0};
+	struct ledger_outcome outcome = {.verdict = "rejected",
+					 .reason = "patch.conflict",
+					 .result = result_a,
+					 .snapshots = {.after_patch = " abc"}};
+
+	(void)state;
+	must(ledger_open_read(&reader, path, &err), &err);
+	for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
+		(void)begin(ledger, &jobs[i], digest_a);
+	start(ledger, &jobs[1]);
+	start(ledger, &jobs[1]);
+	finish(ledger, &jobs[1], result_a);
+	must(ledger_finish(ledger, &jobs[2], &outcome, &err), &err);
+	must(ledger_sent(ledger, &jobs[2], &err), &err);
+	assert_string_equal(told_by(reader, &(struct ledger_filter){0}).text,
+			    "b-1.2 tenant rejected patch.conflict 0 sent abc;"
+			    "a-2.1 tenant passed  2;a-1.1 tenant - - 0;");
+	assert_string_equal(told_by(reader, &(struct ledger_filter){.job = "a-*", .limit = 1}).text,
+			    "a-2.1 tenant passed  2;");
+	assert_string_equal(told_by(reader, &(struct ledger_filter){.verdict = "passed"}).text,
+			    "a-2.1 tenant passed  2;");
+	assert_string_equal(told_by(reader, &(struct ledger_filter){.tenant = "other"}).text, "");
+	assert_string_equal(
+		told_by(reader, &(struct ledger_filter){.since_us = now + 60000000}).text, "");
+	assert_true(
+		strlen(told_by(reader, &(struct ledger_filter){.since_us = now - 60000000}).text) >
+		0);
+	ledger_close(reader);
+	ledger_close(ledger);
+}
+
+static void a_reader_makes_no_file(void **state)
+{
+	struct ledger *reader = NULL;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(ledger_open_read(&reader, path, &err), -1);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+/* --- an older file ---------------------------------------------------- */
+
+/* As version 1 of this program has written it. */
+static void copy_v1(void)
+{
+	struct buf file;
+	struct err err = {0};
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	buf_init(&file, 1 << 20);
+	must(fd_read_file("tests/golden/ledger-v1.db", 1 << 20, &file, &err), &err);
+	must(fd_write_all(fd, file.data, file.len, &err), &err);
+	fd_close(fd);
+	buf_release(&file);
+}
+
+static void an_older_file_is_taken_over(void **state)
+{
+	static const struct ledger_key sent = {"sent", 1}, running = {"running", 1};
+	struct ledger *ledger;
+	struct ledger_entry entry;
+	struct seen seen;
+	struct err err = {0};
+
+	(void)state;
+	copy_v1();
+	assert_int_equal(ledger_open_read(&ledger, path, &err), -1);
+	assert_non_null(strstr(err.message, "start its worker once"));
+	ledger = open_it();
+	entry = begin(ledger, &sent, digest_a);
+	assert_int_equal(entry.known, LEDGER_FINISHED);
+	assert_memory_equal(entry.result.data, result_a.data, result_a.len);
+	assert_int_equal(begin(ledger, &running, digest_a).crashes, 1);
+	seen = unsent(ledger);
+	assert_int_equal(seen.len, 1);
+	assert_string_equal(seen.items[0].id, "unsent");
+	assert_int_equal(seen.items[0].run, 2);
+	assert_string_equal(
+		told_by(ledger, &(struct ledger_filter){.job = "*sent"}).text,
+		"unsent.2 tenant rejected patch.conflict 0;sent.1 tenant passed  0 sent;");
+	/* what is stored there counts, and the file can shrink now */
+	must(ledger_trim(ledger, 2 * LEDGER_JOB_BYTES + 14, &err), &err);
+	assert_int_equal(begin(ledger, &sent, digest_a).known, LEDGER_FINISHED);
+	must(ledger_trim(ledger, 2 * LEDGER_JOB_BYTES + 13, &err), &err);
+	assert_int_equal(begin(ledger, &sent, digest_a).known, LEDGER_NEW);
+	finish_many(ledger, 0, 200, true);
+	must(ledger_trim(ledger, 0, &err), &err);
+	must(ledger_tidy(ledger, 0, &err), &err);
+	ledger_close(ledger);
+	assert_in_range(file_size(), 0, 200000);
+	ledger = open_it(); /* and that is all there is to do */
+	assert_int_equal(unsent(ledger).len, 1);
 	ledger_close(ledger);
 }
 
@@ -344,7 +576,9 @@ static void live_and_be_killed(int calls)
 		if (calls > 1)
 			bad |= ledger_start(ledger, &key_a, NULL);
 		if (calls > 2)
-			bad |= ledger_finish(ledger, &key_a, "passed", "", result_a, NULL);
+			bad |= ledger_finish(ledger, &key_a,
+					     &(struct ledger_outcome){"passed", "", result_a, {0}},
+					     NULL);
 		if (calls > 3)
 			bad |= ledger_sent(ledger, &key_a, NULL);
 		if (bad == 0)
@@ -395,10 +629,10 @@ static void a_newer_version_is_refused(void **state)
 
 	(void)state;
 	ledger_close(ledger);
-	set_version(2);
+	set_version(3);
 	assert_int_equal(ledger_open(&ledger, path, &err), -1);
 	assert_int_equal(err.kind, ERR_UNSUPPORTED);
-	assert_non_null(strstr(err.message, "version 2"));
+	assert_non_null(strstr(err.message, "version 3"));
 }
 
 static void garbage_is_a_clear_error(void **state)
@@ -442,6 +676,12 @@ int main(void)
 		TEST(unsent_results_are_listed_until_they_are_sent),
 		TEST(what_was_sent_is_forgotten_in_time),
 		TEST(what_never_ends_is_forgotten_late),
+		TEST(the_oldest_go_when_it_is_too_much),
+		TEST(what_is_forgotten_is_not_counted),
+		TEST(the_file_shrinks_again),
+		TEST(the_history_is_read_beside_the_writer),
+		TEST(a_reader_makes_no_file),
+		TEST(an_older_file_is_taken_over),
 		TEST(a_kill_between_calls_loses_none),
 		TEST(every_crash_is_counted),
 		TEST(a_newer_version_is_refused),

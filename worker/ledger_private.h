@@ -1,0 +1,29 @@
+/*
+ * ledger_private.h - the data base behind the ledger, for ledger*.c only.
+ */
+#ifndef SBX_WORKER_LEDGER_PRIVATE_H
+#define SBX_WORKER_LEDGER_PRIVATE_H
+
+#include <sqlite3.h>
+
+#include "worker/ledger.h"
+
+enum { LEDGER_VERSION = 2, LEDGER_BUSY_MS = 5000 };
+
+enum statement { BEGIN_JOB, FIND_JOB, START, END, FINISH, SENT, UNSENT, FORGET, TRIM, STATEMENTS };
+
+struct ledger {
+	sqlite3 *db;
+	sqlite3_stmt *statements[STATEMENTS]; /* NULL when it is open for reading */
+	int64_t bytes;			      /* of all finished jobs, as ledger_trim counts */
+};
+
+int ledger_fail(const struct ledger *ledger, const char *what, struct err *err);
+
+/* Opens the file and nothing more; `flags` are sqlite's. */
+int ledger_open_file(struct ledger **ret, const char *path, int flags, struct err *err) MUST_CHECK;
+
+/* The one number that a query gives. */
+int ledger_number(struct ledger *ledger, const char *query, int *ret, struct err *err) MUST_CHECK;
+
+#endif
