@@ -14,9 +14,13 @@
 #include "worker/executor_private.h"
 
 enum {
-	FIND_ENTRIES = 200000,
+	FIND_ENTRIES = 4 << 20, /* more than a job may make and a repository has */
 	FINAL_FILE_BYTES = 1 << 20,
 	FINAL_TOTAL_BYTES = 16 << 20,
+	/* Sparse files cost a job nothing, reading them costs us: what is beyond
+	 * these is not looked into. */
+	FINAL_READ_BYTES = 512 << 20,
+	REPORTS_READ_BYTES = 256 << 20,
 };
 
 /* --- reports ---------------------------------------------------------- */
@@ -24,6 +28,7 @@ enum {
 struct report_walk {
 	struct executor *executor;
 	struct reports *reports;
+	size_t left_bytes; /* of REPORTS_READ_BYTES */
 	struct err *err;
 	bool failed;
 };
@@ -35,7 +40,8 @@ static int on_report(void *ctx, const char *path, int64_t size, int fd)
 	struct buf content;
 
 	(void)size;
-	buf_init(&content, LIMIT_REPORT_BYTES);
+	buf_init(&content,
+		 walk->left_bytes < LIMIT_REPORT_BYTES ? walk->left_bytes : LIMIT_REPORT_BYTES);
 	if (fd_read_all(fd, &content, &unreadable) < 0) {
 		struct result_finding finding = {
 			.severity = SEVERITY_WARNING,
@@ -48,13 +54,15 @@ static int on_report(void *ctx, const char *path, int64_t size, int fd)
 	} else {
 		reports_file(walk->reports, path, buf_bytes(&content));
 	}
+	walk->left_bytes -= content.len;
 	buf_release(&content);
-	return walk->failed ? 1 : 0;
+	return walk->failed || walk->left_bytes == 0 ? 1 : 0;
 }
 
 static int read_reports(struct executor *self, struct reports *reports, struct err *err)
 {
-	struct report_walk walk = {.executor = self, .reports = reports, .err = err};
+	struct report_walk walk = {
+		.executor = self, .reports = reports, .left_bytes = REPORTS_READ_BYTES, .err = err};
 	const struct text_list *globs = &self->job.tests.report;
 
 	reports_stream(reports, buf_bytes(&self->report_text));
@@ -170,6 +178,7 @@ static int collect_artifacts(struct executor *self, struct err *err)
 
 struct change_walk {
 	struct layer layer;
+	int64_t left_bytes; /* of FINAL_READ_BYTES */
 	struct err *err;
 	bool failed;
 };
@@ -188,10 +197,11 @@ static int on_file(struct change_walk *walk, const char *path, uint32_t mode, in
 	struct buf content;
 	int rc;
 
-	if (size > FINAL_FILE_BYTES)
+	if (size > FINAL_FILE_BYTES || size > walk->left_bytes)
 		return layer_large(&walk->layer, path, git_mode, size, walk->err);
 	buf_init(&content, FINAL_FILE_BYTES);
 	rc = fd_read_all(fd, &content, walk->err);
+	walk->left_bytes -= (int64_t)content.len;
 	if (rc == 0)
 		rc = layer_file(&walk->layer, path, git_mode, buf_bytes(&content), walk->err);
 	buf_release(&content);
@@ -241,7 +251,7 @@ static int collect_changes(struct executor *self, struct err *err)
 	struct layer_limits limits = {.changes = LIMIT_CHANGES,
 				      .file_bytes = FINAL_FILE_BYTES,
 				      .total_bytes = FINAL_TOTAL_BYTES};
-	struct change_walk walk = {.err = err};
+	struct change_walk walk = {.left_bytes = FINAL_READ_BYTES, .err = err};
 
 	if (self->db == NULL)
 		return 0;

@@ -112,8 +112,9 @@ enum driver_kind { DRIVER_FILE, DRIVER_LINK, DRIVER_DIR, DRIVER_OTHER };
  * Visits what is in the workspace's own layer: directories before what is in
  * them. Forged whiteouts and attributes do not matter: only names that the
  * mounted workspace shows are reported, and for each directory of the layer
- * all names that it shows, so the caller sees what is gone. A visitor that
- * returns non-zero ends the walk, which then succeeds.
+ * all names that it shows, so the caller sees what is gone. What lies too deep
+ * for a path is one more DRIVER_OTHER in the name of its directory. A visitor
+ * that returns non-zero ends the walk, which then succeeds.
  */
 struct driver_visitor {
 	/* `names` is NULL-terminated: everything the directory now holds. "" is the top. */

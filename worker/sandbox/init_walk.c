@@ -5,7 +5,8 @@
  * be looked at is kept as a list of paths rather than as a stack of open
  * directories: a job may nest them as deep as it likes. Each is opened from
  * the top of the workspace, beneath it and without following links; a path of
- * PATH_MAX or more cannot be opened in one go and is an error, not left out.
+ * PATH_MAX or more cannot be said, so its directory is shown once more as
+ * something that is no file: what lies there is missing, and that is told.
  *
  * The walk of changes lists the names of the layer, but reports what the
  * mounted workspace shows under them. So a whiteout, a forged one too, shows
@@ -264,8 +265,8 @@ static int change(struct walk *walk, int shown_fd, const char *dir, const char *
 		return -1;
 	if (fstatat(shown_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, "cannot look at '%.200s'", name);
-	if (join(path, dir, name, err) < 0)
-		return -1;
+	if (join(path, dir, name, NULL) < 0)
+		return send_entry(walk, dir, DRIVER_OTHER, &st, -1, "", err);
 	if (S_ISDIR(st.st_mode))
 		return push(walk, path, err);
 	return send_other(walk, shown_fd, name, path, &st, err);

@@ -12,7 +12,7 @@
 enum { LOWER_UID = 23456 };
 
 struct checkout {
-	char path[64];
+	char path[256];
 	int fd;
 	struct box_workspace workspace;
 };
@@ -46,7 +46,10 @@ static void put_link(const struct checkout *checkout, const char *target, const 
 
 static void checkout_make(struct checkout *checkout)
 {
-	(void)snprintf(checkout->path, sizeof(checkout->path), "/tmp/sbx-unit-XXXXXX");
+	const char *folder = getenv("TMPDIR");
+
+	(void)snprintf(checkout->path, sizeof(checkout->path), "%s/sbx-unit-XXXXXX",
+		       folder != NULL ? folder : "/tmp");
 	assert_non_null(mkdtemp(checkout->path));
 	if (!boxtest_as_user)
 		assert_int_equal(chown(checkout->path, LOWER_UID, LOWER_UID), 0);
@@ -91,7 +94,32 @@ struct seen {
 	char *lines[4096];
 	size_t len;
 	size_t stop_after;
+	bool copied; /* the workspace: this machine can't mount an overlay for us */
 };
+
+/* What a walk says of a checkout as it was made. All of it is in the layer of a
+ * workspace that is a copy, and only there. */
+static const char *const untouched[] = {
+	"/: away changed dir kept link other removed",
+	"away /etc",
+	"changed 644 4 old",
+	"dir/: a b",
+	"dir/a 644 2 a",
+	"dir/b 644 2 b",
+	"kept 644 5 kept",
+	"link kept",
+	"other/: deep",
+	"other/deep 644 5 deep",
+	"removed 644 5 gone",
+};
+
+static bool is_in(const char *const *list, size_t len, const char *line)
+{
+	for (size_t i = 0; i < len; i++)
+		if (strcmp(list[i], line) == 0)
+			return true;
+	return false;
+}
 
 static void see(struct seen *seen, const char *line)
 {
@@ -143,8 +171,24 @@ static int see_match(void *ctx, const char *path, int64_t size, int fd)
 	return see_entry(ctx, path, DRIVER_FILE, 0, size, fd, NULL);
 }
 
+static void drop_untouched(struct seen *seen, const char *const *expected, size_t len)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < seen->len; i++) {
+		if (is_in(expected, len, seen->lines[i]) ||
+		    !is_in(untouched, ARRAY_LEN(untouched), seen->lines[i]))
+			seen->lines[kept++] = seen->lines[i];
+		else
+			free(seen->lines[i]);
+	}
+	seen->len = kept;
+}
+
 static void expect_seen(struct seen *seen, const char *const *expected, size_t len)
 {
+	if (seen->copied)
+		drop_untouched(seen, expected, len);
 	qsort(seen->lines, seen->len, sizeof(seen->lines[0]), by_text);
 	for (size_t i = 0; i < seen->len || i < len; i++) {
 		if (i >= len)
@@ -164,7 +208,8 @@ static void walk_changes(struct boxtest *test, struct seen *seen)
 {
 	struct err err = {0};
 
-	*seen = (struct seen){0};
+	*seen = (struct seen){
+		.copied = strcmp(boxtest_ok(test, "stat -f -c %T /work"), "overlayfs\n") != 0};
 	if (driver_finish(&test->driver, &err) < 0 ||
 	    driver_changes(&test->driver, &visitor, seen, &err) < 0)
 		boxtest_fail("driver_changes", &err);
@@ -354,7 +399,7 @@ static void test_many_names(void **state)
 		free(seen.lines[i]);
 	}
 	assert_int_equal(files, FILES);
-	assert_int_equal(seen.len, FILES + 2);
+	assert_int_equal(seen.len, FILES + 2 + (seen.copied ? ARRAY_LEN(untouched) - 1 : 0));
 	/* Enough is enough, and the next walk starts afresh. */
 	seen = (struct seen){.stop_after = 5};
 	assert_int_equal(driver_changes(&test.driver, &visitor, &seen, NULL), 0);
@@ -370,24 +415,29 @@ static void test_many_names(void **state)
 	checkout_remove(&checkout);
 }
 
-/* Deeper than a path can be said: told, not left out. */
+/* Deeper than a path can be said: told, and no reason to lose the rest. */
 static void test_too_deep(void **state)
 {
 	struct checkout checkout;
 	struct boxtest test;
-	struct seen seen = {0};
-	struct err err = {0};
+	struct seen seen;
+	size_t others = 0, files = 0;
 
 	(void)state;
 	checkout_make(&checkout);
 	boxtest_open(&test, &checkout.workspace, NULL);
-	(void)boxtest_ok(&test, "python3 -c 'import os\nfor i in range(30):\n"
+	(void)boxtest_ok(&test, "echo new > kept; python3 -c 'import os\nfor i in range(30):\n"
 				"  os.mkdir(\"d\"*200); os.chdir(\"d\"*200)'");
-	assert_int_equal(driver_finish(&test.driver, &err), 0);
-	assert_int_equal(driver_changes(&test.driver, &visitor, &seen, &err), -1);
-	assert_int_equal(err.kind, ERR_LIMIT);
-	for (size_t i = 0; i < seen.len; i++)
+	walk_changes(&test, &seen);
+	for (size_t i = 0; i < seen.len; i++) {
+		const char *line = seen.lines[i];
+
+		others += strncmp(line, "ddd", 3) == 0 && strcmp(strchr(line, ' '), " other") == 0;
+		files += strcmp(line, "kept 644 4 new") == 0;
 		free(seen.lines[i]);
+	}
+	assert_int_equal(others, 1);
+	assert_int_equal(files, 1);
 	boxtest_close(&test);
 	checkout_remove(&checkout);
 }
@@ -454,7 +504,7 @@ static void test_lower_is_safe(void **state)
 	boxtest_close(&test);
 	buf_init(&content, 100);
 	{
-		char path[128];
+		char path[sizeof(checkout.path) + 8];
 
 		(void)snprintf(path, sizeof(path), "%s/kept", checkout.path);
 		assert_int_equal(fd_read_file(path, 100, &content, &err), 0);
