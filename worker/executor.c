@@ -159,6 +159,27 @@ static int open_source(struct executor *self, struct err *err)
 
 /* --- the outcome goes ------------------------------------------------- */
 
+/* Without the counters of a control group: what the steps themselves used. */
+static void add_up_steps(const struct executor *self, struct result_metrics *metrics)
+{
+	bool has_cpu = metrics->cpu_us > 0;
+	bool has_memory = metrics->memory_peak_bytes > 0;
+
+	for (size_t i = 0; i < self->body.steps_len; i++) {
+		const struct result_step *step = &self->body.steps[i];
+
+		if (!has_cpu)
+			metrics->cpu_us += step->cpu_us;
+		if (!has_memory && step->memory_peak_bytes > metrics->memory_peak_bytes)
+			metrics->memory_peak_bytes = step->memory_peak_bytes;
+	}
+}
+
+static int64_t counted(int64_t value)
+{
+	return value < 0 ? 0 : value; /* box.h: -1 where nothing counts */
+}
+
 static void take_usage(struct executor *self, struct ipc_exec_done *done)
 {
 	struct box_usage usage;
@@ -166,11 +187,12 @@ static void take_usage(struct executor *self, struct ipc_exec_done *done)
 	done->metrics = (struct result_metrics){.run_us = self->run_us};
 	if (!self->has_driver || driver_usage(&self->driver, &usage, NULL) < 0)
 		return;
-	done->metrics.cpu_us = usage.cpu_us;
-	done->metrics.memory_peak_bytes = usage.memory_peak_bytes;
-	done->metrics.processes_peak = usage.processes_peak;
-	done->metrics.io_read_bytes = usage.io_read_bytes;
-	done->metrics.io_write_bytes = usage.io_write_bytes;
+	done->metrics.cpu_us = counted(usage.cpu_us);
+	done->metrics.memory_peak_bytes = counted(usage.memory_peak_bytes);
+	done->metrics.processes_peak = counted(usage.processes_peak);
+	done->metrics.io_read_bytes = counted(usage.io_read_bytes);
+	done->metrics.io_write_bytes = counted(usage.io_write_bytes);
+	add_up_steps(self, &done->metrics);
 }
 
 /* The body and, where there are any, the new objects, as memory files. */

@@ -55,6 +55,12 @@ class MainRoad(sbxtest.WorkerCase):
         self.assertIn("made", [each["path"] for each in result["changes"]])
         self.assertTrue(any("cgroup" in each for each in result["missing"]), result["missing"])
 
+    def test_what_was_used_is_said_without_control_groups(self):
+        burn = "import time; end = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
+        metrics = self.run_job(steps=[["/usr/bin/python3", "-c", burn]])["metrics"]
+        self.assertGreaterEqual(metrics["cpu_us"], 200_000)
+        self.assertGreater(metrics["memory_peak_bytes"], 1 << 20)
+
     def test_files_of_the_base_can_be_changed_and_removed(self):
         self.assert_verdict(self.run_job(steps=["echo x >> README && rm README && mkdir README"]),
                             "passed")
