@@ -44,7 +44,7 @@ producer_ON  := producer queue schema base
 
 base_LIBS      :=
 schema_LIBS    := -lmsgpackc -ljansson
-queue_LIBS     := $(schema_LIBS) -lrabbitmq -lssl -lcrypto
+queue_LIBS     := $(schema_LIBS) -lrabbitmq -lssl -lcrypto -lsqlite3
 snapshots_LIBS := $(schema_LIBS) -lgit2 -lmd
 sandbox_LIBS   := -lseccomp
 worker_LIBS    := $(queue_LIBS) $(snapshots_LIBS) $(sandbox_LIBS) -linih -lexpat -lzstd -lsqlite3 -lmd

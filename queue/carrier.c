@@ -61,7 +61,7 @@ bool carrier_reply_to_valid(const char *prefix, const char *name)
 
 /* --- choosing --------------------------------------------------------- */
 
-static const struct carrier_ops *const carriers[] = {&rabbit_carrier};
+static const struct carrier_ops *const carriers[] = {&rabbit_carrier, &lite_carrier};
 
 static const struct carrier_ops *choose(const struct carrier_config *config, struct err *err)
 {
@@ -78,7 +78,7 @@ static const struct carrier_ops *choose(const struct carrier_config *config, str
 	url_redact(config->url == NULL ? "" : config->url, shown, sizeof(shown));
 	(void)err_set(err, ERR_INPUT,
 		      "no carrier for the queue '%s'; give a URL like "
-		      "amqp://user:password@host:5672/vhost or amqps://...",
+		      "amqps://user:password@host/vhost, amqp://... or sqlite:/path/queue.db",
 		      shown);
 	return NULL;
 }
@@ -202,6 +202,15 @@ int carrier_declare(const struct carrier_config *config, struct err *err)
 	const struct carrier_ops *carrier = choose(config, err);
 
 	return carrier == NULL ? -1 : carrier->declare(config, err);
+}
+
+int carrier_give(const struct carrier_config *config, unsigned uid, struct err *err)
+{
+	const struct carrier_ops *carrier = choose(config, err);
+
+	if (carrier == NULL)
+		return -1;
+	return carrier->give == NULL ? 0 : carrier->give(config, uid, err);
 }
 
 int carrier_visit_dead(const struct carrier_config *config,

@@ -14,7 +14,11 @@
  * result, a copy in a wait bucket, a dead letter) is published and confirmed,
  * then the delivery is acked. A crash in between repeats; nothing is lost.
  *
- * The carrier is chosen by the URL's scheme: amqp:, amqps:.
+ * The carrier is chosen by the URL's scheme: amqp: and amqps: are a broker
+ * (RabbitMQ); sqlite:/absolute/path is the embedded one, a file that processes
+ * of one machine share, without a server. What is said here of a broker's
+ * connection holds for the file: it is lost when the file cannot be used for a
+ * while or a process hung for longer than its lease (three heartbeats).
  *
  * Errors say by their kind whether trying again helps. ERR_PEER and
  * ERR_TIMEOUT: the connection is lost or was not made; it may come back.
@@ -35,7 +39,7 @@
 #include "schema/job.h"
 
 struct carrier_config {
-	const char *url;      /* amqp://user:password@host:port/vhost */
+	const char *url;      /* amqp://user:password@host:port/vhost, sqlite:/path */
 	const char *prefix;   /* of all names; "sbx" */
 	bool passive;	      /* declare nothing: the operator has */
 	unsigned prefetch;    /* deliveries held and not acked, per queue; 0 is 1 */
@@ -46,6 +50,15 @@ struct carrier_config {
 	bool insecure;	  /* amqps without verification: for tests by hand only */
 	const char *name; /* shown by the broker as the connection's name */
 };
+
+/*
+ * The queue of who names none: "sqlite:<directory>/queue.db", where the
+ * directory is /var/lib/sbx for root, else $XDG_STATE_HOME/sbx or
+ * ~/.local/state/sbx. It is the same for workers and producers of one user.
+ * NULL with ERR_INPUT when no home directory is known.
+ */
+const char *carrier_default_url(struct arena *arena, struct err *err);
+const char *carrier_default_dir(struct arena *arena, struct err *err);
 
 /* The URL without its password, for messages; whatever the text, nothing that
  * could be a password comes out. NULL when the arena is exhausted. */
@@ -124,6 +137,8 @@ void publisher_close(struct publisher *publisher);
  * but for ROUTE_DEAD, which takes what consumers hand out. Blocks while the broker does or while
  * the window of unconfirmed messages is full. ERR_PEER: the connection is lost, and the fate of
  * everything pending is unknown: open a new one and send again (consumers dedupe).
+ * What was sent may wait for the next call of publisher_next or publisher_flush
+ * before it goes out, in company; publisher_timeout_ms is 0 then.
  */
 int publisher_send(struct publisher *publisher, enum route route, const struct message *message,
 		   uint64_t tag, struct err *err) MUST_CHECK;
@@ -273,6 +288,13 @@ int carrier_inspect(struct arena *arena, const struct carrier_config *config,
  * config->passive). Without `passive`, opening a consumer or a publisher does
  * it too. */
 int carrier_declare(const struct carrier_config *config, struct err *err) MUST_CHECK;
+
+/*
+ * Called by root that will give up root: makes the queue usable for `uid`. A
+ * broker needs nothing. A file of root's in a directory of root's becomes the
+ * user's; in another directory it belongs to the directory's owner anyway.
+ */
+int carrier_give(const struct carrier_config *config, unsigned uid, struct err *err) MUST_CHECK;
 
 /*
  * Takes messages from the dead-letter queue one at a time without a standing

@@ -47,6 +47,7 @@ struct carrier_ops {
 	int (*visit_dead)(const struct carrier_config *config,
 			  int (*visit)(void *ctx, const struct delivery *delivery), void *ctx,
 			  struct err *err);
+	int (*give)(const struct carrier_config *config, unsigned uid, struct err *err);
 };
 
 struct publisher {
@@ -58,5 +59,6 @@ struct consumer {
 };
 
 extern const struct carrier_ops rabbit_carrier;
+extern const struct carrier_ops lite_carrier;
 
 #endif

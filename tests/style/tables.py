@@ -41,7 +41,7 @@ GATEWAYS = {
     "git2.h": ["snapshots/gitdb*", "snapshots/transport*"],
     "git2": ["snapshots/gitdb*", "snapshots/transport*"],
     "seccomp.h": ["worker/sandbox/", "tests/bench/bench_filter.c"],
-    "sqlite3.h": ["worker/ledger*", "tests/unit/worker/"],
+    "sqlite3.h": ["worker/ledger*", "queue/sqlite*", "tests/unit/worker/", "tests/unit/queue/"],
     "ini.h": ["worker/config*"],
     "expat.h": ["worker/junit*"],
     "zstd.h": ["worker/artifacts.c", "tests/unit/worker/"],

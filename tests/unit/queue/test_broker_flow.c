@@ -1,12 +1,10 @@
 /*
  * test_broker_flow.c - publishers and consumers at work against a real broker,
- * whose URL is in SBX_TEST_BROKER_URL: confirms, results and events, a
- * consumer's life, what the broker tells about itself, and the same topology
- * seen by an independent client.
+ * whose URL is in SBX_TEST_BROKER_URL: what is not routed, a consumer's life,
+ * what the broker tells about itself, and the same topology seen by an
+ * independent client. What any carrier does is in test_conformance.c.
  */
 #include "tests/unit/queue/broker.h"
-
-#include <sys/wait.h>
 
 /* --- publishing ------------------------------------------------------- */
 
@@ -77,155 +75,7 @@ static void a_missing_exchange_says_what_to_do(void **state)
 	assert_non_null(strstr(why.message, prefix));
 }
 
-static void every_message_has_one_fate(void **state)
-{
-	enum { MESSAGES = 3000 };
-	static bool known[MESSAGES];
-	struct message message = test_message("counted");
-	struct publisher *publisher;
-	struct publisher_fate fate;
-	int confirmed = 0;
-
-	(void)state;
-	assert_done(publisher_open(&publisher, &config, &err));
-	for (uint64_t tag = 0; tag < MESSAGES; tag++) {
-		message.key = "t.counted";
-		assert_done(publisher_send(publisher, tag % 3 == 0 ? ROUTE_EVENT : ROUTE_RESULT,
-					   &message, tag, &err));
-		while (publisher_next(publisher, 0, &fate, NULL) == 1) {
-			assert_true(fate.confirmed && !known[fate.tag]);
-			known[fate.tag] = true;
-			confirmed++;
-		}
-	}
-	assert_done(publisher_flush(publisher, 10000, &err));
-	while (publisher_next(publisher, 0, &fate, NULL) == 1) {
-		assert_true(fate.confirmed && !known[fate.tag]);
-		known[fate.tag] = true;
-		confirmed++;
-	}
-	publisher_close(publisher);
-	/* Events have none. */
-	assert_int_equal(confirmed, MESSAGES / 3 * 2);
-	expect_depth(&config, "results", MESSAGES / 3 * 2);
-}
-
-static void fates_nobody_collects_are_bounded(void **state)
-{
-	struct message message = test_message("idle");
-	struct publisher *publisher;
-	struct publisher_fate fate;
-	struct err why = {0};
-	uint64_t sent = 0;
-
-	(void)state;
-	assert_done(publisher_open(&publisher, &config, &err));
-	while (publisher_send(publisher, ROUTE_JOB, &message, sent, &why) == 0)
-		sent++;
-	assert_int_equal(why.kind, ERR_LIMIT);
-	assert_int_equal(sent, PUBLISHER_FATES);
-	for (uint64_t i = 0; i < sent; i++)
-		assert_int_equal(publisher_next(publisher, 10000, &fate, &why), 1);
-	assert_done(publisher_send(publisher, ROUTE_JOB, &message, 0, &err));
-	publisher_close(publisher);
-}
-
-static void malformed_messages_are_refused(void **state)
-{
-	char long_id[300] = "";
-	struct message rows[] = {
-		test_message(long_id),
-		test_message("no-key"),
-		test_message("wrong-reply"),
-	};
-	static const enum route routes[] = {ROUTE_JOB, ROUTE_RESULT, ROUTE_REPLY};
-	struct publisher *publisher;
-
-	(void)state;
-	(void)memset(long_id, 'x', sizeof(long_id));
-	long_id[sizeof(long_id) - 1] = '\0';
-	rows[0].body.len = 1;
-	rows[2].reply_to = "sbx.jobs";
-	assert_done(publisher_open(&publisher, &config, &err));
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct err why = {0};
-
-		assert_int_equal(publisher_send(publisher, routes[i], &rows[i], 0, &why), -1);
-		assert_int_equal(why.kind, ERR_INPUT);
-	}
-	rows[1].key = "t.x";
-	assert_done(publisher_send_wait(publisher, ROUTE_RESULT, &rows[1], 10000, &err));
-	publisher_close(publisher);
-}
-
-/* --- results, replies, events ----------------------------------------- */
-
-static void results_and_events_reach_who_asked(void **state)
-{
-	struct watcher *mine = watcher_new(&config, SOURCE_RESULTS, "t1.job-7");
-	struct watcher *events = watcher_new(&config, SOURCE_EVENTS, "job.job-7.#");
-	struct watcher *all = watcher_new(&config, SOURCE_RESULTS, NULL);
-	struct message message = test_message("job-7.1");
-	struct publisher *publisher;
-	char reply_to[64];
-
-	(void)state;
-	assert_done(publisher_open(&publisher, &config, &err));
-	message.key = "t1.job-8";
-	assert_done(publisher_send_wait(publisher, ROUTE_RESULT, &message, 10000, &err));
-	message.key = "t1.job-7";
-	assert_done(publisher_send_wait(publisher, ROUTE_RESULT, &message, 10000, &err));
-	message.key = "job.job-7.state";
-	assert_done(publisher_send(publisher, ROUTE_EVENT, &message, 0, &err));
-	message.key = "job.job-9.state";
-	assert_done(publisher_send(publisher, ROUTE_EVENT, &message, 0, &err));
-	watcher_expect(mine, 1);
-	watcher_expect(events, 1);
-	watcher_expect(all, 2);
-	watcher_ack(mine, 0);
-	watcher_ack(all, 0);
-	watcher_ack(all, 1);
-	assert_string_equal(mine->seen[0].key, "t1.job-7");
-	assert_string_equal(events->seen[0].key, "job.job-7.state");
-
-	/* The queue of one's own may be named as reply_to. */
-	(void)snprintf(reply_to, sizeof(reply_to), "%s", mine->seen[0].queue);
-	assert_true(carrier_reply_to_valid(config.prefix, reply_to));
-	message.reply_to = reply_to;
-	assert_done(publisher_send_wait(publisher, ROUTE_REPLY, &message, 10000, &err));
-	watcher_expect(mine, 2);
-	assert_string_equal(mine->seen[1].id, "job-7.1");
-	assert_string_equal(mine->seen[1].reply_to, "");
-	publisher_close(publisher);
-	watcher_run(events, 100);
-	assert_int_equal(events->seen_len, 1);
-	watcher_free(mine);
-	watcher_free(events);
-	watcher_free(all);
-	expect_depth(&config, "results", 0);
-}
-
 /* --- a consumer's life ------------------------------------------------ */
-
-static void a_stopped_consumer_settles_but_takes_nothing(void **state)
-{
-	struct watcher *watcher = watcher_new(&config, SOURCE_JOBS, NULL);
-	struct message message = test_message("first");
-
-	(void)state;
-	send_now(&config, ROUTE_JOB, &message);
-	watcher_expect(watcher, 1);
-	assert_done(consumer_stop(watcher->consumer, &err));
-	send_now(&config, ROUTE_JOB, &message);
-	watcher_run(watcher, 300);
-	assert_int_equal(watcher->seen_len, 1);
-	watcher_ack(watcher, 0);
-	watcher_run(watcher, 100);
-	assert_int_equal(watcher->lost, 0);
-	expect_depth(&config, "jobs", 1);
-	watcher_free(watcher);
-	expect_depth(&config, "jobs", 1);
-}
 
 static void heartbeats_go_on_while_idle(void **state)
 {
@@ -326,38 +176,6 @@ static void the_report_names_what_is_missing(void **state)
 	watcher_free(watcher);
 }
 
-static void many_may_declare_at_once(void **state)
-{
-	enum { CHILDREN = 4 };
-	char prefix[64];
-	struct carrier_config other = other_config(prefix, "race");
-	pid_t children[CHILDREN];
-
-	(void)state;
-	other.passive = false;
-	for (int i = 0; i < CHILDREN; i++) {
-		children[i] = fork();
-		assert_true(children[i] >= 0);
-		if (children[i] == 0) {
-			struct err why = {0};
-			int done = carrier_declare(&other, &why);
-
-			if (done < 0)
-				(void)fprintf(stderr, "%s\n", why.message);
-			_exit(done < 0 ? 1 : 0);
-		}
-	}
-	for (int i = 0; i < CHILDREN; i++) {
-		int status;
-
-		assert_int_equal(waitpid(children[i], &status, 0), children[i]);
-		assert_int_equal(status, 0);
-	}
-	other.passive = true;
-	assert_done(carrier_declare(&other, &err));
-	raw_remove(config.url, prefix);
-}
-
 /* --- an independent client -------------------------------------------- */
 
 static void a_python_client_sees_the_same(void **state)
@@ -376,16 +194,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		broker_test(what_no_queue_takes_is_not_confirmed),
 		broker_test(a_missing_exchange_says_what_to_do),
-		broker_test(every_message_has_one_fate),
-		broker_test(fates_nobody_collects_are_bounded),
-		broker_test(malformed_messages_are_refused),
-		broker_test(results_and_events_reach_who_asked),
-		broker_test(a_stopped_consumer_settles_but_takes_nothing),
 		broker_test(heartbeats_go_on_while_idle),
 		broker_test(a_deleted_queue_is_made_again),
 		broker_test(a_queue_of_another_kind_is_named),
 		broker_test(the_report_names_what_is_missing),
-		broker_test(many_may_declare_at_once),
 		broker_test(a_python_client_sees_the_same),
 	};
 
