@@ -49,7 +49,8 @@ struct box_config {
 	 * them, and cpu time is what the processes themselves report. */
 	bool without_cpu;
 	/* Copy workspaces instead of mounting an overlay; where the kernel can't do
-	 * that (an ordinary user before Linux 6.6) they are copied anyway. */
+	 * that (an ordinary user before Linux 6.6, root on a file system without
+	 * idmapped mounts) they are copied anyway. */
 	bool copy_workspace;
 	const char *root; /* root directory to offer read-only; NULL: the host's /usr etc. */
 };

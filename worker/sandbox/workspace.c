@@ -12,7 +12,9 @@
  * can write. As an ordinary user the files are the user's own, and the marks
  * are user.* attributes, which overlayfs hides and refuses through itself.
  * Before Linux 6.6 a tmpfs can't store those, and overlayfs would fail at the
- * first removal of a directory: there the workspace is a copy in the layer.
+ * first removal of a directory: there the workspace is a copy in the layer. So
+ * it is as root where the lower directory's file system has no idmapped mounts:
+ * overlayfs (in a container), tmpfs before Linux 6.3.
  *
  * Overlayfs wants its layers attached, and Linux before 6.15 copies no
  * detached mount; so lower and layer are attached where the workspace and /tmp
@@ -133,8 +135,10 @@ static int clone_tree(int lower_fd)
 	return mounts_clone_all(again, "");
 }
 
+/* `ret_copy`: the files can't be shown as the slot's, who can read them only
+ * as a copy. */
 static int open_lower(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
-		      int *ret_fd, struct err *err)
+		      int *ret_fd, bool *ret_copy, struct err *err)
 {
 	CLEANUP(fd_cleanup) int tree = clone_tree(workspace->lower_fd);
 	uint64_t attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
@@ -149,9 +153,13 @@ static int open_lower(struct box_host *host, unsigned slot, const struct box_wor
 		if (userns < 0)
 			return -1;
 	}
-	if (mounts_attrs(tree, "", 0, attrs, userns) < 0)
-		return err_sys(err, "cannot map the ids of the workspace's directory: its file "
-				    "system may not support it");
+	*ret_copy = false;
+	if (mounts_attrs(tree, "", 0, attrs, userns) < 0) {
+		*ret_copy = errno == EINVAL && !workspace->direct;
+		if (!*ret_copy)
+			return err_sys(err, "cannot map the ids of the workspace's directory: its "
+					    "file system may not support it");
+	}
 	*ret_fd = fd_take(&tree);
 	return 0;
 }
@@ -277,7 +285,7 @@ static bool can_mark(const struct box_host *host, int upper_fd)
 	return true;
 }
 
-static int copy_unless_overlay(const struct box_host *host, unsigned slot,
+static int copy_unless_overlay(const struct box_host *host, unsigned slot, bool must_copy,
 			       struct workspace_parts *parts, struct err *err)
 {
 	const struct copy_owner owner = {host_slot_uid(host, slot), host_slot_gid(host, slot)};
@@ -288,7 +296,7 @@ static int copy_unless_overlay(const struct box_host *host, unsigned slot,
 	upper_fd = openat(parts->layer_fd, LAYER_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (upper_fd < 0)
 		return err_sys(err, "cannot open the layer");
-	if (!host->copy_workspace && can_mark(host, upper_fd))
+	if (!must_copy && !host->copy_workspace && can_mark(host, upper_fd))
 		return 0;
 	if (copy_tree(parts->lower_fd, upper_fd, &owner, err) < 0)
 		return err_prefix(err, "cannot copy the workspace into its layer");
@@ -300,14 +308,16 @@ int workspace_prepare(struct box_host *host, unsigned slot, const struct box_wor
 		      const struct box_limits *limits, struct workspace_parts *ret, struct err *err)
 {
 	struct workspace_parts parts = {-1, -1, -1, workspace->direct};
+	bool must_copy = false;
 
 	assert(workspace->lower_fd >= 0 || !workspace->direct);
 	idmap_reap(&host->idmaps[slot], false);
-	if (workspace->lower_fd >= 0 && open_lower(host, slot, workspace, &parts.lower_fd, err) < 0)
+	if (workspace->lower_fd >= 0 &&
+	    open_lower(host, slot, workspace, &parts.lower_fd, &must_copy, err) < 0)
 		goto failed;
 	if (make_layer(host, slot, limits, &parts.layer_fd, err) < 0)
 		goto failed;
-	if (copy_unless_overlay(host, slot, &parts, err) < 0)
+	if (copy_unless_overlay(host, slot, must_copy, &parts, err) < 0)
 		goto failed;
 	parts.top_fd = openat(parts.layer_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (parts.top_fd < 0) {
