@@ -127,6 +127,19 @@ void dispatch_storekeeper(void *ctx, int fd, uint32_t events)
 
 /* --- publisher -------------------------------------------------------- */
 
+static void on_publisher_state(struct supervisor *self, const struct ipc_pub_state *state)
+{
+	struct connection *connection = &self->publishing;
+
+	if (state->connected && !connection->connected) {
+		connection->epoch++;
+		log_info("publishing connection up", NULL);
+	}
+	connection->connected = state->connected;
+	connection->blocked = state->blocked;
+	ipc_text(connection->why, state->why);
+}
+
 static void on_publisher(struct supervisor *self)
 {
 	struct ipc_pub_fate *fate = LETTER(IPC_PUB_FATE, ipc_pub_fate);
@@ -135,8 +148,8 @@ static void on_publisher(struct supervisor *self)
 	assert(fate != NULL || state != NULL);
 	if (fate != NULL)
 		finish_confirmed(self, fate->tag);
-	else if (state->connected)
-		log_info("publishing connection up", NULL);
+	else
+		on_publisher_state(self, state);
 }
 
 void dispatch_publisher(void *ctx, int fd, uint32_t events)

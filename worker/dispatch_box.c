@@ -17,7 +17,6 @@ enum {
 	BODY_PAIRS_MAX = 64,
 	MESSAGES_LEFT = 4096, /* the most that a dead executor's socket can hold */
 	KILL_GRACE_US = 60 * 1000 * 1000,
-	TROUBLE_GAP_US = 10 * 1000 * 1000,
 	TROUBLE_MOST_US = 60 * 1000 * 1000,
 	TROUBLE_MOST_LOCAL_US = 3 * 1000 * 1000,
 };
@@ -65,6 +64,7 @@ static void executor_lost(struct slot *slot, const char *why)
 		return;
 	task->slot = NULL;
 	slot->task = NULL;
+	slot->supervisor->meter.executors_lost += had_job;
 	/* A job that the executor never had cannot have crashed it. */
 	finish_fault(task, REASON_HOST_EXECUTOR, why, had_job);
 }

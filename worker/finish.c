@@ -54,14 +54,23 @@ static void publish(struct supervisor *self, struct ipc_pub_message *message, st
 		supervisor_die(self, &err);
 }
 
+/* One message more that must be confirmed before the task is gone. */
+static void note_leaving(struct task *task)
+{
+	if (task->confirms_due++ == 0)
+		task->leaving_mono_us = clock_mono_us();
+}
+
 /* A retry or a dead letter: the message as it came, with why. */
 static void publish_again(struct task *task, enum route route, enum reason_code code,
 			  const char *error)
 {
 	struct supervisor *self = task->supervisor;
 	struct ipc_pub_message *message = new_message(route, task->id);
+	uint64_t *count = route == ROUTE_DEAD ? &self->meter.dead : &self->meter.retried;
 	int64_t now_ms = clock_wall_us() / 1000;
 
+	++*count;
 	message->priority = task->priority;
 	message->attempts = task->attempts;
 	message->bucket = wait_bucket_after(task->attempts < 1 ? 1 : task->attempts);
@@ -75,7 +84,7 @@ static void publish_again(struct task *task, enum route route, enum reason_code 
 	ipc_text(message->error, error);
 	ipc_text(message->worker, self->config->worker_name);
 	ipc_text(message->queue, task->queue);
-	task->confirms_due++;
+	note_leaving(task);
 	publish(self, message, task->payload);
 }
 
@@ -295,7 +304,7 @@ static void send_result(struct task *task, struct bytes result)
 	}
 	task->started = false;
 	task->decided = true;
-	task->confirms_due++;
+	note_leaving(task);
 	publish_result(task, &key, result);
 	publish_reply(task, &key, result);
 }
@@ -337,6 +346,7 @@ void finish_result(struct task *task)
 			return;
 		}
 	}
+	task->supervisor->meter.finished[task->verdict][task->reason.code]++;
 	log_finished(task);
 	send_result(task, buf_bytes(&out));
 	buf_release(&out);
@@ -422,8 +432,9 @@ void finish_resend(struct task *task, struct bytes result)
 
 	log_info("job was finished before, its result is sent again", "job", task->job.id, NULL);
 	task->in_ledger = true;
+	task->supervisor->meter.resent++;
 	task->decided = true;
-	task->confirms_due++;
+	note_leaving(task);
 	publish_result(task, &key, result);
 	publish_reply(task, &key, result);
 }

@@ -228,6 +228,7 @@ void intake_delivered(void *ctx, const struct delivery *delivery)
 	task = task_new(self);
 	if (task == NULL)
 		return;
+	self->meter.received++;
 	task->epoch = delivery->epoch;
 	task->tag = delivery->tag;
 	task->reply_to = copy(task, delivery->reply_to);

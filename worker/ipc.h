@@ -84,6 +84,7 @@ struct ipc_pub_fate {
 struct ipc_pub_state {
 	enum ipc_kind kind;
 	bool connected;
+	bool blocked; /* the broker takes nothing now */
 	char why[ERR_MESSAGE_BYTES];
 };
 

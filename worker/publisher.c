@@ -49,6 +49,7 @@ struct state {
 	uint64_t serial;
 	int64_t backoff_us;
 	int64_t retry_at_us;
+	bool blocked; /* as the supervisor was told */
 	bool quit;
 };
 
@@ -64,7 +65,8 @@ static void tell(struct state *state, const void *message, size_t len)
 
 static void tell_connection(struct state *state, bool connected, const char *why)
 {
-	struct ipc_pub_state message = {.kind = IPC_PUB_STATE, .connected = connected};
+	struct ipc_pub_state message = {
+		.kind = IPC_PUB_STATE, .connected = connected, .blocked = state->blocked};
 
 	ipc_text(message.why, why);
 	tell(state, &message, sizeof(message));
@@ -86,6 +88,7 @@ static void disconnect(struct state *state, const struct err *why)
 	log_warn("publishing connection lost", "error", why->message, NULL);
 	publisher_close(state->publisher);
 	state->publisher = NULL;
+	state->blocked = false;
 	for (struct item *item = state->first; item != NULL; item = item->next)
 		item->sent = false;
 	state->retry_at_us = clock_mono_us() + jitter(state->backoff_us);
@@ -200,6 +203,19 @@ static void settle(struct state *state, const struct publisher_fate *fate)
 		tell(state, &message, sizeof(message));
 		return;
 	}
+}
+
+static void tell_blocked(struct state *state)
+{
+	const char *why = NULL;
+	bool blocked = state->publisher != NULL && publisher_blocked(state->publisher, &why);
+
+	if (state->publisher == NULL || blocked == state->blocked)
+		return;
+	state->blocked = blocked;
+	log_warn(blocked ? "broker blocks publishers" : "broker takes messages again", "why",
+		 blocked ? why : NULL, NULL);
+	tell_connection(state, true, blocked ? why : "");
 }
 
 static void read_fates(struct state *state)
@@ -326,6 +342,7 @@ int publisher_main(void)
 			continue;
 		send_due(&state);
 		read_fates(&state);
+		tell_blocked(&state);
 	}
 	publisher_close(state.publisher);
 	arena_release(&arena);

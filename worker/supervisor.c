@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/lifecycle.h"
+#include "worker/status.h"
 #include "worker/supervisor_private.h"
 
 enum {
@@ -84,6 +85,9 @@ void task_free(struct task *task)
 void task_move(struct task *task, enum job_state state, int64_t at_us)
 {
 	assert(state == STATE_received || lifecycle_allows(task->state, state));
+	if (state != STATE_received)
+		meter_state(&task->supervisor->meter, state,
+			    at_us - task->state_at_us[task->state]);
 	task->state = state;
 	task->state_at_us[state] = at_us;
 	finish_event_state(task, state, at_us);
@@ -189,6 +193,9 @@ static void on_lost(void *ctx, const struct err *why)
 	struct supervisor *self = ctx;
 
 	log_warn("consuming connection lost", "error", why->message, NULL);
+	self->meter.lost++;
+	self->consuming = (struct connection){.epoch = self->consuming.epoch};
+	ipc_text(self->consuming.why, why->message);
 	self->consumer_moved = true;
 	/* What has not started will be delivered again, here or elsewhere. */
 	intake_drop_waiting(self, false);
@@ -198,14 +205,17 @@ static void on_connected(void *ctx, uint64_t epoch)
 {
 	struct supervisor *self = ctx;
 
-	(void)epoch;
 	self->consumer_moved = true;
+	self->consuming = (struct connection){.connected = true, .epoch = epoch};
 	log_info("consuming connection up", NULL);
 }
 
 static void on_blocked(void *ctx, bool blocked, const char *why)
 {
-	(void)ctx;
+	struct supervisor *self = ctx;
+
+	self->consuming.blocked = blocked;
+	ipc_text(self->consuming.why, blocked ? why : "");
 	log_warn(blocked ? "broker blocks publishers" : "broker takes messages again", "why", why,
 		 NULL);
 }
@@ -350,11 +360,14 @@ static int start(struct supervisor *self, struct err *err)
 		return 0;
 	if (supervisor_open_ledger(self, err) < 0 || connect_broker(self, err) < 0)
 		return -1;
+	if (status_open(self, err) < 0)
+		return -1;
 	return finish_unsent(self, err);
 }
 
 static void release(struct supervisor *self)
 {
+	status_close(self);
 	consumer_close(self->consumer);
 	for (size_t i = 0; i < self->slots_len; i++) {
 		if (self->slots[i].task != NULL)
@@ -376,6 +389,8 @@ static struct supervisor *new_supervisor(struct config *config,
 
 	self = (struct supervisor){.config = config,
 				   .local = local,
+				   .started_mono_us = clock_mono_us(),
+				   .status_fd = -1,
 				   .consumer_fd = -1,
 				   .signal_fd = -1,
 				   .loop = {.epoll_fd = -1}};

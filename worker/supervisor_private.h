@@ -10,11 +10,17 @@
 #include "worker/ipc.h"
 #include "worker/ledger.h"
 #include "worker/loop.h"
+#include "worker/meter.h"
 #include "worker/outbox.h"
 #include "worker/role.h"
 #include "worker/supervisor.h"
 
-enum { PRIORITIES = 3, TASK_ARENA_BYTES = 128 << 20, MISSING_MAX = 16 };
+enum {
+	PRIORITIES = 3,
+	TASK_ARENA_BYTES = 128 << 20,
+	MISSING_MAX = 16,
+	TROUBLE_GAP_US = 10 * 1000 * 1000,
+};
 
 struct supervisor;
 
@@ -64,6 +70,7 @@ struct task {
 	bool decided; /* a result is on its way */
 	/* Above 0 the task is leaving: whatever else comes for it is too late. */
 	unsigned confirms_due;
+	int64_t leaving_mono_us; /* since when */
 };
 
 /* A place for one running job: the zygote's slot as the supervisor sees it. */
@@ -74,6 +81,14 @@ struct slot {
 	struct outbox executor; /* socket -1: no executor waits here */
 	struct task *task;	/* NULL: free */
 	enum { LAYER_NONE, LAYER_ASKED, LAYER_GIVEN } layer; /* of the executor's box */
+};
+
+/* One of the two connections to the queue, as far as it has been told. */
+struct connection {
+	bool connected;
+	bool blocked;	/* the broker takes no messages */
+	uint64_t epoch; /* counts up with each connection */
+	char why[256];	/* it is down, or blocked */
 };
 
 struct supervisor {
@@ -97,6 +112,10 @@ struct supervisor {
 	struct task *waiting[PRIORITIES];
 	uint64_t next_id;
 	size_t local_next, local_done;
+	struct connection consuming, publishing;
+	struct meter meter;
+	int64_t started_mono_us;
+	int status_fd; /* -1: none */
 	int signal_fd;
 	unsigned stop_signals;
 	int64_t drain_until_us;

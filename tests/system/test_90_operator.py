@@ -1,8 +1,10 @@
-"""What an operator sees of a worker: its history."""
+"""What an operator sees of a worker: its history and its status."""
 import json
 import os
 import secrets
-import unittest
+import socket
+import stat
+import subprocess
 
 import sbxtest
 
@@ -48,8 +50,8 @@ class History(sbxtest.WorkerCase):
         self.history()
         for name in os.listdir(self.worker.state):
             if name.startswith("ledger.db"):
-                stat = os.stat(os.path.join(self.worker.state, name))
-                self.assertEqual(stat.st_uid, os.stat(self.worker.state).st_uid, name)
+                owner = os.stat(os.path.join(self.worker.state, name))
+                self.assertEqual(owner.st_uid, os.stat(self.worker.state).st_uid, name)
         self.worker.stop()
         self.assertTrue(self.history())
         self.worker.start()
@@ -80,6 +82,89 @@ class History(sbxtest.WorkerCase):
                             f"worker.state_dir={self.folder}/none")
         self.assertEqual(done.returncode, 1)
         self.assertIn("no worker has run", done.stderr)
+
+
+class Status(sbxtest.WorkerCase):
+    config = {"worker__slots": 1}
+
+    def status(self, *options):
+        return self.program("sbx-worker", "status", "--config", self.worker.config_path, *options)
+
+    def told(self):
+        done = self.status("--json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return json.loads(done.stdout)
+
+    def test_an_idle_worker(self):
+        told = sbxtest.poll(lambda: [told for told in [self.told()]
+                                     if told["ready"] and not told["jobs"]], "ready")[0]
+        self.assertEqual(told["worker"], self.prefix)
+        self.assertEqual(told["pid"], self.worker.process.pid)
+        self.assertGreater(told["uptime_us"], 0)
+        self.assertEqual(told["slots"]["total"], 1)
+        self.assertEqual(told["slots"]["busy"], 0)
+        for name in ("consuming", "publishing"):
+            self.assertEqual(told[name], {"connected": True, "blocked": False, "epoch": 1})
+        self.assertEqual(told["outbox"]["unconfirmed"], 0)
+
+    def test_jobs_that_run_and_wait(self):
+        jobs = [sbxtest.job_of(self.repo, steps=["sleep 30"], limits={"wall_ms": 4000}),
+                sbxtest.job_of(self.repo)]
+        self.client.publish(jobs[0])
+        running = {"id": jobs[0]["id"], "phase": "running", "state": "prepared"}
+        sbxtest.poll(lambda: self.has_job(running), self.told)
+        self.client.publish(jobs[1], "high")  # another queue: the prefetch is used up
+        told = sbxtest.poll(lambda: self.has_job({"id": jobs[1]["id"], "phase": "waiting",
+                                                  "state": "received", "tenant": "default"}),
+                            self.told)
+        self.assertEqual((told["slots"]["busy"], told["waiting"]), (1, 1))
+        for job in told["jobs"]:
+            self.assertGreater(job["age_us"], 0)
+            self.assertEqual(job["attempt"], 1)
+        text = self.status().stdout
+        self.assertIn("slots       1 of 1 busy", text)
+        self.assertRegex(text, rf"(?m)^  {jobs[0]['id']}\.1  running, prepared, \d+\.\d s")
+        self.assert_verdict(self.result_of(jobs[0]["id"]), "limit")
+        self.assert_verdict(self.result_of(jobs[1]["id"]), "passed")
+
+    def has_job(self, wanted):
+        told = self.told()
+        return told if any(wanted.items() <= job.items() for job in told["jobs"]) else None
+
+    def test_only_its_user_and_root_may_ask(self):
+        path = os.path.join(self.worker.state, "status.sock")
+        found = os.stat(path)
+        self.assertEqual(stat.S_IMODE(found.st_mode), 0o600)
+        self.assertEqual(found.st_uid, os.stat(self.worker.state).st_uid)
+        sbxtest.need_root()
+        done = subprocess.run(sbxtest.as_user(65534, [os.path.join(sbxtest.BIN, "sbx-worker"),
+                                                      "status", "--set",
+                                                      f"worker.state_dir={self.worker.state}"]),
+                              capture_output=True, text=True, check=False, cwd="/",
+                              env=sbxtest.clean_env("/"))
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+
+    def test_who_does_not_read_holds_nobody_up(self):
+        path = os.path.join(self.worker.state, "status.sock")
+        clients = []
+        for _ in range(50):
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.addCleanup(client.close)
+            client.connect(path)
+            clients.append(client)
+        self.assert_verdict(self.run_job(), "passed")
+        self.assertTrue(self.told()["ready"])
+
+    def test_a_worker_that_is_gone(self):
+        self.worker.kill()
+        done = self.status()
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no worker runs with state directory", done.stderr)
+        self.worker.start()
+        self.assertEqual(self.told()["pid"], self.worker.process.pid)
+        self.worker.stop()
+        self.assertFalse(os.path.exists(os.path.join(self.worker.state, "status.sock")))
+        self.worker.start()
 
 
 if __name__ == "__main__":

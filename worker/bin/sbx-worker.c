@@ -13,6 +13,7 @@
 #include "worker/check.h"
 #include "worker/cli.h"
 #include "worker/history.h"
+#include "worker/status.h"
 #include "worker/supervisor.h"
 #include "worker/verify.h"
 
@@ -30,6 +31,7 @@ static const char help[] =
 	"  verify    read every file of the store's checkouts and hash it; what has\n"
 	"            changed is removed, and built anew for the next job that needs it\n"
 	"  history   the jobs that came here, the newest first, as the ledger keeps them\n"
+	"  status    what the running worker does: slots, jobs, connections, outbox\n"
 	"  template  print a configuration file with every setting and its default\n"
 	"\n"
 	"      --config FILE      configuration (default /etc/sbx/worker.ini when it exists)\n"
@@ -40,7 +42,8 @@ static const char help[] =
 	"      --verdict V        history: with this verdict only\n"
 	"      --since DURATION   history: not older than this, such as 90s, 30m or 24h\n"
 	"      --limit N          history: at most so many; 0: all (default 100)\n"
-	"      --json             check, verify, history: print JSON; serve: log JSON lines\n"
+	"      --json             check, verify, history, status: print JSON; serve: log JSON "
+	"lines\n"
 	"  -h, --help             this text\n"
 	"      --version          the version\n"
 	"\n"
@@ -224,6 +227,17 @@ static int history(const struct options *options, struct arena *arena)
 	return history_main(&config, &options->filter, options->json);
 }
 
+static int status(const struct options *options, struct arena *arena)
+{
+	struct config config;
+	struct err err = {0};
+
+	if (cli_config(&config, arena, "sbx-worker", options->config, options->sets,
+		       options->sets_len, &err) < 0)
+		return complain(&err, EXIT_USAGE);
+	return status_main(&config, options->json);
+}
+
 static int template(void)
 {
 	struct buf out;
@@ -267,6 +281,8 @@ int main(int argc, char **argv)
 		code = verify(&options, &arena);
 	else if (strcmp(command, "history") == 0)
 		code = history(&options, &arena);
+	else if (strcmp(command, "status") == 0)
+		code = status(&options, &arena);
 	else if (strcmp(command, "template") == 0)
 		code = template();
 	else
