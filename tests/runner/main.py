@@ -109,11 +109,11 @@ class Runner:
         return found, time.monotonic() - started, text, log
 
     def end(self, child):
-        """The group of a program ends with it."""
+        """The group of a program ends with it; what was told to end may tidy up."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(child.pid, number)
-                child.wait(5)
+                child.wait(20)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
         child.wait()

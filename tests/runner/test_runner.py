@@ -1,13 +1,16 @@
 """The runner's own judgement: outputs as the test libraries really print them."""
+import contextlib
+import io
 import os
 import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from runner import counts, leftovers  # noqa: E402
+from runner import counts, leftovers, main  # noqa: E402
 
 CMOCKA = """\
 [==========] Running 4 test(s).
@@ -77,6 +80,26 @@ class Counting(unittest.TestCase):
     def test_a_program_that_dies_failed(self):
         self.assertEqual(counts.read("[       OK ] good\n", -11).failed, 1)
         self.assertEqual(counts.read(UNITTEST.replace("failures=1, errors=1, ", ""), 1).failed, 1)
+
+
+class Verdict(unittest.TestCase):
+    def finish(self, name, ci):
+        """Exit status and last line of a run in which one test passed and one was skipped."""
+        report = main.Report(verbose=False)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), \
+                unittest.mock.patch.dict(os.environ, {"CI": ci}):
+            report.program(name, counts.Counts(1, 0, [("test_a", "no reason")]), 0.1, "", "log")
+            status = report.finish()
+        self.assertIn(f"{name}: test_a: no reason", said.getvalue())
+        return status, said.getvalue().split("\n")[-2]
+
+    def test_a_skip_of_the_sandbox_fails_in_ci_alone(self):
+        self.assertEqual(self.finish("unit/sandbox/test_box", "false"),
+                         (0, "1 passed, 0 failed, 1 skipped"))
+        self.assertEqual(self.finish("unit/sandbox/test_box", "true"),
+                         (1, "1 passed, 1 failed, 1 skipped"))
+        self.assertEqual(self.finish("unit/queue/test_url", "true")[0], 0)
 
 
 class LeftOver(unittest.TestCase):

@@ -277,6 +277,22 @@ def json_of(job):
 
 # --- cases --------------------------------------------------------------
 
+ACTIVE = []  # classes whose cleanup is due
+
+
+def clean_up_and_end(number, _):
+    """A killed test program ends what it started: unittest would not."""
+    signal.signal(number, signal.SIG_IGN)
+    for case in ACTIVE:
+        case.kill_workers()
+        for problem in case.watch.settle(8):
+            print(f"left behind: {problem}", file=sys.stderr)
+        shutil.rmtree(case.folder, ignore_errors=True)
+    os._exit(128 + number)
+
+
+signal.signal(signal.SIGTERM, clean_up_and_end)
+
 
 class Case(unittest.TestCase):
     """A folder, a prefix, and order afterwards; for the whole class."""
@@ -296,6 +312,7 @@ class Case(unittest.TestCase):
                                     is_own_cgroup=lambda name: cls.owns_cgroup(name))
         cls.workers = []
         cls.addClassCleanup(cls.tear_down)
+        ACTIVE.append(cls)
         cls.repo = Repo(os.path.join(cls.folder, "repos/main"))
         cls.client = Client(BROKER_URL, cls.prefix) if cls.needs_broker else None
         if cls.user is not None:
@@ -310,15 +327,19 @@ class Case(unittest.TestCase):
             name.startswith("sbx-box-")
 
     @classmethod
-    def tear_down(cls):
-        problems = []
+    def kill_workers(cls):
         for worker in cls.workers:
             if worker.process and worker.process.poll() is None:
                 worker.process.kill()
                 worker.process.wait()
+
+    @classmethod
+    def tear_down(cls):
+        ACTIVE.remove(cls)
+        cls.kill_workers()
         if cls.client:
             cls.client.close()
-        problems += cls.watch.settle(15)
+        problems = cls.watch.settle(15)
         for worker in cls.workers:
             half_built = os.path.join(worker.state, "store/tmp")
             if not problems and os.path.isdir(half_built):
