@@ -209,6 +209,47 @@ void gitdb_blob_release(struct gitdb_blob *blob)
 	*blob = (struct gitdb_blob){0};
 }
 
+/* --- reading everything ------------------------------------------------ */
+
+struct verify {
+	struct gitdb *db;
+	void (*damaged)(void *ctx, const char *hex);
+	void *ctx;
+	int64_t objects;
+};
+
+static int verify_one(const git_oid *id, void *payload)
+{
+	struct verify *verify = payload;
+	git_odb_object *object = NULL;
+	char hex[OID_HEX_BYTES];
+	struct oid oid;
+
+	verify->objects++;
+	if (git_odb_read(&object, verify->db->odb, id) < 0) {
+		(void)memcpy(oid.raw, id->id, OID_BYTES);
+		oid_hex(&oid, hex);
+		verify->damaged(verify->ctx, hex);
+	}
+	git_odb_object_free(object);
+	return 0;
+}
+
+int gitdb_verify(struct gitdb *db, void (*damaged)(void *ctx, const char *hex), void *ctx,
+		 int64_t *ret_objects, struct err *err)
+{
+	struct verify verify = {.db = db, .damaged = damaged, .ctx = ctx};
+	int code;
+
+	gitdb_set_strict(true);
+	code = git_odb_foreach(db->odb, verify_one, &verify);
+	gitdb_set_strict(false);
+	if (code < 0)
+		return gitdb_fail(err, code, "cannot list the objects of '%s'", db->dir);
+	*ret_objects = verify.objects;
+	return 0;
+}
+
 /* --- writing ----------------------------------------------------------- */
 
 void object_oid(git_object_t type, struct bytes content, struct oid *ret)

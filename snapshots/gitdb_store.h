@@ -37,6 +37,11 @@ int gitdb_check_commit(struct gitdb *db, const struct oid *commit, struct err *e
  * of the host (ERR_SYSTEM). */
 void gitdb_set_strict(bool on);
 
+/* Reads and hashes every object. `damaged` is told the name of each that is not
+ * what its name says; how many there are goes to *ret_objects. */
+int gitdb_verify(struct gitdb *db, void (*damaged)(void *ctx, const char *hex), void *ctx,
+		 int64_t *ret_objects, struct err *err) MUST_CHECK;
+
 struct gitdb_fetch {
 	const char *path;    /* of the bare repository that receives */
 	const char *url;     /* normalised, of an allowed source */

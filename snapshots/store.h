@@ -96,15 +96,16 @@ int store_pin(const struct store *store, const struct oid *tree, int *ret_fd) MU
  * Checks what checkouts are made of, and removes what is not as it was made;
  * it is built anew when it is next asked for. STORE_LOOK compares kind, mode,
  * owner, times and sizes: whatever a program writes to a file or directory
- * shows. STORE_READ hashes every file, and the objects that the checkouts came
- * from. `tell` is called with a sentence for each thing that is wrong (and may
+ * shows. STORE_READ hashes every file, and every object of the repositories,
+ * which are only reported. `tell` is called with a sentence for each thing that is wrong (and may
  * be NULL). Waits for other upkeep of the same store, at most fetch_timeout_ms.
  */
 enum store_depth { STORE_LOOK, STORE_READ };
 struct store_verified {
 	int64_t checkouts;
 	int64_t files;	 /* each inode once for every checkout */
-	int64_t damaged; /* blobs and checkouts that were removed, corrupt repositories */
+	int64_t objects; /* of repositories */
+	int64_t damaged; /* blobs and checkouts that were removed, objects that are corrupt */
 };
 int store_verify(struct store *store, enum store_depth depth,
 		 void (*tell)(void *ctx, const char *what), void *ctx, struct store_verified *ret,

@@ -7,6 +7,8 @@
  * also finds what no time shows: each file's content is hashed and compared
  * with the entry of its tree, whose objects are hashed as they are read.
  *
+ * Repositories are read object by object, and only reported.
+ *
  * Blobs come first. A checkout's file that is a blob found good needs no second
  * reading; one that is a blob found bad needs none either.
  */
@@ -35,7 +37,8 @@ struct verify {
 	struct oid_set bad;  /* inodes alone */
 	struct store_verified found;
 
-	int blobs; /* the directory */
+	int blobs;	  /* the directory */
+	const char *repo; /* that is read */
 
 	/* of the checkout that is looked at */
 	struct gitdb *db;
@@ -331,6 +334,60 @@ static int check_checkout(void *ctx, const struct oid *tree, struct err *err)
 	return 0;
 }
 
+/* --- repositories ------------------------------------------------------ */
+
+/* Nothing here can mend one: what is in it may be the only copy of a job's work. */
+static void on_object(void *ctx, const char *hex)
+{
+	struct verify *verify = ctx;
+
+	tell(verify,
+	     "repository '%s/repos/%s': object %s is corrupt; move the repository away "
+	     "while no worker runs, and it is fetched anew",
+	     verify->store->path, verify->repo, hex);
+}
+
+static int read_repo(struct verify *verify, struct err *err)
+{
+	char path[2 * PATH_MAX];
+	struct gitdb *db = NULL;
+	int64_t objects = 0;
+	int result;
+
+	(void)snprintf(path, sizeof(path), "%s/repos/%s", verify->store->path, verify->repo);
+	if (gitdb_open(path, GITDB_READ, &db, err) < 0)
+		return -1;
+	result = gitdb_verify(db, on_object, verify, &objects, err);
+	gitdb_close(db);
+	verify->found.objects += objects;
+	return result;
+}
+
+static int read_repos(struct verify *verify, struct err *err)
+{
+	char path[PATH_MAX];
+	const struct dirent *entry;
+	int result = 0;
+	DIR *stream;
+
+	(void)snprintf(path, sizeof(path), "%s/repos", verify->store->path);
+	stream = opendir(path);
+	if (stream == NULL)
+		return err_sys(err, "cannot open '%s'", path);
+	while (result == 0 && (entry = readdir(stream)) != NULL) {
+		size_t len = strlen(entry->d_name);
+
+		if (len < 5 || strcmp(entry->d_name + len - 4, ".git") != 0)
+			continue;
+		verify->repo = entry->d_name;
+		result = read_repo(verify, err);
+	}
+	(void)closedir(stream);
+	return result;
+}
+
+/* --- all of it --------------------------------------------------------- */
+
 int store_verify(struct store *store, enum store_depth depth,
 		 void (*told)(void *ctx, const char *what), void *ctx, struct store_verified *ret,
 		 struct err *err)
@@ -353,6 +410,8 @@ int store_verify(struct store *store, enum store_depth depth,
 	if (result == 0)
 		result = store_checkouts_each(store, check_checkout, &verify, err);
 	gitdb_set_strict(false);
+	if (result == 0 && depth == STORE_READ)
+		result = read_repos(&verify, err);
 	oid_set_release(&verify.good);
 	oid_set_release(&verify.bad);
 	if (result == 0)

@@ -88,14 +88,17 @@ int verify_main(const struct config *config, bool json)
 	good = open_store(config, &arena, &store, &err) == 0 &&
 	       store_verify(store, STORE_READ, on_damage, &report, &found, &err) == 0;
 	if (json)
-		buf_printf(&out, "], \"checkouts\": %lld, \"files\": %lld, \"ok\": %s}\n",
+		buf_printf(&out,
+			   "], \"checkouts\": %lld, \"files\": %lld, \"objects\": %lld, "
+			   "\"ok\": %s}\n",
 			   (long long)found.checkouts, (long long)found.files,
-			   good && found.damaged == 0 ? "true" : "false");
+			   (long long)found.objects, good && found.damaged == 0 ? "true" : "false");
 	else if (good)
-		buf_printf(&out, "%lld checkouts, %lld files: %s\n", (long long)found.checkouts,
-			   (long long)found.files,
+		buf_printf(&out, "%lld checkouts, %lld files, %lld objects: %s\n",
+			   (long long)found.checkouts, (long long)found.files,
+			   (long long)found.objects,
 			   found.damaged == 0 ? "all as they were made"
-					      : "what had changed was removed");
+					      : "see above for what is not");
 	if (!good)
 		(void)fprintf(stderr, "sbx-worker: %s\n", err.message);
 	if (out.failed || fwrite(buf_text(&out), 1, out.len, stdout) != out.len ||

@@ -1,6 +1,6 @@
 /*
- * verify.h - `sbx-worker verify`: whether the store's checkouts are still what
- * was made. Needs no queue; a worker may run on the same store meanwhile.
+ * verify.h - `sbx-worker verify`: whether the store's checkouts and objects are
+ * still what was made. Needs no queue; a worker may run on the same store meanwhile.
  */
 #ifndef SBX_WORKER_VERIFY_H
 #define SBX_WORKER_VERIFY_H

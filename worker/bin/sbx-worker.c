@@ -28,8 +28,8 @@ static const char help[] =
 	"            running jobs back to the queue\n"
 	"  check     validate configuration, queue, kernel and limits; each failed check\n"
 	"            comes with its fix\n"
-	"  verify    read every file of the store's checkouts and hash it; what has\n"
-	"            changed is removed, and built anew for the next job that needs it\n"
+	"  verify    read and hash all of the store: a checkout that has changed is\n"
+	"            removed, and built anew for the next job that needs it\n"
 	"  history   the jobs that came here, the newest first, as the ledger keeps them\n"
 	"  status    what the running worker does: slots, jobs, connections, outbox\n"
 	"  template  print a configuration file with every setting and its default\n"
@@ -47,7 +47,8 @@ static const char help[] =
 	"  -h, --help             this text\n"
 	"      --version          the version\n"
 	"\n"
-	"Settings also come from the environment: SBX_QUEUE_URL is [queue] url.\n"
+	"Settings also come from the environment: SBX_QUEUE_URL is [queue] url. Without\n"
+	"one, the queue is a file of this machine that needs no server.\n"
 	"\n"
 	"Exit status: 0 after a drain, or when every check holds or the store is sound;\n"
 	"1 when going on is impossible, a check fails or damage was found; 2 usage.\n";
@@ -185,6 +186,7 @@ static int complain(const struct err *err, int code)
 
 static int serve(struct options *options, struct arena *arena)
 {
+	static const char embedded[] = "sqlite:";
 	struct config config;
 	struct err err = {0};
 
@@ -193,12 +195,8 @@ static int serve(struct options *options, struct arena *arena)
 	if (cli_config(&config, arena, "sbx-worker", options->config, options->sets,
 		       options->sets_len, &err) < 0)
 		return complain(&err, EXIT_USAGE);
-	if (*config.queue_url == '\0') {
-		(void)err_set(&err, ERR_INPUT,
-			      "no queue: set [queue] url, SBX_QUEUE_URL or --queue "
-			      "amqp://user:password@host/ (sbx-run runs jobs without one)");
-		return complain(&err, EXIT_USAGE);
-	}
+	if (strncmp(config.queue_url, embedded, strlen(embedded)) == 0)
+		log_info("embedded queue", "file", config.queue_url + strlen(embedded), NULL);
 	if (supervisor_serve(&config, &err) == 0)
 		return EXIT_OK;
 	log_error("worker ends", "error", err.message, NULL);

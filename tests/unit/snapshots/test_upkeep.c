@@ -172,6 +172,28 @@ static void damage_is_found_and_repaired(void **state)
 	rig_close(&rig);
 }
 
+static void a_corrupt_object_is_reported(void **state)
+{
+	struct store_verified found;
+	struct rig rig;
+
+	(void)state;
+	make_commits("decay");
+	rig_open(&rig, "store-decay");
+	rig_source(&rig, "decay");
+	(void)check_out(&rig, "c1");
+	assert_true(verify(&rig, STORE_READ).objects >= 7);
+	/* One blob in the place of another: a sound object under a wrong name. */
+	sh("d=$PWD/decay && o() { git -C $d rev-parse $1 | sed 's,^..,&/,'; } && "
+	   "cd store-decay/repos/*.git/objects && chmod u+w $(o c1:run) && "
+	   "cat $(o c1:dir/sub/x) >$(o c1:run)");
+	assert_int_equal(verify(&rig, STORE_LOOK).damaged, 0);
+	found = verify(&rig, STORE_READ);
+	assert_int_equal(found.damaged, 1);
+	assert_non_null(strstr(last, "is corrupt"));
+	rig_close(&rig);
+}
+
 static void a_damaged_checkout_in_use_loses_its_name(void **state)
 {
 	struct store_base base;
@@ -613,6 +635,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_untouched_store_verifies),
 		cmocka_unit_test(damage_is_found_and_repaired),
+		cmocka_unit_test(a_corrupt_object_is_reported),
 		cmocka_unit_test(a_damaged_checkout_in_use_loses_its_name),
 		cmocka_unit_test(the_least_recently_used_goes_first),
 		cmocka_unit_test(what_is_used_stays),
