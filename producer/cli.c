@@ -19,14 +19,15 @@
 #error "SBX_VERSION is set by the Makefile"
 #endif
 
-enum { OUTPUT_BYTES = 64 << 20 };
+enum { OUTPUT_BYTES = 64 << 20, DEFAULT_URL_BYTES = 16 << 10 };
 
 /* --- options of every command ----------------------------------------- */
 
 #define AT(member) offsetof(struct cli, member), NULL
 
 static const struct option_row connection_rows[] = {
-	{"queue", "URL", "amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps:", option_text, AT(url)},
+	{"queue", "URL", "amqps://USER:PASSWORD@HOST/VHOST, amqp: or sqlite:/PATH", option_text,
+	 AT(url)},
 	{"prefix", "NAME", "of queues and exchanges (sbx)", option_text, AT(prefix)},
 	{"ca-file", "FILE", "amqps: trust these instead of the system's", option_text, AT(ca_file)},
 	{"cert-file", "FILE", "amqps: certificate to show", option_text, AT(cert_file)},
@@ -44,8 +45,9 @@ static const struct option_row common_rows[] = {
 
 struct option_group cli_connection_options(struct cli *cli)
 {
-	return (struct option_group){"Queue (without --queue, SBX_QUEUE_URL names it)",
-				     connection_rows, ARRAY_LEN(connection_rows), cli};
+	return (struct option_group){
+		"Queue (--queue, SBX_QUEUE_URL, or this machine's embedded one)", connection_rows,
+		ARRAY_LEN(connection_rows), cli};
 }
 
 struct option_group cli_common_options(struct cli *cli)
@@ -190,17 +192,30 @@ int cli_begin(const struct cli *cli, const struct cli_help *help, const struct o
 	return -1;
 }
 
+/* For as long as the program runs, as what the command line names. */
+static const char *default_url(void)
+{
+	static struct arena arena;
+	struct err err = {0};
+	const char *url;
+
+	arena_init(&arena, DEFAULT_URL_BYTES);
+	url = carrier_default_url(&arena, &err);
+	if (url == NULL)
+		(void)cli_fail(CLI_USAGE,
+			       "no queue is named; give --queue or set SBX_QUEUE_URL: %s",
+			       err.message);
+	return url;
+}
+
 int cli_carrier(const struct cli *cli, const char *name, struct carrier_config *ret)
 {
 	const char *url = cli->url != NULL ? cli->url : getenv("SBX_QUEUE_URL");
 
-	if (url == NULL || *url == '\0') {
-		(void)cli_fail(
-			CLI_USAGE,
-			"no queue is named; give --queue amqp://USER:PASSWORD@HOST:PORT/VHOST "
-			"or set SBX_QUEUE_URL");
+	if (url == NULL || *url == '\0')
+		url = default_url();
+	if (url == NULL)
 		return -1;
-	}
 	*ret = (struct carrier_config){
 		.url = url,
 		.prefix = cli->prefix != NULL ? cli->prefix : "sbx",

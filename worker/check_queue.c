@@ -1,9 +1,11 @@
 /*
  * check_queue.c - the broker: reachable, known, its queues there, and nothing
- * about it that would take a running job back.
+ * about it that would take a running job back. Or the file of the embedded
+ * queue: the worker's to use.
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "queue/carrier.h"
@@ -16,6 +18,8 @@ enum {
 	OLDEST_MAJOR = 3,
 	OLDEST_MINOR = 10,
 };
+
+static const char embedded_scheme[] = "sqlite:";
 
 /* --- without a connection --------------------------------------------- */
 
@@ -61,7 +65,7 @@ static void check_settings(const struct config *config, struct check_report *rep
 
 /* --- with one --------------------------------------------------------- */
 
-static const char *connection_fix(enum err_kind kind)
+static const char *connection_fix(enum err_kind kind, bool embedded)
 {
 	switch (kind) {
 	case ERR_PEER:
@@ -69,14 +73,36 @@ static const char *connection_fix(enum err_kind kind)
 	case ERR_SYSTEM:
 		return "start the broker, open the way to it, or correct [queue] url";
 	case ERR_UNSUPPORTED:
+		if (embedded)
+			return "give the file to the worker's user, or name another one";
 		return "give the worker's user the rights of contrib/broker/README.md";
 	case ERR_NOT_FOUND:
 		return "create the virtual host, or correct [queue] url";
 	case ERR_CONFLICT:
+		if (embedded)
+			return "move the file away, or name another one in [queue] url";
 		return "delete the queue it names, or choose another [queue] prefix";
 	default:
 		return "correct [queue] url and prefix";
 	}
+}
+
+/* The worker uses the file as another user than root, who asks here. */
+static void check_file_owner(const struct config *config, const char *path,
+			     struct check_report *report)
+{
+	uid_t uid = geteuid() == 0 ? (uid_t)config->worker_uid_base : geteuid();
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		check_add(report, CHECK_OK, "queue", "", "embedded: '%s' is made by its first user",
+			  path);
+	else if (st.st_uid == uid || (geteuid() == 0 && st.st_uid == 0))
+		check_add(report, CHECK_OK, "queue", "", "embedded: '%s'", path);
+	else
+		check_add(report, CHECK_FAIL, "queue",
+			  "name a file in a directory of the worker's user, or of root's",
+			  "'%s' belongs to uid %u, the worker runs as %u", path, st.st_uid, uid);
 }
 
 static void check_version(const struct carrier_report *broker, struct check_report *report)
@@ -131,6 +157,22 @@ static void check_letters(const struct config *config, const struct carrier_repo
 	}
 }
 
+static void check_embedded(const struct config *config, const struct carrier_config *carrier,
+			   struct check_report *report)
+{
+	struct carrier_report found = {0};
+	struct err err = {0};
+
+	check_file_owner(config, config->queue_url + strlen(embedded_scheme), report);
+	if (carrier_inspect(report->arena, carrier, &found, &err) < 0) {
+		check_add(report, CHECK_FAIL, "queue", connection_fix(err.kind, true), "%s",
+			  err.message);
+		return;
+	}
+	check_queues(config, &found, report);
+	check_letters(config, &found, report);
+}
+
 /* A job holds its delivery from its fetch to its result. */
 static void check_timeout(const struct config *config, const struct carrier_report *broker,
 			  struct check_report *report)
@@ -159,10 +201,14 @@ void check_queue(const struct config *config, struct check_report *report)
 			  "no queue is configured");
 		return;
 	}
+	if (strncmp(config->queue_url, embedded_scheme, strlen(embedded_scheme)) == 0) {
+		check_embedded(config, &carrier, report);
+		return;
+	}
 	check_settings(config, report);
 	shown = carrier_url_redacted(report->arena, config->queue_url);
 	if (carrier_inspect(report->arena, &carrier, &broker, &err) < 0) {
-		check_add(report, CHECK_FAIL, "broker", connection_fix(err.kind), "%s",
+		check_add(report, CHECK_FAIL, "broker", connection_fix(err.kind, false), "%s",
 			  err.message);
 		return;
 	}

@@ -6,14 +6,13 @@
  * config_finish wants the first broken one, `sbx-worker check` all of them.
  */
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
+#include "queue/carrier.h"
 #include "schema/limits.h"
 #include "worker/config_private.h"
 #include "worker/role.h"
@@ -49,38 +48,38 @@ static void derive_slots(struct config *config)
 
 static int derive_state_dir(struct config *config, struct err *err)
 {
-	const char *state = getenv("XDG_STATE_HOME");
-	const char *home = getenv("HOME");
-	char *path;
+	const char *path;
 
 	if (*config->worker_state_dir != '\0')
 		return 0;
-	if ((home == NULL || *home != '/') && geteuid() != 0) {
-		const struct passwd *entry = getpwuid(geteuid());
-
-		home = entry == NULL ? NULL : entry->pw_dir;
-	}
-	if (geteuid() == 0)
-		path = arena_strdup(config->arena, "/var/lib/sbx");
-	else if (state != NULL && *state == '/')
-		path = arena_printf(config->arena, "%s/sbx", state);
-	else if (home != NULL && *home == '/')
-		path = arena_printf(config->arena, "%s/.local/state/sbx", home);
-	else
-		return err_set(err, ERR_INPUT,
-			       "worker.state_dir: no home directory known; give a path");
+	path = carrier_default_dir(config->arena, err);
 	if (path == NULL)
-		return err_set(err, ERR_LIMIT, "out of memory");
+		return err_prefix(err, "worker.state_dir");
 	config->worker_state_dir = path;
+	return 0;
+}
+
+/* Beside the default state directory, whatever this worker's own is: producers
+ * that name no queue look for it there, and workers share it. */
+static int derive_queue(struct config *config, struct err *err)
+{
+	const char *url;
+
+	if (*config->queue_url != '\0')
+		return 0;
+	url = carrier_default_url(config->arena, err);
+	if (url == NULL)
+		return err_prefix(err, "queue.url");
+	config->queue_url = url;
 	return 0;
 }
 
 int config_derive(struct config *config, struct err *err)
 {
 	derive_slots(config);
-	if (derive_name(config, err) < 0)
+	if (derive_name(config, err) < 0 || derive_state_dir(config, err) < 0)
 		return -1;
-	return derive_state_dir(config, err);
+	return derive_queue(config, err);
 }
 
 /* --- rules ------------------------------------------------------------ */
@@ -145,10 +144,12 @@ static int rule_url(const struct config *config, struct err *err)
 	char shown[CONFIG_SHOWN_BYTES];
 
 	if (*config->queue_url == '\0' || strncmp(config->queue_url, "amqp://", 7) == 0 ||
-	    strncmp(config->queue_url, "amqps://", 8) == 0)
+	    strncmp(config->queue_url, "amqps://", 8) == 0 ||
+	    strncmp(config->queue_url, "sqlite:/", 8) == 0)
 		return 0;
 	config_shown(config->queue_url, shown);
-	return err_set(err, ERR_INPUT, "queue.url: '%s' does not start with amqp:// or amqps://",
+	return err_set(err, ERR_INPUT,
+		       "queue.url: '%s' does not start with amqps://, amqp:// or sqlite:/",
 		       strstr(config->queue_url, "://") == NULL ? "..." : shown);
 }
 

@@ -5,6 +5,7 @@
  *	STATE_DIR/store		the storekeeper's
  *	STATE_DIR/worker.lock	held by the one worker that has the ledger
  *	STATE_DIR/ledger.db
+ *	STATE_DIR/queue.db*	the embedded queue, when it is the default one's place
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -16,9 +17,11 @@
 
 /* --- directories ------------------------------------------------------ */
 
-/* Whoever names /tmp here must not find it taken over. */
+/* Whoever names /tmp here must not find it taken over. The embedded queue may be
+ * there already: a producer has made it. */
 static int check_ours(const char *path, uid_t uid, struct err *err)
 {
+	static const char queue[] = "queue.db";
 	const struct dirent *entry;
 	struct stat st;
 	DIR *dir;
@@ -32,7 +35,8 @@ static int check_ours(const char *path, uid_t uid, struct err *err)
 	if (dir == NULL)
 		return err_sys(err, "cannot open '%s'", path);
 	while ((entry = readdir(dir)) != NULL)
-		names += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+		names += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+			 strncmp(entry->d_name, queue, sizeof(queue) - 1) != 0;
 	(void)closedir(dir);
 	if (names == 0)
 		return 0;
@@ -54,6 +58,18 @@ static int own_dir(const struct config *config, const char *path, struct err *er
 	return 0;
 }
 
+/* While this is still root, and the directory too: what a producer of root's has
+ * sent before the first worker started becomes the worker's. */
+static int give_queue(struct supervisor *self, struct err *err)
+{
+	struct carrier_config carrier;
+
+	if (self->local != NULL || geteuid() != 0)
+		return 0;
+	carrier = role_carrier(self->config, &self->arena, "start");
+	return carrier_give(&carrier, (unsigned)self->config->worker_uid_base, err);
+}
+
 int supervisor_prepare_state(struct supervisor *self, struct err *err)
 {
 	const char *state = self->config->worker_state_dir;
@@ -61,7 +77,8 @@ int supervisor_prepare_state(struct supervisor *self, struct err *err)
 
 	if (store == NULL)
 		return err_set(err, ERR_LIMIT, "out of memory");
-	if (own_dir(self->config, state, err) < 0 || own_dir(self->config, store, err) < 0)
+	if (give_queue(self, err) < 0 || own_dir(self->config, state, err) < 0 ||
+	    own_dir(self->config, store, err) < 0)
 		return -1;
 	return 0;
 }

@@ -245,6 +245,38 @@ static void a_wrong_root_fails_the_trial(void **state)
 
 /* --- the broker ------------------------------------------------------- */
 
+static void an_embedded_queue_must_be_the_workers(void **state)
+{
+	char folder[] = "/tmp/sbx-check-XXXXXX";
+	char path[64];
+	char url[80];
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(path, sizeof(path), "%s/queue.db", folder);
+	(void)snprintf(url, sizeof(url), "sqlite:%s", path);
+	set("queue.url", url);
+	check_queue(&config, &report);
+	expect(CHECK_OK, "queue", "is made by its first user");
+	assert_int_equal(access(path, F_OK), -1);
+	report.len = 0;
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, url, strlen(url)), strlen(url));
+	(void)close(fd);
+	check_queue(&config, &report);
+	expect(CHECK_FAIL, "queue", path);
+	report.len = 0;
+	if (geteuid() == 0) {
+		assert_int_equal(chown(path, 1234, 1234), 0);
+		check_queue(&config, &report);
+		expect(CHECK_FAIL, "queue", "belongs to uid 1234");
+	}
+	(void)snprintf(url, sizeof(url), "rm -rf '%s'", folder);
+	assert_int_equal(system(url), 0);
+}
+
 static void a_queue_must_be_named_and_reached(void **state)
 {
 	(void)state;
@@ -337,6 +369,7 @@ int main(void)
 		T(a_sandbox_is_made_to_try),
 		T(a_wrong_root_fails_the_trial),
 		T(a_queue_must_be_named_and_reached),
+		T(an_embedded_queue_must_be_the_workers),
 		T(passwords_in_the_clear_are_a_warning),
 		T(a_real_broker_is_known),
 		T(every_check_runs_whatever_fails),

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/fd.h"
+#include "queue/carrier.h"
 #include "schema/limits.h"
 
 enum { ARENA_BYTES = 16 << 20 };
@@ -305,6 +306,8 @@ static void the_machine_fills_the_gaps(void **state)
 	assert_int_equal(config.worker_state_dir[0], '/');
 	if (geteuid() == 0)
 		assert_string_equal(config.worker_state_dir, "/var/lib/sbx");
+	/* Producers look there too, so it does not follow worker.state_dir. */
+	assert_string_equal(config.queue_url, carrier_default_url(&arena, NULL));
 }
 
 static void misfits_are_named(void **state)
@@ -324,6 +327,8 @@ static void misfits_are_named(void **state)
 		{"queue.url", "redis://u:secret@h/", "'redis://***@h/'"},
 		{"queue.url", "u:secret@h", "'...'"},
 		{"queue.url", "amqps://u:secret@h/", NULL},
+		{"queue.url", "sqlite:/srv/queue.db", NULL},
+		{"queue.url", "sqlite:queue.db", "sqlite:/"},
 		{"queue.prefix", "a b", "queue.prefix: 'a b'"},
 		{"queue.prefix", "", "queue.prefix"},
 		{"queue.heartbeat", "500ms", "queue.heartbeat"},
