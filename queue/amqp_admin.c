@@ -13,6 +13,8 @@
 enum {
 	GET_TIMEOUT_MS = 20000,
 	RETURN_TIMEOUT_MS = 3000,
+	RETURN_POLL_MS = 2,
+	RETURN_AT_ONCE = 16,
 	HELD_BYTES = 64 << 20, /* tags of letters that are held: eight million */
 	/* A visit waits for people and for other connections, so its own
 	 * connection does without heartbeats; TCP says when the peer is gone. */
@@ -200,27 +202,6 @@ static int pass_over(struct rabbit_link *link, struct rabbit_inbound *inbound, c
 	return 0;
 }
 
-/*
- * One by one, in their order. A channel that is closed gives its letters back
- * as well, but sorted by the decimal text of a number that each get has: after
- * the tenth letter that is another order.
- */
-static int give_back(struct rabbit_link *link, const struct buf *held, struct err *err)
-{
-	if (held->failed)
-		return err_set(err, ERR_LIMIT, "out of memory for the order of the dead letters");
-	for (size_t at = 0; at < held->len; at += sizeof(uint64_t)) {
-		uint64_t tag;
-		int sent;
-
-		memcpy(&tag, held->data + at, sizeof(tag));
-		sent = amqp_basic_nack(link->state, RABBIT_CHANNEL, tag, 0, 1);
-		if (rabbit_link_check_status(link, sent, "give back a dead letter", err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 /* How many letters are there for whoever asks now. */
 static int count_ready(struct rabbit_link *link, const char *queue, uint32_t *ret, struct err *err)
 {
@@ -241,9 +222,11 @@ static int count_ready(struct rabbit_link *link, const char *queue, uint32_t *re
 /*
  * What was given back is there again a moment later, when the queue's members
  * agree on it; who looks at once would find nothing. Somebody else may have
- * taken a letter meanwhile, so the wait is a short one.
+ * taken a letter meanwhile, so the wait is a short one, and `*patient` says
+ * whether another is worth it.
  */
-static int await_return(struct rabbit_link *link, const char *queue, size_t wanted, struct err *err)
+static int await_return(struct rabbit_link *link, const char *queue, size_t wanted, bool *patient,
+			struct err *err)
 {
 	int64_t end_us = clock_mono_us() + RETURN_TIMEOUT_MS * 1000;
 	uint32_t ready;
@@ -251,10 +234,52 @@ static int await_return(struct rabbit_link *link, const char *queue, size_t want
 	for (;;) {
 		if (count_ready(link, queue, &ready, err) < 0)
 			return -1;
-		if (ready >= wanted || clock_mono_us() > end_us)
+		if (ready >= wanted)
 			return 0;
-		(void)poll(NULL, 0, 10);
+		if (clock_mono_us() > end_us) {
+			*patient = false;
+			return 0;
+		}
+		(void)poll(NULL, 0, RETURN_POLL_MS);
 	}
+}
+
+static int give_back_one(struct rabbit_link *link, uint64_t tag, struct err *err)
+{
+	int sent = amqp_basic_nack(link->state, RABBIT_CHANNEL, tag, 0, 1);
+
+	return rabbit_link_check_status(link, sent, "give back a dead letter", err);
+}
+
+/*
+ * One by one, in their order. A channel that is closed gives its letters back
+ * as well, but sorted by the decimal text of a number that each get has: after
+ * the tenth letter that is another order. So they are when many are given back
+ * faster than the queue takes them (32 are under way), for the broker then puts
+ * them together: a few are given back, then they must be there again.
+ */
+static int give_back(struct rabbit_link *link, const char *queue, const struct buf *held,
+		     struct err *err)
+{
+	size_t count = held->len / sizeof(uint64_t);
+	bool patient = true;
+	uint32_t ready = 0;
+
+	if (held->failed)
+		return err_set(err, ERR_LIMIT, "out of memory for the order of the dead letters");
+	if (count > 0 && count_ready(link, queue, &ready, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t tag;
+
+		memcpy(&tag, held->data + i * sizeof(tag), sizeof(tag));
+		if (give_back_one(link, tag, err) < 0)
+			return -1;
+		if (((i + 1) % RETURN_AT_ONCE == 0 || i + 1 == count) && patient &&
+		    await_return(link, queue, ready + i + 1, &patient, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int visit_all(struct rabbit_link *link, const char *queue,
@@ -307,9 +332,7 @@ static int rabbit_visit_dead(const struct carrier_config *config,
 	done = visit_all(&link, queue, visit, ctx, &inbound, &held, err);
 	rabbit_inbound_release(&inbound);
 	if (done == 0)
-		done = give_back(&link, &held, err);
-	if (done == 0)
-		done = await_return(&link, queue, held.len / sizeof(uint64_t), err);
+		done = give_back(&link, queue, &held, err);
 	if (done == 0)
 		done = rabbit_link_check_reply(
 			&link, amqp_channel_close(link.state, RABBIT_CHANNEL, AMQP_REPLY_SUCCESS),
