@@ -102,6 +102,10 @@ const struct value *value_get(const struct value *map, const char *key);
  * string, holds a NUL, or the arena is exhausted. */
 const char *value_text(struct arena *arena, const struct value *value);
 
+/* The bytes of a value that stands for a binary: a bin, a str, or JSON's map
+ * {"base64": str}. False when it is none of these, or the arena is exhausted. */
+bool value_binary(struct arena *arena, const struct value *value, struct bytes *ret);
+
 /* Makers return NULL when the arena is exhausted, and accept NULL parts then,
  * so one check of arena->exhausted at the end is enough. */
 struct value *value_bool(struct arena *arena, bool boolean);

@@ -58,8 +58,4 @@ void base64_encode(struct bytes bytes, struct buf *out);
 /* False when the text is not base64 with its padding, or exhausted. */
 bool base64_decode(struct arena *arena, struct bytes text, struct bytes *ret);
 
-/* The bytes of a value that stands for a binary: a bin, a str, or the map
- * {"base64": str}. False when it is none of these. */
-bool value_binary(struct arena *arena, const struct value *value, struct bytes *ret);
-
 #endif
