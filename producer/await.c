@@ -100,17 +100,14 @@ static int verdict_exit(const struct value *result)
 	return verdict_exit_code(verdict);
 }
 
-static int print_result(struct await *await, const struct value *result)
+int await_finish(struct await *await, const struct value *result)
 {
 	CLEANUP(buf_release) struct buf out = {0};
 
 	buf_init(&out, REPORT_BYTES);
-	if (await->follow) {
-		watch_drain(await->watch, DRAIN_MS);
-		transcript_finish(&await->transcript, &out);
-		print_live(await, &out);
-		buf_clear(&out);
-	}
+	transcript_finish(&await->transcript, &out);
+	print_live(await, &out);
+	buf_clear(&out);
 	erase_progress(await);
 	if (await->cli->json)
 		cli_add_json(result, &out);
@@ -169,8 +166,11 @@ int await_run(struct await *await)
 		if (await->progress && left_ms > REFRESH_MS)
 			left_ms = REFRESH_MS;
 		rc = watch_next(await->watch, left_ms, &result, &err);
-		if (rc > 0)
-			return print_result(await, result);
+		if (rc > 0) {
+			if (await->follow)
+				watch_drain(await->watch, DRAIN_MS);
+			return await_finish(await, result);
+		}
 		if (rc < 0) {
 			erase_progress(await);
 			return cli_fail_carrier(&err);

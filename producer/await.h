@@ -32,6 +32,10 @@ int await_open(struct await *await, const struct cli *cli, const struct carrier_
 /* Waits, prints what `cli` asks for, and returns the verdict's exit code. */
 int await_run(struct await *await) MUST_CHECK;
 
+/* For a result that was found elsewhere: prints it as await_run does, and
+ * returns its exit code. */
+int await_finish(struct await *await, const struct value *result) MUST_CHECK;
+
 void await_close(struct await *await);
 
 #endif

@@ -10,16 +10,16 @@
 #include "base/fd.h"
 #include "producer/cli.h"
 #include "producer/commands.h"
-#include "producer/letter.h"
+#include "producer/filter.h"
+#include "producer/interrupt.h"
 #include "schema/limits.h"
 
 enum { OUTPUT_BYTES = 64 << 20 };
 
 struct dead {
 	struct cli cli;
-	int64_t limit;
-	const char *id; /* show: the one looked for */
-	int64_t seen;
+	struct filter filter;
+	bool whole; /* show: everything of each */
 	int64_t undecodable;
 	int exit_code; /* CLI_DONE until printing failed */
 };
@@ -38,25 +38,19 @@ static const struct cli_help show_help = {
 	.ending = "Exit codes: 0 shown; 1 no such letter; 2 usage; 6 error.\n",
 };
 
-static const struct option_row list_rows[] = {
-	{"limit", "N", "stop after so many letters", option_count, offsetof(struct dead, limit),
-	 NULL},
-};
-
 /* --- visiting --------------------------------------------------------- */
 
 static void print_letter(struct dead *dead, struct arena *arena, const struct letter *letter)
 {
 	CLEANUP(buf_release) struct buf out = {0};
-	bool whole = dead->id != NULL;
 
 	buf_init(&out, OUTPUT_BYTES);
 	if (dead->cli.json) {
-		cli_add_json(letter_to_value(arena, letter, whole), &out);
-	} else if (whole) {
+		cli_add_json(letter_to_value(arena, letter, dead->whole), &out);
+	} else if (dead->whole) {
 		letter_print(letter, &out);
 	} else {
-		if (dead->seen == 1)
+		if (dead->filter.matched == 1)
 			letter_print_head(&out);
 		letter_print_row(letter, &out);
 	}
@@ -69,27 +63,37 @@ static int visit(void *ctx, const struct delivery *delivery)
 	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct letter letter;
 
-	if (dead->limit != 0 && dead->seen == dead->limit)
+	if (interrupt_seen())
 		return -1;
 	arena_init(&arena, 2 * (size_t)LIMIT_ARENA_BYTES);
 	letter_read(&arena, delivery, &letter);
-	if (dead->id != NULL && strcmp(dead->id, letter.id) != 0)
+	switch (filter_judge(&dead->filter, &letter)) {
+	case FILTER_SKIP:
 		return 0;
-	dead->seen++;
+	case FILTER_STOP:
+		return -1;
+	case FILTER_TAKE:
+		break;
+	}
 	dead->undecodable += letter.tree == NULL;
 	print_letter(dead, &arena, &letter);
 	return dead->exit_code == CLI_DONE ? 0 : -1;
 }
 
-static int look(struct dead *dead)
+static int look(struct dead *dead, struct arena *arena)
 {
 	struct carrier_config config;
 	struct err err = {0};
 
+	if (filter_begin(&dead->filter, arena, &err) < 0)
+		return cli_fail(CLI_ERROR, "%s", err.message);
 	if (cli_carrier(&dead->cli, "sbx-submit dead", &config) < 0)
 		return CLI_USAGE;
+	interrupt_catch();
 	if (carrier_visit_dead(&config, visit, dead, &err) < 0)
 		return cli_fail_carrier(&err);
+	if (interrupt_seen())
+		return cli_fail(CLI_FAILED, "interrupted");
 	return dead->exit_code;
 }
 
@@ -99,7 +103,7 @@ static int list_letters(struct arena *arena, char *const *argv)
 {
 	struct dead dead = {0};
 	struct option_group groups[] = {
-		{"Which", list_rows, ARRAY_LEN(list_rows), &dead},
+		filter_options(&dead.filter),
 		cli_connection_options(&dead.cli),
 		cli_common_options(&dead.cli),
 	};
@@ -113,12 +117,15 @@ static int list_letters(struct arena *arena, char *const *argv)
 		return cli_fail(CLI_USAGE,
 				"'dead list' takes no '%s'; to see one letter: dead show %s",
 				rest.items[0], rest.items[0]);
-	code = look(&dead);
+	code = look(&dead, arena);
 	if (code == CLI_DONE && !dead.cli.json)
 		cli_note(&dead.cli,
-			 dead.seen == 0 ? "no dead letters"
-					: "%" PRId64 " dead letters%s, %" PRId64 " not decodable",
-			 dead.seen, dead.seen == dead.limit ? " shown" : "", dead.undecodable);
+			 dead.filter.matched == 0 ? "no dead letters"
+						  : "%" PRId64 " dead letters%s, %" PRId64
+						    " not decodable",
+			 dead.filter.matched,
+			 dead.filter.matched == dead.filter.limit ? " shown" : "",
+			 dead.undecodable);
 	return code;
 }
 
@@ -137,34 +144,47 @@ static int show_letter(struct arena *arena, char *const *argv)
 		return code;
 	if (rest.len != 1)
 		return cli_fail(CLI_USAGE, "'dead show' takes one ID; 'dead list' lists them");
-	dead.id = rest.items[0];
-	code = look(&dead);
-	if (code == CLI_DONE && dead.seen == 0)
-		return cli_fail(CLI_FAILED,
-				"no dead letter has the id '%s'; 'dead list' lists them", dead.id);
-	return code;
+	dead.whole = true;
+	dead.filter.ids = rest;
+	code = look(&dead, arena);
+	return code == CLI_DONE ? filter_missing(&dead.filter, code) : code;
+}
+
+static int print_help(void)
+{
+	CLEANUP(buf_release) struct buf out = {0};
+
+	buf_init(&out, OUTPUT_BYTES);
+	buf_printf(&out,
+		   "%s       sbx-submit dead show ID [OPTIONS]\n"
+		   "       sbx-submit dead purge ID... | --all | FILTER... [OPTIONS]\n"
+		   "       sbx-submit dead export FILE [ID...] [OPTIONS]\n"
+		   "       sbx-submit dead import FILE [OPTIONS]\n"
+		   "       sbx-submit replay ID... | --all | FILTER... [OPTIONS]\n"
+		   "\nLooks after jobs that were given up. Each command has a --help of "
+		   "its own.\n",
+		   list_help.usage);
+	return cli_print(&out, CLI_DONE);
 }
 
 int dead_main(char *const *argv)
 {
+	static const struct {
+		const char *name;
+		int (*run)(struct arena *arena, char *const *argv);
+	} commands[] = {
+		{"list", list_letters},	 {"show", show_letter},	  {"purge", dead_purge},
+		{"export", dead_export}, {"import", dead_import},
+	};
 	CLEANUP(arena_cleanup) struct arena arena = {0};
 
 	arena_init(&arena, LIMIT_ARENA_BYTES);
-	if (argv[0] != NULL && strcmp(argv[0], "list") == 0)
-		return list_letters(&arena, argv + 1);
-	if (argv[0] != NULL && strcmp(argv[0], "show") == 0)
-		return show_letter(&arena, argv + 1);
-	if (argv[0] != NULL && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
-		CLEANUP(buf_release) struct buf out = {0};
-
-		buf_init(&out, OUTPUT_BYTES);
-		buf_printf(&out,
-			   "%s       sbx-submit dead show ID [OPTIONS]\n"
-			   "       sbx-submit replay ID... | --all [OPTIONS]\n"
-			   "\nLooks at jobs that were given up. Each command has a --help of "
-			   "its own.\n",
-			   list_help.usage);
-		return cli_print(&out, CLI_DONE);
+	for (size_t i = 0; argv[0] != NULL && i < ARRAY_LEN(commands); i++) {
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return commands[i].run(&arena, argv + 1);
 	}
-	return cli_fail(CLI_USAGE, "'dead' needs 'list' or 'show ID'; 'dead --help' tells more");
+	if (argv[0] != NULL && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0))
+		return print_help();
+	return cli_fail(CLI_USAGE, "'dead' needs 'list', 'show ID', 'purge', 'export FILE' or "
+				   "'import FILE'; 'dead --help' tells more");
 }

@@ -3,35 +3,39 @@
  * confirm, then let the letter go. Interrupted between the last two, letter
  * and job both exist; repeating the replay sends the same bytes under the same
  * id and run, which a worker answers from its ledger. A letter is never gone
- * without its job being queued.
+ * without its job being queued. The first SIGINT ends the visit in order, so
+ * that the letters it has passed over go back to their places.
  */
-#include <assert.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/terminal.h"
+#include "base/text.h"
 #include "producer/cli.h"
 #include "producer/commands.h"
-#include "producer/letter.h"
+#include "producer/edit.h"
+#include "producer/filter.h"
+#include "producer/interrupt.h"
+#include "producer/progress.h"
 #include "producer/sender.h"
 #include "schema/limits.h"
 
-enum { CONFIRM_MS = 30000, OUTPUT_BYTES = 64 << 20 };
+enum { CONFIRM_MS = 30000, OUTPUT_BYTES = 64 << 20, EDITS_MAX = 64, PAUSE_SLICE_MS = 500 };
 
 struct replay {
 	struct cli cli;
-	bool all;
+	struct filter filter;
 	bool dry_run;
 	bool yes;
-	struct text_list ids;
-	bool *found; /* for each of ids */
+	const char *edits[EDITS_MAX];
+	size_t edits_len;
+	const char *priority; /* NULL: the job's own */
+	int64_t every_us;     /* between two; 0: as fast as it goes */
+	int64_t next_us;      /* not before this time */
 	struct carrier_config config;
 	struct sender sender;
-	int64_t matched;
+	struct progress progress;
 	int64_t sent;
 	int64_t refused;
 	int exit_code; /* CLI_DONE until something failed for good */
@@ -39,19 +43,84 @@ struct replay {
 
 static const struct cli_help replay_help = {
 	.usage = "usage: sbx-submit replay ID... [OPTIONS]\n"
-		 "       sbx-submit replay --all [--yes] [OPTIONS]\n",
-	.intro = "\nSends dead letters to the job queue again, as they are but for 'run', which "
-		 "is\ncounted up, and 'replayed_from'. The attempts start at none. May be "
-		 "interrupted\nat any point: a letter goes only when its job is queued.\n",
-	.ending =
-		"Exit codes: 0 all sent; 1 a letter was refused or not found; 2 usage; 6 error.\n",
+		 "       sbx-submit replay --all | FILTER... [--yes] [OPTIONS]\n",
+	.intro =
+		"\nSends dead letters to the job queue again, as they are but for 'run', which "
+		"is\ncounted up, 'replayed_from', and what --edit and --queue change. The attempts "
+		"start\nat none. May be interrupted at any point: a letter goes only when its job "
+		"is queued.\n",
+	.ending = "Exit codes: 0 all sent; 1 a letter was refused or not found, or interrupted;\n"
+		  "2 usage; 6 error.\n"
+		  "Example: sbx-submit replay --reason 'limit.*' --since 2h "
+		  "--edit limits.memory_bytes=2g --rate 10/s\n",
 };
+
+/* --- options ---------------------------------------------------------- */
+
+static int take_edit(void *ctx, const struct option_row *row, const char *value, struct err *err)
+{
+	struct replay *replay = ctx;
+
+	(void)row;
+	if (replay->edits_len == EDITS_MAX)
+		return err_set(err, ERR_INPUT, "at most %d edits", EDITS_MAX);
+	if (edit_check(value, err) < 0)
+		return -1;
+	replay->edits[replay->edits_len++] = value;
+	return 0;
+}
+
+/* Every URL has a colon, no name of a job queue has one. */
+static int take_queue(void *ctx, const struct option_row *row, const char *value, struct err *err)
+{
+	struct replay *replay = ctx;
+
+	(void)row;
+	if (strchr(value, ':') != NULL)
+		replay->cli.url = value;
+	else if (strcmp(value, "high") == 0 || strcmp(value, "normal") == 0 ||
+		 strcmp(value, "low") == 0)
+		replay->priority = value;
+	else
+		return err_set(err, ERR_INPUT, "'%s' is neither high, normal, low nor a URL",
+			       value);
+	return 0;
+}
+
+/* "10/s", "600/m", "5/h"; without a unit: a second. */
+static int take_rate(void *ctx, const struct option_row *row, const char *value, struct err *err)
+{
+	struct replay *replay = ctx;
+	size_t digits = strspn(value, "0123456789");
+	const char *unit = value + digits;
+	int64_t period_us = 1000000;
+	char number[16] = "";
+	int64_t count;
+
+	(void)row;
+	if (digits < sizeof(number))
+		memcpy(number, value, digits);
+	if (strcmp(unit, "/m") == 0)
+		period_us *= 60;
+	else if (strcmp(unit, "/h") == 0)
+		period_us *= 3600;
+	else if (*unit != '\0' && strcmp(unit, "/s") != 0)
+		number[0] = '\0';
+	if (!text_parse_int(number, &count) || count < 1 || count > 1000000)
+		return err_set(err, ERR_INPUT, "'%s' is no rate such as 10/s, 600/m or 5/h", value);
+	replay->every_us = period_us / count;
+	return 0;
+}
 
 #define AT(member) offsetof(struct replay, member), NULL
 
 static const struct option_row replay_rows[] = {
-	{"all", NULL, "every letter", option_flag, AT(all)},
-	{"yes", NULL, "do not ask (needed by --all without a terminal)", option_flag, AT(yes)},
+	{"edit", "PATH=VALUE", "change a field ('limits.wall_ms=5m'); may be repeated", take_edit,
+	 0, NULL},
+	{"queue", "high|normal|low", "send to this job queue (or: URL, as below)", take_queue, 0,
+	 NULL},
+	{"rate", "N/s", "at most so many a second (or /m, /h)", take_rate, 0, NULL},
+	{"yes", NULL, "do not ask (needed without a terminal)", option_flag, AT(yes)},
 	{"dry-run", NULL, "only say what would be sent", option_flag, AT(dry_run)},
 };
 
@@ -97,6 +166,7 @@ static void report(struct replay *replay, struct arena *arena, const struct lett
 {
 	CLEANUP(buf_release) struct buf out = {0};
 
+	progress_erase(&replay->progress);
 	buf_init(&out, OUTPUT_BYTES);
 	if (replay->cli.json)
 		add_tree(arena, replay, letter, job, reason, &out);
@@ -108,15 +178,37 @@ static void report(struct replay *replay, struct arena *arena, const struct lett
 
 /* --- one letter ------------------------------------------------------- */
 
-static bool is_wanted(struct replay *replay, const char *id)
+/* Waits until the next one may go, and keeps the connection meanwhile. */
+static void keep_rate(struct replay *replay)
 {
-	bool wanted = replay->all;
+	int64_t left_us;
 
-	for (size_t i = 0; i < replay->ids.len; i++) {
-		if (strcmp(replay->ids.items[i], id) == 0)
-			replay->found[i] = wanted = true;
+	while ((left_us = replay->next_us - clock_mono_us()) > 0 && !interrupt_seen()) {
+		int64_t left_ms = (left_us + 999) / 1000;
+
+		progress_draw(&replay->progress, "%" PRId64 " sent, %" PRId64 " refused",
+			      replay->sent, replay->refused);
+		sender_idle(&replay->sender, left_ms < PAUSE_SLICE_MS ? left_ms : PAUSE_SLICE_MS);
 	}
-	return wanted;
+	replay->next_us = clock_mono_us() + replay->every_us;
+}
+
+/* Whether an edit was refused; then `ret_reason` says why. */
+static bool is_edit_refused(struct replay *replay, struct arena *arena, const struct letter *letter,
+			    struct reason *ret_reason)
+{
+	struct err err = {0};
+
+	for (size_t i = 0; letter->tree != NULL && i < replay->edits_len; i++) {
+		if (edit_apply(arena, letter->tree, replay->edits[i], &err) < 0) {
+			(void)reason_set(ret_reason, REASON_JOB_INVALID, NULL, "--edit: %s",
+					 err.message);
+			return true;
+		}
+	}
+	if (letter->tree != NULL && replay->priority != NULL)
+		value_put(arena, letter->tree, "priority", value_str(arena, replay->priority));
+	return false;
 }
 
 static int send_again(struct replay *replay, const struct letter *letter, const struct job *job,
@@ -135,6 +227,9 @@ static int send_again(struct replay *replay, const struct letter *letter, const 
 
 	if (replay->dry_run)
 		return 0;
+	keep_rate(replay);
+	if (interrupt_seen())
+		return -1;
 	if (sender_send(&replay->sender, ROUTE_JOB, &message, CONFIRM_MS, &err) == 0)
 		return 0;
 	replay->exit_code = cli_fail(CLI_ERROR, "'%s' was not replayed, its letter stays: %s",
@@ -152,7 +247,11 @@ static int replay_letter(struct replay *replay, struct arena *arena, const struc
 	int rc;
 
 	buf_init(&body, 2 * (size_t)LIMIT_MESSAGE_BYTES);
-	rc = letter_replay(arena, letter, clock_wall_us() / 1000, &body, &job, &reason, &err);
+	if (is_edit_refused(replay, arena, letter, &reason))
+		rc = REFUSED;
+	else
+		rc = letter_replay(arena, letter, clock_wall_us() / 1000, &body, &job, &reason,
+				   &err);
 	if (rc < 0) {
 		replay->exit_code = cli_fail(CLI_ERROR, "%s", err.message);
 		return -1;
@@ -175,51 +274,21 @@ static int visit(void *ctx, const struct delivery *delivery)
 	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct letter letter;
 
-	if (replay->exit_code != CLI_DONE)
+	if (replay->exit_code != CLI_DONE || interrupt_seen())
 		return -1;
 	arena_init(&arena, 3 * (size_t)LIMIT_ARENA_BYTES);
 	letter_read(&arena, delivery, &letter);
-	if (!is_wanted(replay, letter.id))
+	progress_draw(&replay->progress, "%" PRId64 " sent, %" PRId64 " refused", replay->sent,
+		      replay->refused);
+	switch (filter_judge(&replay->filter, &letter)) {
+	case FILTER_SKIP:
 		return 0;
-	replay->matched++;
+	case FILTER_STOP:
+		return -1;
+	case FILTER_TAKE:
+		break;
+	}
 	return replay_letter(replay, &arena, &letter);
-}
-
-/* --- asking ----------------------------------------------------------- */
-
-static int count_letter(void *ctx, const struct delivery *delivery)
-{
-	int64_t *count = ctx;
-
-	(void)delivery;
-	(*count)++;
-	return 0;
-}
-
-/* Whether a person agrees to send all of them. */
-static bool is_agreed(struct replay *replay)
-{
-	struct err err = {0};
-	int64_t count = 0;
-	char answer[8];
-
-	if (!replay->all || replay->yes || replay->dry_run)
-		return true;
-	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
-		replay->exit_code = cli_fail(CLI_USAGE, "--all without a terminal needs --yes");
-		return false;
-	}
-	if (carrier_visit_dead(&replay->config, count_letter, &count, &err) < 0) {
-		replay->exit_code = cli_fail_carrier(&err);
-		return false;
-	}
-	if (count == 0)
-		return true;
-	(void)fprintf(stderr, "replay %" PRId64 " dead letters? [y/N] ", count);
-	if (fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y'))
-		return true;
-	replay->exit_code = cli_fail(CLI_FAILED, "nothing was replayed");
-	return false;
 }
 
 /* --- the command ------------------------------------------------------ */
@@ -231,8 +300,10 @@ static int run_visits(struct replay *replay)
 
 	if (!replay->dry_run && sender_open(&replay->sender, &replay->config, &err) < 0)
 		return cli_fail_carrier(&err);
+	interrupt_catch();
 	rc = carrier_visit_dead(&replay->config, visit, replay, &err);
 	sender_close(&replay->sender);
+	progress_erase(&replay->progress);
 	if (replay->exit_code != CLI_DONE)
 		return replay->exit_code;
 	return rc < 0 ? cli_fail_carrier(&err) : CLI_DONE;
@@ -242,12 +313,11 @@ static int conclude(struct replay *replay)
 {
 	int code = replay->refused > 0 ? CLI_FAILED : CLI_DONE;
 
-	for (size_t i = 0; i < replay->ids.len; i++) {
-		if (!replay->found[i])
-			code = cli_fail(CLI_FAILED,
-					"no dead letter has the id '%s'; 'dead list' lists them",
-					replay->ids.items[i]);
-	}
+	if (interrupt_seen())
+		code = cli_fail(CLI_FAILED, "interrupted; every letter that was not sent is still "
+					    "there");
+	else
+		code = filter_missing(&replay->filter, code);
 	if (!replay->cli.json)
 		cli_note(&replay->cli, "%" PRId64 " %s, %" PRId64 " refused", replay->sent,
 			 replay->dry_run ? "would be sent" : "sent", replay->refused);
@@ -257,25 +327,27 @@ static int conclude(struct replay *replay)
 static int replay_letters(struct replay *replay, struct arena *arena, char *const *argv)
 {
 	struct option_group groups[] = {
-		{"Which and how", replay_rows, ARRAY_LEN(replay_rows), replay},
+		filter_options_all(&replay->filter),
+		{"How", replay_rows, ARRAY_LEN(replay_rows), replay},
 		cli_connection_options(&replay->cli),
 		cli_common_options(&replay->cli),
 	};
+	struct err err = {0};
 	int code;
 
 	if (cli_begin(&replay->cli, &replay_help, groups, ARRAY_LEN(groups), arena, argv,
-		      &replay->ids, &code) < 0)
+		      &replay->filter.ids, &code) < 0)
 		return code;
-	if (replay->all == (replay->ids.len > 0))
-		return cli_fail(CLI_USAGE, replay->all ? "--all and IDs exclude each other"
-						       : "name the IDs to replay, or --all");
-	replay->found = arena_array(arena, replay->ids.len + 1, sizeof(*replay->found));
-	if (replay->found == NULL)
-		return cli_fail(CLI_ERROR, "out of memory");
+	if (filter_begin(&replay->filter, arena, &err) < 0)
+		return cli_fail(CLI_ERROR, "%s", err.message);
+	if (!filter_is_given(&replay->filter))
+		return cli_fail(CLI_USAGE, "name the IDs to replay, a filter, or --all");
 	if (cli_carrier(&replay->cli, "sbx-submit replay", &replay->config) < 0)
 		return CLI_USAGE;
-	if (!is_agreed(replay))
-		return replay->exit_code;
+	if (filter_agree(&replay->filter, &replay->cli, &replay->config,
+			 replay->yes || replay->dry_run, "replay", &code) < 0)
+		return code;
+	progress_init(&replay->progress, replay->cli.quiet || replay->dry_run);
 	code = run_visits(replay);
 	return code == CLI_DONE ? conclude(replay) : code;
 }

@@ -70,3 +70,23 @@ int sender_send(struct sender *sender, enum route route, const struct message *m
 		pause = 2 * pause < PAUSE_MOST_MS ? 2 * pause : PAUSE_MOST_MS;
 	}
 }
+
+void sender_idle(struct sender *sender, int64_t ms)
+{
+	int64_t until_us = clock_mono_us() + ms * 1000;
+
+	for (;;) {
+		int64_t left_ms = (until_us - clock_mono_us() + 999) / 1000;
+		struct publisher_fate fate;
+
+		if (left_ms <= 0)
+			return;
+		if (sender->publisher == NULL) {
+			pause_ms(left_ms);
+			return;
+		}
+		if (publisher_next(sender->publisher, left_ms > INT_MAX ? INT_MAX : (int)left_ms,
+				   &fate, NULL) < 0)
+			sender_close(sender);
+	}
+}

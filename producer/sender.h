@@ -29,4 +29,8 @@ void sender_close(struct sender *sender);
 int sender_send(struct sender *sender, enum route route, const struct message *message,
 		int64_t timeout_ms, struct err *err) MUST_CHECK;
 
+/* Waits, and answers the broker meanwhile. A connection that is lost now is
+ * made again by the next sender_send. */
+void sender_idle(struct sender *sender, int64_t ms);
+
 #endif

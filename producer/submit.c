@@ -36,13 +36,13 @@ struct submit {
 static const struct cli_help submit_help = {
 	.usage = "usage: sbx-submit JOB.json [OPTIONS]\n"
 		 "       sbx-submit --repo R --commit C [--patch F] --run COMMAND [OPTIONS]\n"
-		 "       sbx-submit dead list|show ...\n"
-		 "       sbx-submit replay ...\n",
+		 "       sbx-submit batch|wait|follow|replay ...\n"
+		 "       sbx-submit dead list|show|purge|export|import ...\n",
 	.intro = "\nSends a job to the queue and prints its id. JOB.json may be '-' for standard "
 		 "input;\noptions change what it says. Options that take a list may be repeated.\n",
 	.ending = "Exit codes: 0 sent, or passed with --wait; 1 failed; 2 usage; 3 rejected;\n"
 		  "4 limit; 5 cancelled or expired; 6 error.\n"
-		  "'sbx-submit dead --help' and 'sbx-submit replay --help' tell of dead letters.\n",
+		  "Each command has a --help of its own: 'sbx-submit batch --help'.\n",
 };
 
 #define AT(member) offsetof(struct submit, member), NULL

@@ -1,0 +1,58 @@
+/*
+ * filter.h - which dead letters a command is about: --reason, --tenant,
+ * --since, --id, --limit, --all, and IDs named one by one.
+ *
+ *	struct filter filter = {0};
+ *	groups[0] = filter_options(&filter);
+ *	...						// cli_begin fills filter.ids
+ *	if (filter_begin(&filter, &arena, &err) < 0) ...
+ *	switch (filter_judge(&filter, &letter)) ...	// for each letter
+ *
+ * Everything given must hold; IDs are alternatives to each other.
+ */
+#ifndef SBX_PRODUCER_FILTER_H
+#define SBX_PRODUCER_FILTER_H
+
+#include "producer/cli.h"
+#include "producer/letter.h"
+
+struct filter {
+	const char *reason; /* glob, as is `id` */
+	const char *id;
+	const char *tenant;
+	int64_t since_ms; /* 0: not given */
+	int64_t limit;	  /* 0: not given */
+	bool all;
+	struct text_list ids;
+	bool *found; /* for each of ids */
+	int64_t now_ms;
+	int64_t matched;
+};
+
+enum filter_verdict { FILTER_SKIP, FILTER_TAKE, FILTER_STOP };
+
+/* The options with --all, for commands that change something, or without. */
+struct option_group filter_options(struct filter *filter);
+struct option_group filter_options_all(struct filter *filter);
+
+/* Whether anything was said about which letters. */
+bool filter_is_given(const struct filter *filter);
+
+/* Starts counting. `filter->ids` and the options are in place. */
+int filter_begin(struct filter *filter, struct arena *arena, struct err *err) MUST_CHECK;
+
+/* FILTER_TAKE counts the letter; FILTER_STOP: the limit is reached. */
+enum filter_verdict filter_judge(struct filter *filter, const struct letter *letter);
+
+/* Says which of the ids were not there. Returns `code`, or CLI_FAILED. */
+int filter_missing(const struct filter *filter, int code);
+
+/*
+ * For a command that changes letters: 0 when it may go on, or -1 with the exit
+ * code. Something must be said about which letters; unless they are named one
+ * by one a person is asked, after a look at how many they are.
+ */
+int filter_agree(struct filter *filter, const struct cli *cli, const struct carrier_config *config,
+		 bool yes, const char *verb, int *ret_exit) MUST_CHECK;
+
+#endif
