@@ -100,6 +100,15 @@ $(B)/bin/%: $(B)/producer/bin/%.o $(producer_ARCHIVES)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK) $^ $(producer_LIBS) -o $@
 
+# --- libsbx: one object with all it needs, of which only sbx_* can be seen
+OBJCOPY ?= objcopy
+$(B)/libsbx.a: $(B)/producer/sbx.o $(producer_ARCHIVES)
+	@echo "  AR    $@"
+	$(Q)$(CC) -r -nostdlib $(B)/producer/sbx.o $(producer_ARCHIVES) -o $(B)/libsbx.o
+	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='sbx_*' $(B)/libsbx.o
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(B)/libsbx.o
+
 -include $(patsubst %.c,$(B)/%.d,$(foreach f,$(FLOORS),$($(f)_SRC)) $(wildcard worker/bin/*.c producer/bin/*.c tests/unit/*/*.c))
 
 # --- attacks: each tries one thing inside a box and says "escaped" when it wins
@@ -185,8 +194,20 @@ bench: deps
 	$(MAKE) all $(BENCHES)
 	tests/bench/run --build $(B)
 
+# What a C program needs that enqueues jobs; pkg-config knows it as sbx
+.PHONY: install-lib
+install-lib: $(B)/libsbx.a
+	install -d $(DESTDIR)$(PREFIX)/include/sbx $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+		$(DESTDIR)$(PREFIX)/share/man/man3 $(DESTDIR)$(PREFIX)/share/doc/sbx/examples
+	install -m 644 producer/sbx.h $(DESTDIR)$(PREFIX)/include/sbx
+	install -m 644 $(B)/libsbx.a $(DESTDIR)$(PREFIX)/lib
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(producer_LIBS)|' \
+		contrib/sbx.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/sbx.pc
+	install -m 644 $(wildcard contrib/man/*.3) $(DESTDIR)$(PREFIX)/share/man/man3
+	install -m 644 contrib/examples/enqueue.c $(DESTDIR)$(PREFIX)/share/doc/sbx/examples
+
 .PHONY: install
-install: all
+install: all install-lib
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/doc/sbx
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin

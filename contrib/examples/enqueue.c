@@ -2,6 +2,7 @@
  * enqueue.c - one job from a C program, with libsbx: reads the job as JSON,
  * sends it, waits a while for the result and prints it.
  *
+ *	cc enqueue.c $(pkg-config --cflags --libs sbx) -o enqueue
  *	SBX_QUEUE_URL=amqp://user:password@host/vhost enqueue job.json [SECONDS]
  *
  * Ends as sbx-submit --wait does: 0 passed, 1 failed, ... 6 error.
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "producer/sbx.h"
+#include <sbx/sbx.h>
 
 enum { TEXT_BYTES = 1 << 20, USAGE = 2, FAILURE = 6 };
 

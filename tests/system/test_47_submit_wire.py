@@ -6,6 +6,7 @@ exactly the one under test.
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -14,8 +15,6 @@ import time
 import msgpack
 import pika
 import sbxtest
-
-LIBRARIES = ["-lrabbitmq", "-lmsgpackc", "-ljansson", "-lssl", "-lcrypto", "-lm"]
 
 
 class SubmitCase(sbxtest.Case):
@@ -326,16 +325,48 @@ class Library(SubmitCase):
     """The examples are compiled and run, so that they stay true."""
 
     def compile(self):
+        """As somebody does who has only what `make install` installs, below a folder here."""
         build = os.path.dirname(sbxtest.BIN)
+        root = os.path.join(self.folder, "root")
         program = os.path.join(self.folder, "enqueue")
-        archives = [os.path.join(build, f"lib{name}.a")
-                    for name in ("producer", "queue", "schema", "base")]
-        with open(archives[-1], "rb") as stream:
-            flags = ["-fsanitize=address,undefined"] if b"__asan_init" in stream.read() else []
-        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", *flags, "-I", sbxtest.ROOT, "-o",
-                        program, os.path.join(sbxtest.ROOT, "contrib/examples/enqueue.c"),
-                        *archives, *LIBRARIES], check=True)
+        with open(os.path.join(build, "libbase.a"), "rb") as stream:
+            sanitized = b"__asan_init" in stream.read()
+        subprocess.run(["make", "-s", "-C", sbxtest.ROOT, "install-lib", f"B={build}",
+                        f"DESTDIR={root}", "PREFIX=/usr", *(["SAN=1"] if sanitized else [])],
+                       stdin=subprocess.DEVNULL, check=True)
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "sbx"], check=True,
+                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                               env=sbxtest.clean_env(self.folder, PKG_CONFIG_SYSROOT_DIR=root,
+                                                     PKG_CONFIG_PATH=root + "/usr/lib/pkgconfig",
+                                                     PKG_CONFIG_ALLOW_SYSTEM_CFLAGS="1",
+                                                     PKG_CONFIG_ALLOW_SYSTEM_LIBS="1"))
+        sanitize = ["-fsanitize=address,undefined"] if sanitized else []
+        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", *sanitize, "-o", program,
+                        os.path.join(root, "usr/share/doc/sbx/examples/enqueue.c"),
+                        *flags.stdout.split()], stdin=subprocess.DEVNULL, check=True)
         return program
+
+    def test_only_the_api_can_be_seen_in_the_library(self):
+        self.compile()
+        archive = os.path.join(self.folder, "root/usr/lib/libsbx.a")
+        done = subprocess.run(["nm", "--defined-only", "--extern-only", archive], check=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        names = {line.split()[-1] for line in done.stdout.splitlines() if line.count(" ") == 2}
+        self.assertIn("sbx_submit", names)
+        self.assertEqual({name for name in names if not name.startswith("sbx_")}, set())
+        with open(os.path.join(sbxtest.ROOT, "producer/sbx.h"), encoding="utf-8") as stream:
+            declared = set(re.findall(r"\b(sbx_\w+)\(", stream.read()))
+        self.assertEqual(names, declared)
+
+    def test_the_manual_page_has_each_function(self):
+        with open(os.path.join(sbxtest.ROOT, "producer/sbx.h"), encoding="utf-8") as stream:
+            declared = set(re.findall(r"^(?:int|void|const \w+ \*)\s?(sbx_\w+)\(", stream.read(),
+                                      re.MULTILINE))
+        with open(os.path.join(sbxtest.ROOT, "contrib/man/sbx.3"), encoding="utf-8") as stream:
+            page = stream.read()
+        self.assertGreater(len(declared), 10)
+        for name in declared:
+            self.assertRegex(page, rf"\b{name}\(")
 
     def run_example(self, command):
         env = sbxtest.clean_env(self.folder, SBX_QUEUE_URL=sbxtest.BROKER_URL,
