@@ -17,11 +17,21 @@ static void must_not_rise(const char *what, __rlimit_resource_t resource)
 	must_fail(what, setrlimit(resource, &more));
 }
 
+/* Of all limits only 1 keeps a core from the host's handler, if it has one. */
+static void must_not_be_piped(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_CORE, &limit) < 0 || limit.rlim_cur != 1 || limit.rlim_max != 1)
+		escaped("a core goes to the handler of the host");
+}
+
 int main(void)
 {
 	struct sched_param first = {.sched_priority = 1};
 
 	must_not_rise("core", RLIMIT_CORE);
+	must_not_be_piped();
 	must_not_rise("files", RLIMIT_NOFILE);
 	must_not_rise("locked memory", RLIMIT_MEMLOCK);
 	must_not_rise("stack", RLIMIT_STACK);

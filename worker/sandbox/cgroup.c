@@ -148,6 +148,10 @@ static int limit_memory(bool v2, int fd, const struct box_limits *limits)
 	}
 	if (cgroup_write_number(fd, "memory.limit_in_bytes", bytes) < 0)
 		return -1;
+	/* Version 1 counts what lies in sockets apart, and only when it is limited. */
+	if (cgroup_write_number(fd, "memory.kmem.tcp.limit_in_bytes", limits->memory_bytes) < 0 &&
+	    errno != ENOENT && errno != EOPNOTSUPP)
+		return -1;
 	/* Memory and swap together; absent where swap is not counted. */
 	if (cgroup_write_number(fd, "memory.memsw.limit_in_bytes", bytes) < 0 && errno != ENOENT &&
 	    errno != EOPNOTSUPP)

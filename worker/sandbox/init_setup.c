@@ -265,7 +265,9 @@ static int drop_capabilities(struct init *init, const struct init_start *start, 
 
 static int install_filter(struct init *init, const struct init_start *start, struct err *err)
 {
-	struct rlimit no_core = {0, 0};
+	/* 0 would still run a handler of the host's that reads cores from a pipe, as
+	 * root; for 1 the kernel runs none, and it is too small for a file. */
+	struct rlimit no_core = {1, 1};
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)

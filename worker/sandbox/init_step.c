@@ -36,6 +36,8 @@
 #include "worker/sandbox/filter.h"
 #include "worker/sandbox/init_private.h"
 
+enum { REAP_AT_ONCE = 1024 };
+
 /* --- reading the request ------------------------------------------------------- */
 
 struct request {
@@ -431,7 +433,9 @@ void init_step_look(struct init *init)
 		return;
 	look_at_layer(init);
 	look_at_calls(init);
-	while (reap_one(init, WNOHANG))
+	/* Orphans that come faster than they are reaped must not keep init from
+	 * the driver, who may want to end the step. */
+	for (int i = 0; i < REAP_AT_ONCE && reap_one(init, WNOHANG); i++)
 		;
 }
 

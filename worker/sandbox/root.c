@@ -13,7 +13,8 @@
  * so a job can't block or watch the host's use of the same file; one template
  * a slot means that two running jobs do not share these inodes either. An
  * overlay does not show what is mounted below /usr, so with such mounts, or
- * where the kernel refuses one, /usr is bound.
+ * where the kernel refuses one, /usr is bound. The directories of /etc and, as
+ * root, the device nodes are shown in the same way for the same reason.
  *
  * A host that makes one box only lets init build its root in place instead.
  *
@@ -22,6 +23,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,7 +107,10 @@ static const char *const masked_dirs[] = {"acpi", "asound", "bus", "driver", "fs
 
 /* --- filling the skeleton ---------------------------------------------------- */
 
-enum { COPY_MAX_BYTES = 4 << 20 };
+enum {
+	COPY_MAX_BYTES = 4 << 20,
+	DEVICE_ATTRS = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+};
 
 static int put_file(int top_fd, const char *path, const void *data, size_t len, struct err *err)
 {
@@ -181,7 +186,25 @@ static int bind(int host_fd, int top_fd, const char *path, struct err *err)
 	return 0;
 }
 
-static int bind_dir(int host_fd, int top_fd, const char *path, struct err *err)
+/* Shows the directory `path` of `root` at `at`, with inodes that are not the
+ * host's. The current directory is the top of the skeleton: "empty" is in it. */
+static int overlay(const char *root, const char *path, int top_fd, const char *at, unsigned attrs)
+{
+	char lower[PATH_MAX];
+	const struct mount_option options[] = {{"lowerdir", lower}};
+	CLEANUP(fd_cleanup) int fd = -1;
+
+	if (strpbrk(root, ":,\\") != NULL ||
+	    snprintf(lower, sizeof(lower), "%s/%s:empty", root, path) >= (int)sizeof(lower))
+		return -1;
+	fd = mounts_make("overlay", options, ARRAY_LEN(options), attrs, NULL);
+	if (fd < 0)
+		return -1;
+	return mounts_attach(fd, top_fd, at);
+}
+
+static int show_dir(const struct box_host *host, int host_fd, int top_fd, const char *path,
+		    struct err *err)
 {
 	struct stat st;
 
@@ -189,65 +212,52 @@ static int bind_dir(int host_fd, int top_fd, const char *path, struct err *err)
 		return 0;
 	if (mkdirat(top_fd, path, 0755) < 0 && errno != EEXIST)
 		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
+	if (overlay(host->root, path, top_fd, path, MOUNT_ATTR_NODEV) == 0)
+		return 0;
 	return bind(host_fd, top_fd, path, err);
 }
 
 /* Read-only, so that nobody touches the times of the host's node; a device
  * takes writes all the same. */
-static int bind_device(int host_fd, int top_fd, const char *name, struct err *err)
+static int bind_device(int devices_fd, int top_fd, const char *name, struct err *err)
 {
 	CLEANUP(fd_cleanup) int tree = -1;
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), "dev/%s", name);
-	tree = mounts_clone(host_fd, path);
-	if (tree < 0 ||
-	    mounts_attrs(tree, "", 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-			 -1) < 0 ||
+	tree = mounts_clone(devices_fd, name);
+	if (tree < 0 || mounts_attrs(tree, "", 0, DEVICE_ATTRS, -1) < 0 ||
 	    mounts_attach(tree, top_fd, path) < 0)
 		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
 	return 0;
 }
 
 /* A link stays a link when it stays inside, as /bin -> usr/bin does. */
-static int mount_beside_usr(int host_fd, int top_fd, const char *path, struct err *err)
+static int mount_beside_usr(const struct box_host *host, int host_fd, int top_fd, const char *path,
+			    struct err *err)
 {
 	char target[256];
 	ssize_t len = readlinkat(host_fd, path, target, sizeof(target) - 1);
 
 	if (len < 0)
-		return bind_dir(host_fd, top_fd, path, err);
+		return show_dir(host, host_fd, top_fd, path, err);
 	target[len] = '\0';
 	if (symlinkat(target, top_fd, path) < 0)
 		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
 	return 0;
 }
 
-/* The current directory is the top of the skeleton: "empty" is in it. */
-static int overlay_usr(const struct box_host *host, int top_fd)
-{
-	char lower[sizeof(host->root) + 16];
-	const struct mount_option options[] = {{"lowerdir", lower}};
-	CLEANUP(fd_cleanup) int fd = -1;
-
-	(void)snprintf(lower, sizeof(lower), "%s/usr:empty", host->root);
-	fd = mounts_make("overlay", options, ARRAY_LEN(options), MOUNT_ATTR_NODEV, NULL);
-	if (fd < 0)
-		return -1;
-	return mounts_attach(fd, top_fd, "usr");
-}
-
 static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, struct err *err)
 {
-	if (host->overlay_usr && overlay_usr(host, top_fd) < 0)
+	if (host->overlay_usr && overlay(host->root, "usr", top_fd, "usr", MOUNT_ATTR_NODEV) < 0)
 		host->overlay_usr = false;
 	if (!host->overlay_usr && bind(host_fd, top_fd, "usr", err) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(beside_usr); i++)
-		if (mount_beside_usr(host_fd, top_fd, beside_usr[i], err) < 0)
+		if (mount_beside_usr(host, host_fd, top_fd, beside_usr[i], err) < 0)
 			return -1;
 	for (size_t i = 0; i < ARRAY_LEN(bound); i++)
-		if (bind_dir(host_fd, top_fd, bound[i], err) < 0)
+		if (show_dir(host, host_fd, top_fd, bound[i], err) < 0)
 			return -1;
 	return 0;
 }
@@ -265,16 +275,34 @@ static int make_top(struct box_host *host, int host_fd, int top_fd, struct err *
 	return 0;
 }
 
+/* The directory that the device nodes are taken from: an overlay where the box's
+ * own /dev/pts will cover it, or /dev itself. In a user namespace the nodes of
+ * an overlay cannot be opened. */
+static int open_devices(const struct box_host *host, int slash_fd, int top_fd)
+{
+	const char *from = "dev";
+
+	if (!host->user_mode && overlay("", "dev", top_fd, "dev/pts", DEVICE_ATTRS) == 0) {
+		from = "dev/pts";
+		slash_fd = top_fd;
+	}
+	return openat(slash_fd, from, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* What comes from the machine itself, whatever root was configured. In a user
  * namespace the kernel allows a new /proc only where another is in full view. */
 static int mount_machine(const struct box_host *host, int top_fd, struct err *err)
 {
 	CLEANUP(fd_cleanup) int slash_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(fd_cleanup) int devices_fd = -1;
 
 	if (slash_fd < 0)
 		return err_sys(err, "cannot open '/'");
+	devices_fd = open_devices(host, slash_fd, top_fd);
+	if (devices_fd < 0)
+		return err_sys(err, "cannot open '/dev'");
 	for (size_t i = 0; i < ARRAY_LEN(devices); i++)
-		if (bind_device(slash_fd, top_fd, devices[i], err) < 0)
+		if (bind_device(devices_fd, top_fd, devices[i], err) < 0)
 			return -1;
 	return host->user_mode ? bind(slash_fd, top_fd, "proc", err) : 0;
 }
@@ -377,7 +405,9 @@ static int mount_proc(int *ret_proc_fd, struct err *err)
 
 int root_mount_own(int *ret_proc_fd, struct err *err)
 {
-	static const struct mount_option pts_options[] = {{"ptmxmode", "0666"}, {"mode", "0600"}};
+	/* The host has a number of terminals for all together. */
+	static const struct mount_option pts_options[] = {
+		{"ptmxmode", "0666"}, {"mode", "0600"}, {"max", "64"}};
 	CLEANUP(fd_cleanup) int pts = -1;
 
 	if (mount_proc(ret_proc_fd, err) < 0)

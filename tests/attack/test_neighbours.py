@@ -1,0 +1,102 @@
+#!/usr/bin/python3
+"""Two boxes at once, and the host beside them: what one does, the other must not notice.
+
+    SBX_B=build SBX_BIN=build/bin tests/attack/test_neighbours.py
+"""
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("SBX_B", os.path.join(ROOT, "build"))
+BIN = os.environ.get("SBX_BIN", os.path.join(BUILD, "bin"))
+USER = 65532
+
+# What processes of the host lock or look at, and boxes are shown.
+HOST_FILES = ("/usr/bin/env", "/etc/ssl/certs/ca-certificates.crt", "/etc/alternatives")
+HOST_DEVICES = ("/dev/null", "/dev/urandom")
+
+
+class Neighbours:
+    """A subclass says who starts the boxes."""
+
+    uid = None
+    skip = ()  # an argument for attack_neighbour
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="sbx-neighbours-")
+        os.chmod(cls.folder, 0o755)
+        cls.box = shutil.copy(os.path.join(BIN, "sbx-box"), cls.folder)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    @classmethod
+    def become(cls):
+        if cls.uid is not None:
+            os.setgroups([])
+            os.setgid(cls.uid)
+            os.setuid(cls.uid)
+
+    def start(self, name, *arguments, options=()):
+        script = 'cat > /work/attack && chmod 755 /work/attack && exec /work/attack "$@"'
+        cgroup = ["--allow-missing", "cgroup"] if self.as_user() else []
+        with open(os.path.join(BUILD, "tests/attack", f"attack_{name}"), "rb") as program:
+            return subprocess.Popen(
+                [self.box, "--empty", "--wall", "30s", *cgroup, *options, "--", "sh", "-c",
+                 script, "sh", *arguments], stdin=program, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, preexec_fn=self.become, cwd=self.folder)
+
+    def as_user(self):
+        return self.uid is not None or os.getuid() != 0
+
+    def finish(self, process):
+        text, errors = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, text.strip().split(b"\n")[-1]), (0, b"contained"),
+                         (text, errors))
+
+    def test_two_boxes(self):
+        first = self.start("neighbour", "first", *self.skip)
+        self.assertEqual(first.stdout.readline(), b"ready\n")
+        self.finish(self.start("neighbour", "second", *self.skip))
+        self.look_from_the_host()
+        self.finish(first)
+
+    def look_from_the_host(self):
+        """The first box holds locks on all that it sees, and watches it."""
+        for path in HOST_FILES + (() if self.as_user() else HOST_DEVICES):
+            if not os.path.exists(path):
+                continue
+            fd = os.open(path, os.O_RDONLY)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(fd)
+
+    def test_what_the_machine_has_for_all(self):
+        for what, most in (("contexts", 4096), ("terminals", 256)):
+            with self.subTest(what):
+                self.finish(self.start("clog", what, str(most)))
+
+
+class AsStarted(Neighbours, unittest.TestCase):
+    def setUp(self):
+        self.skip = ("user",) if self.as_user() else ()
+
+    def test_buffers(self):
+        if self.as_user():
+            self.skipTest("only a control group counts what lies in sockets; start as root")
+        self.finish(self.start("buffers", "64", options=["--memory", "64m", "--disk", "16m"]))
+
+
+@unittest.skipIf(os.getuid() != 0, "the run above was as an ordinary user already")
+class AsUser(Neighbours, unittest.TestCase):
+    uid = USER
+    skip = ("user",)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
