@@ -22,6 +22,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@ enum {
 	CHILDREN = ROLE_SLOTS_MAX,
 	PINS = 64,
 	LOGIN_BYTES = 4096,
+	UPKEEP_NICE = 10,	   /* jobs go first */
 	PIN_US = 60 * 1000 * 1000, /* from an answer to its mount */
 	UPKEEP_EVERY_S = 600,
 	UPKEEP_AFTER_BUILD_S = 30,
@@ -367,6 +369,7 @@ static NORETURN void upkeep_main(struct keeper *keeper)
 	struct err err = {0};
 
 	fd_close(ROLE_SOCKET);
+	(void)setpriority(PRIO_PROCESS, 0, UPKEEP_NICE);
 	if ((!keeper->upkeep.looked &&
 	     store_verify(keeper->store, STORE_LOOK, on_damage, NULL, &verified, &err) < 0) ||
 	    store_upkeep(keeper->store, &policy, &upkept, &err) < 0) {
@@ -525,6 +528,9 @@ static int start(struct keeper *keeper, struct arena *arena, struct err *err)
 	struct store_config store = {
 		.path = path,
 		.fetch_timeout_ms = keeper->config->sources_fetch_timeout,
+		.ca_file = *keeper->config->sources_ca_file == '\0'
+				   ? NULL
+				   : keeper->config->sources_ca_file,
 		.max_repo_bytes = keeper->config->sources_max_repo,
 		.max_checkout_files = keeper->config->sources_max_files,
 		.max_checkout_bytes = keeper->config->sources_max_checkout,
