@@ -132,6 +132,7 @@ static void poison(struct task *task, int64_t crashes)
 
 	(void)snprintf(text, sizeof(text), "%lld attempts of this job ended in a crash",
 		       (long long)crashes);
+	task->attempts = crashes - 1; /* the last of them is the one that ends here */
 	finish_fault(task, REASON_JOB_POISON, text, false);
 }
 
@@ -158,6 +159,9 @@ static bool known(struct supervisor *self, struct task *task)
 		return true;
 	}
 	task->in_ledger = true;
+	/* The message counts what was retried, the ledger what a crash cut off. */
+	if (task->attempts < entry.crashes)
+		task->attempts = entry.crashes;
 	if (entry.crashes >= self->config->worker_poison_cap) {
 		poison(task, entry.crashes);
 		return true;

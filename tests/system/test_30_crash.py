@@ -55,7 +55,7 @@ class Crash(sbxtest.Case):
         self.assert_gone(self.worker.kill())
         self.assertEqual(self.client.results_of(job_id), [])
         self.worker.start()
-        self.assert_passed_once(job_id)
+        self.assertEqual(self.assert_passed_once(job_id)["attempt"], 2)
 
     def test_worker_killed_again_and_again(self):
         self.worker.start()
@@ -81,6 +81,7 @@ class Crash(sbxtest.Case):
             self.worker.start()
         result = self.client.wait(job_id, 60)
         self.assert_verdict(result, "error", "job.poison")
+        self.assertEqual(result["attempt"], 2)
         letter = self.client.dead_letter()
         self.assertEqual(letter["headers"]["x-sbx-reason"], "job.poison")
 
