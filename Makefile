@@ -182,6 +182,7 @@ test: deps
 
 .PHONY: check-style
 check-style:
+	tests/style/check_style.py --self-test
 	tests/style/check_style.py
 
 .PHONY: demo
