@@ -47,12 +47,12 @@ schema_LIBS    := -lmsgpackc -ljansson
 queue_LIBS     := $(schema_LIBS) -lrabbitmq -lssl -lcrypto -lsqlite3
 snapshots_LIBS := $(schema_LIBS) -lgit2 -lmd
 sandbox_LIBS   := -lseccomp
-worker_LIBS    := $(queue_LIBS) $(snapshots_LIBS) $(sandbox_LIBS) -linih -lexpat -lzstd -lsqlite3 -lmd
+worker_LIBS    := $(queue_LIBS) $(snapshots_LIBS) $(sandbox_LIBS) -linih -lexpat -lzstd -lsqlite3 -lmd -lmicrohttpd
 producer_LIBS  := $(queue_LIBS)
 
 DEPS := gcc make pkg-config git patch ca-certificates libmsgpack-dev libjansson-dev librabbitmq-dev \
         libssl-dev libgit2-dev libmd-dev libseccomp-dev libinih-dev libexpat1-dev libzstd-dev \
-        libsqlite3-dev libcmocka-dev openssl rabbitmq-server python3 python3-pika python3-msgpack \
+        libsqlite3-dev libmicrohttpd-dev libcmocka-dev openssl rabbitmq-server python3 python3-pika python3-msgpack \
         clang clang-format bubblewrap
 
 # --- programs: worker/bin/NAME.c and producer/bin/NAME.c
@@ -216,6 +216,7 @@ install: all install-lib
 	install -m 644 $(wildcard contrib/man/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 $(wildcard contrib/completions/*) $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 644 README.md ARCHITECTURE.md SECURITY.md LICENSE schema/PROTOCOL.md contrib/sbx-worker.ini \
+		contrib/prometheus/alerts.yml \
 		$(DESTDIR)$(PREFIX)/share/doc/sbx
 
 .PHONY: clean

@@ -15,6 +15,7 @@
 #include "queue/carrier.h"
 #include "schema/limits.h"
 #include "worker/config_private.h"
+#include "worker/metrics.h"
 #include "worker/role.h"
 
 enum {
@@ -218,6 +219,16 @@ static int rule_allow_missing(const struct config *config, struct err *err)
 	return 0;
 }
 
+static int rule_metrics(const struct config *config, struct err *err)
+{
+	struct metrics_address address;
+
+	if (*config->metrics_listen == '\0' ||
+	    metrics_address(config->metrics_listen, &address, err) == 0)
+		return 0;
+	return err_prefix(err, "metrics.listen");
+}
+
 static int rule_log(const struct config *config, struct err *err)
 {
 	enum log_level level;
@@ -267,9 +278,10 @@ static int rule_quota(const struct config *config, struct err *err)
 }
 
 static int (*const rules[])(const struct config *config, struct err *err) = {
-	rule_name,	  rule_slots,	      rule_uid_base,  rule_attempts,	rule_paths,
-	rule_url,	  rule_prefix,	      rule_heartbeat, rule_certificate, rule_sources,
-	rule_credentials, rule_allow_missing, rule_log,	      rule_limits,	rule_quota,
+	rule_name,	  rule_slots,	rule_uid_base,	  rule_attempts,
+	rule_paths,	  rule_url,	rule_prefix,	  rule_heartbeat,
+	rule_certificate, rule_sources, rule_credentials, rule_allow_missing,
+	rule_log,	  rule_metrics, rule_limits,	  rule_quota,
 };
 
 void config_misfits(const struct config *config, const struct config_sink *sink)

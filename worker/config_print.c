@@ -85,6 +85,7 @@ static const char *section_doc(const char *section)
 		{"sandbox", "where the steps run"},
 		{"limits", "what a job gets that does not ask"},
 		{"max", "what a job may ask for; more is lowered and the result says so"},
+		{"metrics", "counters and health over HTTP, for Prometheus and load balancers"},
 		{"log", "lines on standard error"},
 	};
 

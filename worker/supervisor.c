@@ -324,6 +324,8 @@ static int turn(struct supervisor *self, struct err *err)
 	if (self->consumer != NULL && !self->dying && consumer_dispatch(self->consumer, err) < 0)
 		return -1;
 	look_at_clock(self);
+	if (self->server != NULL)
+		self->server->turn(self);
 	intake_pump(self);
 	return 0;
 }
@@ -360,7 +362,7 @@ static int start(struct supervisor *self, struct err *err)
 		return 0;
 	if (supervisor_open_ledger(self, err) < 0 || connect_broker(self, err) < 0)
 		return -1;
-	if (status_open(self, err) < 0)
+	if (status_open(self, err) < 0 || self->server->open(self, err) < 0)
 		return -1;
 	return finish_unsent(self, err);
 }
@@ -368,6 +370,8 @@ static int start(struct supervisor *self, struct err *err)
 static void release(struct supervisor *self)
 {
 	status_close(self);
+	if (self->server != NULL)
+		self->server->close(self);
 	consumer_close(self->consumer);
 	for (size_t i = 0; i < self->slots_len; i++) {
 		if (self->slots[i].task != NULL)
@@ -432,9 +436,12 @@ static int run(struct supervisor *self, struct err *err)
 	return rc;
 }
 
-int supervisor_serve(struct config *config, struct err *err)
+int supervisor_serve(struct config *config, const struct supervisor_server *server, struct err *err)
 {
-	return run(new_supervisor(config, NULL), err);
+	struct supervisor *self = new_supervisor(config, NULL);
+
+	self->server = server;
+	return run(self, err);
 }
 
 int supervisor_run(struct config *config, const struct supervisor_local *local, struct err *err)

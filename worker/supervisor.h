@@ -8,11 +8,22 @@
 
 #include "worker/config.h"
 
+struct supervisor;
+
+/* A server that runs in the supervisor's loop, brought along by the program, so
+ * that programs without it need not link its library. */
+struct supervisor_server {
+	int (*open)(struct supervisor *self, struct err *err);
+	void (*turn)(struct supervisor *self); /* each turn of the loop */
+	void (*close)(struct supervisor *self);
+};
+
 /*
- * Serves the queue until a signal drains it. Returns 0 after a drain, 1 when a
+ * Serves the queue until a signal drains it. Returns 0 after a drain, -1 when a
  * process of the worker or the broker made going on impossible.
  */
-int supervisor_serve(struct config *config, struct err *err) MUST_CHECK;
+int supervisor_serve(struct config *config, const struct supervisor_server *server,
+		     struct err *err) MUST_CHECK;
 
 /* Who gives the jobs and takes the results where there is no queue. */
 struct supervisor_local {

@@ -115,7 +115,9 @@ struct supervisor {
 	struct connection consuming, publishing;
 	struct meter meter;
 	int64_t started_mono_us;
-	int status_fd; /* -1: none */
+	int status_fd;				/* -1: none */
+	const struct supervisor_server *server; /* NULL: none */
+	struct metrics *metrics;		/* its own; NULL: off */
 	int signal_fd;
 	unsigned stop_signals;
 	int64_t drain_until_us;

@@ -42,6 +42,7 @@ GATEWAYS = {
     "git2": ["snapshots/gitdb*", "snapshots/transport*"],
     "seccomp.h": ["worker/sandbox/", "tests/bench/bench_filter.c"],
     "sqlite3.h": ["worker/ledger*", "queue/sqlite*", "tests/unit/worker/", "tests/unit/queue/"],
+    "microhttpd.h": ["worker/metrics.c"],
     "ini.h": ["worker/config*"],
     "expat.h": ["worker/junit*"],
     "zstd.h": ["worker/artifacts.c", "tests/unit/worker/"],

@@ -1,7 +1,10 @@
-"""What an operator sees of a worker: its history and its status."""
+"""What an operator sees of a worker: history, status, metrics."""
+import http.client
 import json
 import os
+import re
 import secrets
+import signal
 import socket
 import stat
 import subprocess
@@ -165,6 +168,129 @@ class Status(sbxtest.WorkerCase):
         self.worker.stop()
         self.assertFalse(os.path.exists(os.path.join(self.worker.state, "status.sock")))
         self.worker.start()
+
+
+class Http(http.client.HTTPConnection):
+    """Over a socket in the file system."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(10)
+        self.sock.connect(self.path)
+
+
+class Metrics(sbxtest.WorkerCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.config = {}
+        super().setUpClass()
+        cls.worker.stop()
+        cls.listen = os.path.join(cls.worker.state, "metrics.sock")
+        cls.worker.config["metrics.listen"] = cls.listen
+        cls.worker.start()
+
+    def ask(self, path, method="GET"):
+        connection = Http(self.listen)
+        self.addCleanup(connection.close)
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    def metrics(self):
+        status, text = self.ask("/metrics")
+        self.assertEqual(status, 200)
+        return {name: float(value) for name, value in
+                re.findall(r"(?m)^(sbx_\S+) (\S+)$", text)}
+
+    def wait_ready(self):
+        sbxtest.poll(lambda: self.ask("/readyz") == (200, "ready\n"), lambda: self.ask("/readyz"))
+
+    def test_each_line_is_a_sample_or_explains_one(self):
+        self.run_job()
+        for line in self.ask("/metrics")[1].splitlines():
+            self.assertRegex(line, r"^(# (HELP|TYPE) sbx_\w+ .+"
+                                   r"|sbx_\w+(\{(\w+=\"[^\"]*\",?)+\})? -?[\d.]+(e[+-]?\d+)?)$")
+
+    def test_jobs_are_counted_by_verdict_and_reason(self):
+        before = self.metrics()
+        self.assert_verdict(self.run_job(), "passed")
+        self.assert_verdict(self.run_job(b"no diff"), "rejected", "patch.malformed")
+        after = sbxtest.poll(lambda: [now for now in [self.metrics()]
+                                      if now["sbx_outbox_unconfirmed"] == 0], "all confirmed")[0]
+
+        def grown(name):
+            return after[name] - before.get(name, 0)
+        self.assertEqual(grown('sbx_jobs_finished_total{verdict="passed",reason=""}'), 1)
+        self.assertEqual(grown('sbx_jobs_finished_total{verdict="rejected",'
+                               'reason="patch.malformed"}'), 1)
+        self.assertEqual(grown("sbx_jobs_received_total"), 2)
+        self.assertEqual(grown('sbx_state_seconds_count{state="running"}'), 1)
+        self.assertEqual(after['sbx_connection_up{connection="consuming"}'], 1)
+        self.assertEqual(after["sbx_slots"], 2)
+
+    def test_what_else_is_asked_for(self):
+        self.assertEqual(self.ask("/healthz"), (200, "ok\n"))
+        self.assertEqual(self.ask("/")[0], 404)
+        self.assertEqual(self.ask("/metrics", "POST")[0], 405)
+        self.assertEqual(self.ask("/healthz", "HEAD"), (200, ""))
+
+    def test_who_does_not_read_holds_nobody_up(self):
+        connected = 0
+        for _ in range(40):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            try:
+                client.connect(self.listen)
+            except BlockingIOError:  # as many as may wait do
+                continue
+            client.send(b"GET /metrics HTTP/1.1\r\n")
+            connected += 1
+        self.assertGreaterEqual(connected, 16)
+        self.assert_verdict(self.run_job(), "passed")
+
+    def test_ready_ends_with_the_drain(self):
+        self.worker.stop()
+        self.worker.start()
+        self.wait_ready()
+        job = sbxtest.job_of(self.repo, steps=["sleep 30"], limits={"wall_ms": 4000})
+        self.client.publish(job)
+        sbxtest.poll(lambda: self.metrics()["sbx_slots_busy"] == 1, "a running job")
+        self.worker.signal(signal.SIGTERM)
+        sbxtest.poll(lambda: self.ask("/readyz") == (503, "draining"), "not ready")
+        self.assertEqual(self.ask("/healthz")[0], 200)
+        self.assertEqual(self.worker.wait(), 0)
+        self.assertFalse(os.path.exists(self.listen))
+
+    def test_a_port_of_loopback(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.worker.stop()
+        self.worker.config["metrics.listen"] = f"127.0.0.1:{port}"
+        try:
+            self.worker.start()
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            self.addCleanup(connection.close)
+            connection.request("GET", "/healthz")
+            self.assertEqual(connection.getresponse().read(), b"ok\n")
+        finally:
+            self.worker.stop()
+            self.worker.config["metrics.listen"] = self.listen
+            self.worker.start()
+
+    def test_the_rules_name_metrics_that_exist(self):
+        path = os.path.join(sbxtest.ROOT, "contrib/prometheus/alerts.yml")
+        with open(path, encoding="utf-8") as stream:
+            named = set(re.findall(r"\bsbx_[a-z_]+", stream.read()))
+        self.run_job()
+        told = {re.sub(r"\{.*", "", name) for name in self.metrics()}
+        self.assertGreater(len(named), 5)
+        self.assertEqual(named - told, set())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@
 #include "worker/check.h"
 #include "worker/cli.h"
 #include "worker/history.h"
+#include "worker/metrics.h"
 #include "worker/status.h"
 #include "worker/supervisor.h"
 #include "worker/verify.h"
@@ -197,7 +198,7 @@ static int serve(struct options *options, struct arena *arena)
 		return complain(&err, EXIT_USAGE);
 	if (strncmp(config.queue_url, embedded, strlen(embedded)) == 0)
 		log_info("embedded queue", "file", config.queue_url + strlen(embedded), NULL);
-	if (supervisor_serve(&config, &err) == 0)
+	if (supervisor_serve(&config, &metrics_server, &err) == 0)
 		return EXIT_OK;
 	log_error("worker ends", "error", err.message, NULL);
 	return EXIT_FAULT;
