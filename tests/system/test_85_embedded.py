@@ -23,8 +23,13 @@ class EmbeddedCase(sbxtest.Case):
     def setUpClass(cls):
         super().setUpClass()
         cls.repo.commit({"README": "one\ntwo\nthree\n"})
-        cls.file = os.path.join(cls.folder, "queue", "queue.db")
-        cls.url = "sqlite:" + cls.file
+
+    def setUp(self):
+        self.place(os.path.join(self.folder, "queue"))
+
+    def place(self, directory):
+        self.file = os.path.join(directory, "queue.db")
+        self.url = "sqlite:" + self.file
 
     def start(self, name="worker", **config):
         worker = self.worker_of(name, queue__url=self.url, worker__name=name, **self.config, **config).start()
@@ -47,7 +52,6 @@ class EmbeddedCase(sbxtest.Case):
 
     def rows(self, suffix):
         """(message id, body) of what is in a queue, read by another program."""
-        # Not with contextlib.closing alone: the connection must be gone before the worker is.
         connection = sqlite3.connect(f"file:{self.file}?mode=ro", uri=True, timeout=10)
         try:
             return connection.execute(
@@ -137,6 +141,20 @@ class Road(EmbeddedCase):
         self.assertEqual(result["attempt"], 2)
         sbxtest.poll(lambda: not self.rows("jobs"), "the ack")
         self.assert_empty()
+
+    def test_the_file_may_stand_in_the_state_directory(self):
+        """As it does by default; the producer comes first, and makes the directory."""
+        state = os.path.join(self.folder, "both")
+        self.place(state)
+        job = sbxtest.job_of(self.repo)
+        self.assertEqual(self.send(job).returncode, 0)
+        worker = self.start("both-worker", worker__state_dir=state)
+        self.assert_verdict(self.result_of(worker, job["id"]), "passed")
+        self.assertEqual(os.stat(self.file).st_uid, os.stat(state).st_uid)
+        self.assert_exit(self.submit(*self.options("--run", "true", "--wait")), "passed")
+        worker.kill()
+        worker.start()
+        self.assert_exit(self.submit(*self.options("--run", "true", "--wait")), "passed")
 
     def test_check_tells_of_the_file(self):
         worker = self.worker_of("check", queue__url=self.url, **self.config)

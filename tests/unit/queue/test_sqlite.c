@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -211,6 +212,45 @@ static void nothing_is_lost_to_kills(void **state)
 	watcher_free(watcher);
 	for (int i = 0; i < MESSAGES; i++)
 		assert_true(seen[i]);
+	expect_depth(&config, "jobs", 0);
+}
+
+static void allow_bytes(rlim_t bytes)
+{
+	struct rlimit files = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &files), 0);
+}
+
+/* As with a lost connection: over, until it is opened again; nothing half-written. */
+static void a_full_disk_is_a_lost_connection(void **state)
+{
+	static uint8_t body[1 << 20];
+	struct message message = {.id = "big", .body = {body, sizeof(body)}};
+	struct watcher *watcher = watcher_new(&config, SOURCE_JOBS, NULL);
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	struct publisher *publisher;
+	struct err why = {0};
+
+	(void)state;
+	assert_int_equal(sigaction(SIGXFSZ, &ignore, NULL), 0);
+	assert_done(publisher_open(&publisher, &config, &err));
+	allow_bytes(256 << 10);
+	assert_done(publisher_send(publisher, ROUTE_JOB, &message, 1, &err));
+	assert_int_equal(publisher_flush(publisher, 1000, &why), -1);
+	assert_int_equal(why.kind, ERR_PEER);
+	assert_int_equal(publisher_send(publisher, ROUTE_JOB, &message, 2, &why), -1);
+	assert_int_equal(why.kind, ERR_PEER);
+	publisher_close(publisher);
+	watcher_run(watcher, 200);
+	allow_bytes(RLIM_INFINITY);
+	message.id = "after";
+	send_now(&config, ROUTE_JOB, &message);
+	watcher_expect(watcher, 1);
+	assert_string_equal(watcher->seen[0].id, "after");
+	assert_int_equal(watcher->seen[0].body_len, sizeof(body));
+	watcher_ack(watcher, 0);
+	watcher_free(watcher);
 	expect_depth(&config, "jobs", 0);
 }
 
@@ -502,6 +542,7 @@ int main(void)
 		file_test(a_member_that_hangs_loses_its_lease),
 		file_test(a_result_waits_for_a_process_that_hung),
 		file_test(nothing_is_lost_to_kills),
+		file_test(a_full_disk_is_a_lost_connection),
 		file_test(a_message_of_another_process_wakes),
 		file_test(events_nobody_takes_are_bounded),
 		file_test(patterns_match_as_a_topic_exchange_has_it),
