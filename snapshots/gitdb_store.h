@@ -24,6 +24,17 @@ int gitdb_open_foreign(const char *path, struct gitdb **ret, struct err *err) MU
 int gitdb_copy_commit(struct gitdb *from, struct gitdb *to, const struct oid *commit,
 		      int64_t max_bytes, struct err *err) MUST_CHECK;
 
+/* Whether this is a file that starts as a bundle of git does. Never blocks. */
+bool gitdb_is_bundle(const char *path);
+
+/*
+ * Takes all objects of a bundle and resolves a commit of it: a ref of its list,
+ * or an oid. ERR_NOT_FOUND, ERR_LIMIT above `max_bytes`, ERR_UNSUPPORTED for a
+ * bundle that needs more than itself, ERR_INPUT for a damaged one.
+ */
+int gitdb_fetch_bundle(struct gitdb *to, const char *path, const char *commit, int64_t max_bytes,
+		       struct oid *ret, struct err *err) MUST_CHECK;
+
 /* Whether a file of a tree may have this name: no '/', not "." or "..", nothing
  * that any file system takes for ".git". */
 bool gitdb_name_valid(const char *name);

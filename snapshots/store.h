@@ -50,12 +50,11 @@ const char *store_repo_path(struct arena *arena, const struct store *store,
  * oid that is here already needs neither network nor lock. Otherwise the
  * repository is locked and the commit fetched, in a child process that is
  * killed when the timeout is over. Of a local source the one commit is copied,
- * without history; a remote one is asked for the commit by its oid where it
- * allows that, else for its branches and tags. A ref name or an abbreviated
- * oid is always asked of the source.
- * REFUSED with SOURCE_NO_COMMIT, SOURCE_CORRUPT, SOURCE_LIMIT, or
- * SOURCE_UNSUPPORTED (no SHA-1 repository, or one that leads elsewhere); a
- * source that cannot be reached is a fault (-1).
+ * without history; a bundle is taken whole; a remote one is asked for the commit by its oid where
+ * it allows that, else for its branches and tags. A ref name or an abbreviated oid is always asked
+ * of the source. REFUSED with SOURCE_NO_COMMIT, SOURCE_CORRUPT, SOURCE_LIMIT, or SOURCE_UNSUPPORTED
+ * (no SHA-1 repository, or one that leads elsewhere); a source that cannot be reached is a fault
+ * (-1).
  */
 struct store_base {
 	struct oid commit;

@@ -136,6 +136,26 @@ static void fetch_local(const struct store *store, const struct source_url *sour
 	gitdb_close(from);
 }
 
+static void fetch_bundle(const struct store *store, const struct source_url *source,
+			 const char *commit, struct gitdb *to, struct answer *answer)
+{
+	struct err *err = &answer->err;
+
+	answer->result = gitdb_fetch_bundle(to, source->url, commit, store->config.max_repo_bytes,
+					    &answer->commit, err);
+	if (answer->result < 0) {
+		no_commit(answer, source, commit);
+		return;
+	}
+	answer->result = store_marked(to, &answer->commit, err);
+	if (answer->result == 1)
+		answer->result = 0;
+	else if (answer->result == 0 && gitdb_check_commit(to, &answer->commit, err) < 0)
+		blame_source(answer, source->url);
+	else if (answer->result == 0)
+		answer->result = store_mark(to, &answer->commit, err);
+}
+
 static void fetch_remote(const struct store *store, const struct source_url *source,
 			 const char *path, const char *commit, struct gitdb *to,
 			 struct answer *answer)
@@ -230,7 +250,9 @@ static void fetch_locked(const struct store *store, const struct source_url *sou
 	answer->result = gitdb_open(path, GITDB_WRITE, &to, &answer->err);
 	if (answer->result < 0)
 		return;
-	if (source->local)
+	if (source->local && gitdb_is_bundle(source->url))
+		fetch_bundle(store, source, commit, to, answer);
+	else if (source->local)
 		fetch_local(store, source, commit, to, answer);
 	else
 		fetch_remote(store, source, path, commit, to, answer);

@@ -254,6 +254,51 @@ static void large_sources_are_stopped(void **state)
 	rig_close(&rig);
 }
 
+static void a_bundle_is_a_source(void **state)
+{
+	struct store_base base;
+	struct oid want;
+	char hex[64];
+	struct rig rig;
+
+	(void)state;
+	make_repo("bundled");
+	sh("cd bundled && git bundle create -q ../all.bundle --all 2>/dev/null && "
+	   "git bundle create -q --version=3 ../v3.bundle main 2>/dev/null && "
+	   "git bundle create -q ../part.bundle main~1..main 2>/dev/null && cd .. && "
+	   "head -c 2000 all.bundle >cut.bundle && (cat all.bundle | head -c 900 && "
+	   "head -c 300 /dev/urandom && tail -c +1201 all.bundle) >bent.bundle && "
+	   "printf '# v2 git bundle\n' >short.bundle");
+	want = sh_oid("git -C bundled rev-parse v1");
+	rig_open(&rig, "store-bundled");
+	rig_source(&rig, "all.bundle");
+	FETCH_OK(&rig, "v2", &base);
+	FETCH_OK(&rig, "refs/heads/main", &base);
+	FETCH_OK(&rig, "v1", &base);
+	ASSERT_OID(&base.commit, &want);
+	(void)checkout(&rig, &base.tree);
+	oid_hex(&want, hex);
+	hex[12] = '\0';
+	FETCH_OK(&rig, hex, &base);
+	ASSERT_OID(&base.commit, &want);
+	FETCH_REFUSED(&rig, "absent", &base, REASON_SOURCE_NO_COMMIT);
+	FETCH_REFUSED(&rig, "0123456789012345678901234567890123456789", &base,
+		      REASON_SOURCE_NO_COMMIT);
+	assert_fsck(store_repo_path(&rig.arena, rig.store, &rig.source));
+	rig_source(&rig, "v3.bundle");
+	FETCH_OK(&rig, "main", &base);
+	rig_source(&rig, "part.bundle");
+	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_UNSUPPORTED);
+	rig_source(&rig, "cut.bundle");
+	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_CORRUPT);
+	rig_source(&rig, "bent.bundle");
+	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_CORRUPT);
+	rig_source(&rig, "short.bundle");
+	FETCH_REFUSED(&rig, "main", &base, REASON_SOURCE_CORRUPT);
+	sh("! ls store-bundled/repos/*/objects/pack/pack_git2_* 2>/dev/null");
+	rig_close(&rig);
+}
+
 /* --- several processes ------------------------------------------------- */
 
 static pid_t spawn(void (*body)(void *ctx), void *ctx)
@@ -592,6 +637,7 @@ int main(void)
 		cmocka_unit_test(corrupt_and_strange_sources_cost_one_error),
 		cmocka_unit_test(hostile_trees_are_refused),
 		cmocka_unit_test(large_sources_are_stopped),
+		cmocka_unit_test(a_bundle_is_a_source),
 		cmocka_unit_test(contenders_do_the_work_once),
 		cmocka_unit_test(checkouts_equal_the_tree),
 		cmocka_unit_test(bounds_of_checkouts_hold),
