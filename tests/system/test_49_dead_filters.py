@@ -214,7 +214,8 @@ class Filters(sbxtest.Case):
 
     def test_what_comes_back_is_what_went(self):
         self.bury({"v": 1, "id": "x1", "b": b"\xff\0", "t": "\u00e4\0"}, reply_to="r",
-                  key="jobs.high", correlation_id="c", headers={"mark": "kept", "\u00fc": "\u20ac\n\"\\"})
+                  key="jobs.high", correlation_id="c",
+                  headers={"mark": "kept", "\u00fc": "\u20ac\n\"\\"})
         self.bury(b"plain text", message_id="x2", key="jobs.low")
         self.bury(b"", message_id="x3")
         self.bury(b"\xc1" * 300000, message_id="x4")
