@@ -32,7 +32,8 @@ class EmbeddedCase(sbxtest.Case):
         self.url = "sqlite:" + self.file
 
     def start(self, name="worker", **config):
-        worker = self.worker_of(name, queue__url=self.url, worker__name=name, **self.config, **config).start()
+        worker = self.worker_of(name, queue__url=self.url, worker__name=name, **self.config,
+                                **config).start()
         self.addCleanup(self.stop, worker)
         return worker
 
