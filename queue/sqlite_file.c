@@ -325,9 +325,18 @@ static int refuse_access(struct err *err)
 {
 	if (err == NULL || err->kind != ERR_SYSTEM)
 		return -1;
-	err->kind = err->number == EACCES || err->number == EPERM || err->number == EROFS
-			    ? ERR_UNSUPPORTED
-			    : ERR_PEER;
+	switch (err->number) {
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	case ELOOP:
+	case ENOTDIR:
+		err->kind = ERR_UNSUPPORTED;
+		break;
+	default:
+		err->kind = ERR_PEER;
+		break;
+	}
 	return -1;
 }
 

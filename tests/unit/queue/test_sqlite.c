@@ -384,6 +384,27 @@ static void what_is_no_queue_is_refused(void **state)
 	expect_refusal(text, false, ERR_UNSUPPORTED, "link.db");
 }
 
+/* Root opens files in directories of others. */
+static void no_link_is_followed(void **state)
+{
+	static const char *const suffixes[] = {"-wal", "-shm", "-leases"};
+	char path[sizeof(folder) + 32];
+	char target[sizeof(folder) + 32];
+	struct stat st;
+
+	(void)state;
+	(void)snprintf(target, sizeof(target), "%s/precious", folder);
+	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+		assert_done(carrier_declare(&config, &err));
+		(void)snprintf(path, sizeof(path), "%s/queue.db%s", folder, suffixes[i]);
+		assert_int_equal(unlink(path), 0);
+		assert_int_equal(symlink(target, path), 0);
+		expect_refusal(url, false, ERR_UNSUPPORTED, "queue.db");
+		assert_int_equal(lstat(target, &st), -1);
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
 static void a_report_makes_no_file(void **state)
 {
 	CLEANUP(arena_cleanup) struct arena arena;
@@ -547,6 +568,7 @@ int main(void)
 		file_test(events_nobody_takes_are_bounded),
 		file_test(patterns_match_as_a_topic_exchange_has_it),
 		file_test(what_is_no_queue_is_refused),
+		file_test(no_link_is_followed),
 		file_test(a_report_makes_no_file),
 		file_test(root_gives_the_file_away),
 		file_test(root_makes_it_for_the_directorys_owner),
