@@ -44,6 +44,14 @@ struct diff_line {
 	struct bytes text; /* without its newline, with its CR if it has one */
 };
 
+/* What recover.h could not make sure of; nothing in strict mode. */
+enum diff_doubt {
+	DIFF_DOUBT_LINES = 1 << 0,  /* its line numbers are not known */
+	DIFF_DOUBT_COUNTS = 1 << 1, /* its counts were wrong or not there */
+	DIFF_DOUBT_CUT = 1 << 2,    /* more lines may have followed */
+	DIFF_DOUBT_LAST = 1 << 3,   /* its last line may go on: it has no newline */
+};
+
 struct diff_hunk {
 	uint32_t old_start, old_len, new_start, new_len; /* lines, from 1 */
 	struct bytes heading;				 /* after the second @@ */
@@ -51,6 +59,8 @@ struct diff_hunk {
 	size_t lines_len;
 	size_t at_line;		    /* of the diff, from 1: where its @@ is */
 	uint32_t leading, trailing; /* context lines at its two ends */
+	unsigned doubts;	    /* enum diff_doubt */
+	uint32_t lacking;	    /* context lines that its counts promise beside those it has */
 };
 
 enum diff_change {
