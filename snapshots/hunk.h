@@ -55,6 +55,76 @@ struct hunk_result {
 int hunk_apply(struct arena *arena, const struct hunk_request *request, struct hunk_result *ret,
 	       struct reason *ret_reason, struct err *err) MUST_CHECK;
 
+/* --- damaged hunks (hunk_recover.c) -------------------------------------- */
+
+struct hunk_recovery {
+	bool line_ends; /* the diff's headers ended in CR: so may its added lines */
+	/* The preimage is the one that the diff was made for, and the caller holds
+	 * the result against an oid: where several places fit, `choice` counts
+	 * through them, and context may be missing next to added lines, before
+	 * (a bit of `gaps_first` for each such hunk) or behind which the file's
+	 * line is put. */
+	bool trusted;
+	size_t choice;
+	unsigned gaps_first;
+	/* Of added lines: the file's when something shows that the diff's are
+	 * damaged; as written; the file's; CR LF. */
+	enum { HUNK_ENDS_SEEN, HUNK_ENDS_WRITTEN, HUNK_ENDS_FILE, HUNK_ENDS_CRLF } ends;
+	/* What becomes of a last line without newline that the diff does not mark
+	 * so: refused where that matters, kept so, or given a newline. TAKEN: the
+	 * newline of an added last line is taken off. */
+	enum {
+		HUNK_NEWLINE_REFUSED,
+		HUNK_NEWLINE_KEPT,
+		HUNK_NEWLINE_GIVEN,
+		HUNK_NEWLINE_TAKEN
+	} newline;
+};
+
+/*
+ * Finds where damaged hunks land and rewrites them by the file's own lines, so
+ * that hunk_apply() takes them at their stated lines, as trusted ones. For
+ * each hunk every place of the file is held against this ladder:
+ *
+ *   0. all old lines are there, byte by byte
+ *   1. but for white space at their ends, CR included (removed lines too)
+ *   2. but for the outermost context line at one end or both
+ *   3. but for the two outermost ones
+ *   4. but for one line that the hunk lacks next to a context line, where
+ *	nothing is added, or two if its counts say so; the file's is kept
+ *   5. but for the amount of white space in context lines: their indentation
+ *
+ * The lowest rung that any place reaches must be reached by one place only,
+ * and no higher one by the stated line. From rung 2 on no other place may reach
+ * any rung, unless the one is the stated line, and two lines that are not mere
+ * marks must be the same (one at the stated line). Removed lines are never
+ * passed over, nor is a context line next to a change. What is left open is
+ * decided by
+ *
+ *   - the stated line, when every hunk of the file fits at its own, and the
+ *     numbers of both sides agree;
+ *   - the drift that the hunks before and behind share;
+ *   - the order of the hunks: one place between those before and behind;
+ *   - the function that the header names;
+ *
+ * and refused otherwise. Places may not overlap; hunks may come in any order.
+ * A hunk that only adds, with context on one side, belongs to that end of the
+ * file.
+ *
+ * A hunk that is elsewhere than stated is refused when its new side is in the
+ * file already. Hunks of *ret that may have been cut off keep DIFF_DOUBT_CUT.
+ * REFUSED as hunk_apply(). *ret borrows from the preimage.
+ */
+int hunk_recover(struct arena *arena, const struct hunk_request *request,
+		 const struct hunk_recovery *how, struct diff_file *ret, struct text_list *notes,
+		 struct reason *ret_reason, struct err *err) MUST_CHECK;
+
+/* Whether the function above the byte `at` of a file is not the one that the
+ * hunk's header names, though the file has that one. */
+bool hunk_contradicts_heading(struct bytes preimage, const struct diff_hunk *hunk, size_t at);
+
+/* --- what to tell --------------------------------------------------------- */
+
 /*
  * Appends a line of text to `notes` for each hunk that moved: "<path>: hunk 2
  * applied at line 15 instead of 12". False when the arena is exhausted.

@@ -117,6 +117,61 @@ static uint32_t hash_line(const uint8_t *text, size_t len)
 	return (uint32_t)(hash >> 32);
 }
 
+static bool is_white(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\f' || c == '\v';
+}
+
+struct bytes hunk_trim_end(struct bytes text)
+{
+	while (text.len > 0 && is_white(text.data[text.len - 1]))
+		text.len--;
+	return text;
+}
+
+struct bytes hunk_trim(struct bytes text)
+{
+	text = hunk_trim_end(text);
+	while (text.len > 0 && is_white(text.data[0]))
+		text = (struct bytes){text.data + 1, text.len - 1};
+	return text;
+}
+
+uint32_t hunk_hash(const struct hunk_index *index, struct bytes text)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	if (!index->trims)
+		return hash_line(text.data, text.len);
+	for (size_t i = 0; i < text.len; i++) {
+		if (!is_white(text.data[i]))
+			hash = (hash ^ text.data[i]) * UINT64_C(0x100000001b3);
+	}
+	hash = (hash ^ hash >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+	return (uint32_t)(hash >> 32);
+}
+
+bool hunk_equal_but_white(struct bytes a, struct bytes b)
+{
+	size_t i = 0, k = 0;
+
+	a = hunk_trim(a);
+	b = hunk_trim(b);
+	while (i < a.len && k < b.len) {
+		bool white = is_white(a.data[i]);
+
+		if (white != is_white(b.data[k]) || (!white && a.data[i] != b.data[k]))
+			return false;
+		i++;
+		k++;
+		for (; white && is_white(a.data[i]); i++)
+			;
+		for (; white && is_white(b.data[k]); k++)
+			;
+	}
+	return i == a.len && k == b.len;
+}
+
 static size_t count_lines(const struct hunk_image *image)
 {
 	size_t lines = 0;
@@ -160,7 +215,9 @@ bool hunk_index_lines(struct hunk_image *image)
 		const uint8_t *text = image->bytes.data + at;
 
 		index->starts[i] = (uint32_t)at;
-		index->hashes[i] = hash_line(text, end - at - (image->bytes.data[end - 1] == '\n'));
+		index->hashes[i] = hunk_hash(
+			index,
+			(struct bytes){text, end - at - (image->bytes.data[end - 1] == '\n')});
 		index->bucket_ends[index->hashes[i] & (index->buckets - 1)]++;
 		at = end;
 	}
@@ -179,16 +236,20 @@ bool hunk_index_lines(struct hunk_image *image)
 	return true;
 }
 
-/* The bucket where `line` would be: a range of `order`. */
+size_t hunk_bucket(const struct hunk_index *index, uint32_t hash, size_t *ret_start)
+{
+	size_t bucket = hash & (index->buckets - 1);
+
+	*ret_start = bucket == 0 ? 0 : index->bucket_ends[bucket - 1];
+	return index->bucket_ends[bucket] - *ret_start;
+}
+
+/* The bucket where `line` would be. */
 static size_t bucket_of(const struct hunk_index *index, const struct diff_line *line,
 			uint32_t *ret_hash, size_t *ret_start)
 {
-	size_t bucket;
-
-	*ret_hash = hash_line(line->text.data, line->text.len);
-	bucket = *ret_hash & (index->buckets - 1);
-	*ret_start = bucket == 0 ? 0 : index->bucket_ends[bucket - 1];
-	return index->bucket_ends[bucket] - *ret_start;
+	*ret_hash = hunk_hash(index, line->text);
+	return hunk_bucket(index, *ret_hash, ret_start);
 }
 
 /* --- searching --------------------------------------------------------- */

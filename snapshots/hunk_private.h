@@ -20,6 +20,7 @@ struct hunk_index {
 	uint32_t *order;       /* line numbers, bucket by bucket */
 	size_t buckets;	       /* a power of two */
 	size_t lines;
+	bool trims; /* hashes are of lines without their white space */
 };
 
 struct hunk_image {
@@ -55,6 +56,20 @@ bool hunk_match(const struct hunk_image *image, size_t at, const struct diff_hun
 
 /* Indexes the lines once. False: too many, or no memory. */
 bool hunk_index_lines(struct hunk_image *image);
+
+/* The hash that the index has of such a line. */
+uint32_t hunk_hash(const struct hunk_index *index, struct bytes text);
+
+/* The lines whose hash may be this one: a range of `order`. */
+size_t hunk_bucket(const struct hunk_index *index, uint32_t hash, size_t *ret_start);
+
+/* Text without white space at both ends, or at its end alone. */
+struct bytes hunk_trim(struct bytes text);
+struct bytes hunk_trim_end(struct bytes text);
+
+/* The same but for how much white space stands where some stands, and for any
+ * at the ends. */
+bool hunk_equal_but_white(struct bytes a, struct bytes b);
 
 /* Every place from line `from` on where the side is. */
 void hunk_search(struct hunk_image *image, const struct diff_hunk *hunk, enum hunk_side side,

@@ -107,6 +107,11 @@ int hunk_conflict(struct hunk_image *image, const struct diff_file *file, size_t
 	buf_init(&text, REASON_MESSAGE_BYTES);
 	add_expected(&text, hunk, from);
 	add_found(&text, image, line + from);
+	if (hunk->doubts & DIFF_DOUBT_LINES)
+		return reason_set(reason, REASON_PATCH_CONFLICT, hunk_path(file),
+				  "line %zu: hunk %zu of '%.*s' applies nowhere: %s%s",
+				  diff_line_of(hunk, matched), number + 1, SHOWN_PATH_BYTES,
+				  hunk_path(file), why, buf_text(&text));
 	return reason_set(reason, REASON_PATCH_CONFLICT, hunk_path(file),
 			  "line %zu: hunk %zu of '%.*s' does not apply at line %zu: %s%s%s",
 			  diff_line_of(hunk, matched), number + 1, SHOWN_PATH_BYTES,

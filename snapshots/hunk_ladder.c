@@ -1,0 +1,387 @@
+/*
+ * hunk_ladder.c - the places that a damaged hunk may have meant.
+ *
+ * Lines are indexed by a hash without their white space, so one index serves all
+ * rungs. Every rung needs all lines next to a change; the rarest of
+ * those is the anchor, and only the places where it stands are compared, from
+ * the anchor outwards. Comparing costs of a budget in proportion to file and
+ * diff: a hunk whose lines repeat too often is given up, not searched for ever.
+ */
+#include "snapshots/hunk_ladder.h"
+
+#include <string.h>
+
+#include "snapshots/recover.h"
+
+enum {
+	ANCHORS_MAX = 512,
+	FUZZ_MAX = 2,
+	TELLING_BYTES = 4,
+	TELLING_LINES = 2,
+	HEADING_LINES_MAX = 2000,
+	HEADING_BYTES_MAX = 80
+};
+
+/* --- lines ------------------------------------------------------------- */
+
+struct bytes ladder_line(const struct ladder *ladder, size_t line, bool *ret_newline)
+{
+	const struct hunk_index *index = &ladder->image.index;
+	struct bytes text = {ladder->image.bytes.data + index->starts[line],
+			     index->starts[line + 1] - index->starts[line]};
+
+	*ret_newline = text.len > 0 && text.data[text.len - 1] == '\n';
+	text.len -= *ret_newline;
+	return text;
+}
+
+static bool equal(struct bytes a, struct bytes b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+static enum ladder_match compare(struct ladder *ladder, size_t number, size_t line)
+{
+	const struct diff_line *wanted = ladder->lines[number];
+	struct bytes found;
+	bool newline;
+
+	ladder->image.budget -= ladder->image.budget > 0;
+	if (line >= ladder->image.index.lines ||
+	    ladder->image.index.hashes[line] != ladder->hashes[number])
+		return MATCH_NONE;
+	found = ladder_line(ladder, line, &newline);
+	if (newline && wanted->no_newline)
+		return MATCH_NONE;
+	if (equal(found, wanted->text))
+		return newline == !wanted->no_newline ? MATCH_SAME : MATCH_ENDS;
+	if (ladder->open_end && number == ladder->len - 1)
+		return MATCH_NONE;
+	if (equal(hunk_trim_end(found), hunk_trim_end(wanted->text)))
+		return MATCH_ENDS;
+	if (wanted->kind == DIFF_CONTEXT && hunk_equal_but_white(found, wanted->text))
+		return MATCH_INDENT;
+	return MATCH_NONE;
+}
+
+/* --- a side ------------------------------------------------------------ */
+
+static void take_side(struct ladder *ladder, const struct diff_hunk *hunk, enum hunk_side side)
+{
+	ladder->len = 0;
+	for (size_t i = 0; i < hunk->lines_len; i++) {
+		if (!hunk_line_on(&hunk->lines[i], side))
+			continue;
+		ladder->lines[ladder->len] = &hunk->lines[i];
+		ladder->numbers[ladder->len] = i;
+		ladder->hashes[ladder->len++] =
+			hunk_hash(&ladder->image.index, hunk->lines[i].text);
+	}
+	ladder->core_from = 0;
+	ladder->core_to = ladder->len;
+	ladder->gaps_max = 0;
+	ladder->may_fuzz = false;
+	ladder->open_end = false;
+}
+
+/* A line that stands for others must be in the file; then nothing is fuzzed. */
+static bool elides(const struct ladder *ladder)
+{
+	for (size_t i = 0; i < ladder->len; i++) {
+		if (ladder->lines[i]->kind == DIFF_CONTEXT &&
+		    recover_is_elision(ladder->lines[i]->text))
+			return true;
+	}
+	return false;
+}
+
+static void take_old_side(struct ladder *ladder, const struct diff_hunk *hunk)
+{
+	take_side(ladder, hunk, HUNK_OLD);
+	ladder->open_end = (hunk->doubts & DIFF_DOUBT_LAST) != 0 &&
+			   hunk->lines[hunk->lines_len - 1].kind != DIFF_ADD;
+	if (elides(ladder))
+		return;
+	ladder->may_fuzz = true;
+	ladder->gaps_max = hunk->lacking == LADDER_GAPS_MAX ? LADDER_GAPS_MAX : 1;
+	ladder->core_from = hunk->leading > 0 ? hunk->leading - 1 : 0;
+	if (!ladder->open_end)
+		ladder->core_to = ladder->len - (hunk->trailing > 0 ? hunk->trailing - 1 : 0);
+}
+
+/* The core's line with the fewest lines of its hash. */
+static size_t pick_anchor(const struct ladder *ladder, size_t *ret_start, size_t *ret_len)
+{
+	size_t anchor = ladder->core_from;
+
+	*ret_len = SIZE_MAX;
+	for (size_t i = ladder->core_from;
+	     i < ladder->core_to && i < ladder->core_from + ANCHORS_MAX; i++) {
+		size_t start;
+		size_t len = hunk_bucket(&ladder->image.index, ladder->hashes[i], &start);
+
+		if (len < *ret_len) {
+			anchor = i;
+			*ret_len = len;
+			*ret_start = start;
+		}
+	}
+	return anchor;
+}
+
+/* --- one place --------------------------------------------------------- */
+
+static void count(struct ladder_place *place, enum ladder_match match)
+{
+	place->ends += match == MATCH_ENDS;
+	place->indent += match == MATCH_INDENT;
+}
+
+/*
+ * Whether `line` of the file may be passed over between old lines i - 1 and i:
+ * one of them is context, and nothing is added there, since then it would be
+ * open on which side of it. Nor may the line be like one of them, since then
+ * it would be open which is missing.
+ */
+static bool gap_fits(const struct ladder *ladder, const struct ladder_place *place, size_t i,
+		     size_t line)
+{
+	uint32_t hash;
+
+	if (i == 0 || i >= ladder->len || place->gaps_len >= ladder->gaps_max ||
+	    line >= ladder->image.index.lines || (ladder->open_end && i == ladder->len - 1))
+		return false;
+	hash = ladder->image.index.hashes[line];
+	return ladder->anywhere || (ladder->numbers[i] == ladder->numbers[i - 1] + 1 &&
+				    hash != ladder->hashes[i - 1] && hash != ladder->hashes[i] &&
+				    (ladder->lines[i - 1]->kind == DIFF_CONTEXT ||
+				     ladder->lines[i]->kind == DIFF_CONTEXT));
+}
+
+static bool go_on(struct ladder *ladder, const struct diff_hunk *hunk, size_t anchor, size_t line,
+		  struct ladder_place *place)
+{
+	for (size_t i = anchor + 1; i < ladder->len; i++) {
+		enum ladder_match match = compare(ladder, i, ++line);
+
+		if (match == MATCH_NONE && gap_fits(ladder, place, i, line) &&
+		    (hunk->lacking > 0 || i < ladder->core_to)) {
+			match = compare(ladder, i, line + 1);
+			if (match != MATCH_NONE) {
+				place->gaps[place->gaps_len++] = i;
+				line++;
+			}
+		}
+		if (match == MATCH_NONE) {
+			place->to = i;
+			return ladder->may_fuzz && i >= ladder->core_to &&
+			       ladder->len - i <= FUZZ_MAX;
+		}
+		count(place, match);
+	}
+	place->to = ladder->len;
+	return true;
+}
+
+static bool go_back(struct ladder *ladder, const struct diff_hunk *hunk, size_t anchor, size_t line,
+		    struct ladder_place *place)
+{
+	for (size_t i = anchor; i > 0; i--) {
+		enum ladder_match match = line == 0 ? MATCH_NONE : compare(ladder, i - 1, line - 1);
+
+		if (match == MATCH_NONE && line > 1 && gap_fits(ladder, place, i, line - 1) &&
+		    (hunk->lacking > 0 || i - 1 >= ladder->core_from)) {
+			match = compare(ladder, i - 1, line - 2);
+			if (match != MATCH_NONE) {
+				place->gaps[place->gaps_len++] = i;
+				line--;
+			}
+		}
+		if (match == MATCH_NONE) {
+			place->from = i;
+			place->line = line;
+			return ladder->may_fuzz && i <= ladder->core_from && i <= FUZZ_MAX;
+		}
+		count(place, match);
+		line--;
+	}
+	place->from = 0;
+	place->line = line;
+	return true;
+}
+
+/* So many lines that say something must be there. */
+static bool is_telling(const struct ladder *ladder, const struct ladder_place *place, size_t wanted)
+{
+	size_t telling = 0;
+
+	for (size_t i = place->from; i < place->to && telling < wanted; i++)
+		telling += hunk_trim(ladder->lines[i]->text).len >= TELLING_BYTES;
+	return ladder->trusted || telling == wanted;
+}
+
+/* The rung that a place reaches; RUNGS: none. */
+static enum ladder_rung rung_of(const struct ladder *ladder, const struct ladder_place *place,
+				bool stated)
+{
+	size_t behind = ladder->len - place->to;
+	size_t fuzz = place->from > behind ? place->from : behind;
+
+	if (fuzz == 0 && place->gaps_len == 0 && place->indent == 0)
+		return place->ends > 0 ? RUNG_ENDS : RUNG_EXACT;
+	if ((fuzz > 0) + (place->gaps_len > 0) + (place->indent > 0) > 1 ||
+	    !is_telling(ladder, place, stated ? 1 : TELLING_LINES))
+		return RUNGS;
+	if (place->indent > 0)
+		return RUNG_INDENT;
+	return place->gaps_len > 0 ? RUNG_GAP : fuzz == 1 ? RUNG_FUZZ_1 : RUNG_FUZZ_2;
+}
+
+/* A hunk that lacks context on one side belongs to that end of the file; one
+ * that lacks it on both needs removed lines that say where it is. */
+static bool is_tied(const struct ladder *ladder, const struct diff_hunk *hunk,
+		    const struct ladder_place *place)
+{
+	size_t matched = place->to - place->from + place->gaps_len;
+
+	if (hunk->leading + hunk->trailing == 0)
+		return is_telling(ladder, place, ladder->len > 1 ? TELLING_LINES : 1);
+	if (hunk->leading == 0 && place->line > 0)
+		return ladder->trusted;
+	if (hunk->trailing == 0 && place->line + matched < ladder->image.index.lines)
+		return ladder->trusted;
+	return true;
+}
+
+static void keep(struct ladder_places *places, const struct ladder_place *place, bool stated)
+{
+	enum ladder_rung lowest = RUNG_EXACT;
+
+	while (lowest < place->rung && places->counts[lowest] == 0)
+		lowest++;
+	places->counts[place->rung]++;
+	if (stated) {
+		places->stated = *place;
+		places->has_stated = true;
+	}
+	if (lowest < place->rung)
+		return;
+	if (places->counts[place->rung] == 1)
+		places->best_len = 0;
+	if (places->best_len < LADDER_KEPT)
+		places->best[places->best_len++] = *place;
+}
+
+/* --- all places --------------------------------------------------------- */
+
+void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct ladder_places *ret)
+{
+	const struct hunk_index *index = &ladder->image.index;
+	size_t stated = hunk_stated(hunk, HUNK_OLD);
+	size_t start = 0, len, anchor;
+	bool at_stated;
+
+	*ret = (struct ladder_places){0};
+	take_old_side(ladder, hunk);
+	if (ladder->len == 0)
+		return;
+	anchor = pick_anchor(ladder, &start, &len);
+	for (size_t i = 0; i < len; i++) {
+		struct ladder_place place = {0};
+		size_t line = index->order[start + i];
+		enum ladder_match match = compare(ladder, anchor, line);
+
+		ret->gave_up = ladder->image.budget == 0;
+		if (ret->gave_up)
+			return;
+		if (match == MATCH_NONE)
+			continue;
+		count(&place, match);
+		if (!go_on(ladder, hunk, anchor, line, &place) ||
+		    !go_back(ladder, hunk, anchor, line, &place))
+			continue;
+		place.start = place.line - (place.from < place.line ? place.from : place.line);
+		at_stated = place.start == stated && !(hunk->doubts & DIFF_DOUBT_LINES);
+		place.rung = rung_of(ladder, &place, at_stated);
+		if (place.rung < RUNGS && is_tied(ladder, hunk, &place))
+			keep(ret, &place, at_stated);
+	}
+}
+
+bool ladder_has_new_side(struct ladder *ladder, const struct diff_hunk *hunk)
+{
+	const struct hunk_index *index = &ladder->image.index;
+	size_t start = 0, len, anchor;
+
+	take_side(ladder, hunk, HUNK_NEW);
+	if (ladder->len == 0)
+		return ladder->image.bytes.len == 0;
+	anchor = pick_anchor(ladder, &start, &len);
+	for (size_t i = 0; i < len && ladder->image.budget > 0; i++) {
+		size_t line = index->order[start + i];
+		size_t same = 0;
+
+		if (line < anchor)
+			continue;
+		while (same < ladder->len &&
+		       compare(ladder, same, line - anchor + same) <= MATCH_ENDS)
+			same++;
+		if (same == ladder->len)
+			return true;
+	}
+	return false;
+}
+
+/* --- headings ---------------------------------------------------------- */
+
+static bool is_heading(struct bytes text)
+{
+	uint8_t c = text.len > 0 ? text.data[0] : 0;
+
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$';
+}
+
+/* Whether a line is the one that a hunk's header cites, cut as git cuts it. */
+static bool is_cited(struct bytes text, struct bytes heading)
+{
+	if (text.len > HEADING_BYTES_MAX)
+		text.len = HEADING_BYTES_MAX;
+	return equal(hunk_trim_end(text), hunk_trim_end(heading));
+}
+
+bool ladder_heading_is(struct ladder *ladder, const struct diff_hunk *hunk, size_t line)
+{
+	bool newline;
+
+	for (size_t i = 0; line > 0 && i < HEADING_LINES_MAX && ladder->image.budget > 0; i++) {
+		struct bytes text = ladder_line(ladder, --line, &newline);
+
+		ladder->image.budget--;
+		if (is_heading(text))
+			return is_cited(text, hunk->heading);
+	}
+	return false;
+}
+
+bool hunk_contradicts_heading(struct bytes preimage, const struct diff_hunk *hunk, size_t at)
+{
+	struct bytes last = {0};
+	bool cited = false;
+
+	if (!is_heading(hunk->heading))
+		return false;
+	for (size_t start = 0; start < preimage.len;) {
+		const uint8_t *from = preimage.data + start;
+		const uint8_t *newline = memchr(from, '\n', preimage.len - start);
+		struct bytes text = {from, newline == NULL ? preimage.len - start
+							   : (size_t)(newline - from)};
+
+		if (is_heading(text)) {
+			cited = cited || is_cited(text, hunk->heading);
+			if (start < at)
+				last = text;
+		}
+		start += text.len + 1;
+	}
+	return cited && !(last.data != NULL && is_cited(last, hunk->heading));
+}

@@ -1,0 +1,40 @@
+/*
+ * hunk_rewrite.h - what finding places and rewriting hunks share.
+ */
+#ifndef SBX_SNAPSHOTS_HUNK_REWRITE_H
+#define SBX_SNAPSHOTS_HUNK_REWRITE_H
+
+#include "snapshots/hunk_ladder.h"
+
+enum found { FOUND_NOT, FOUND_ONE, FOUND_MANY, FOUND_AT_START };
+
+struct spot {
+	enum found found;
+	struct ladder_place place;
+	struct ladder_places *all; /* when there are many */
+	size_t number;		   /* of the hunk */
+};
+
+struct recoverer {
+	struct arena *arena;
+	const struct hunk_request *request;
+	const struct hunk_recovery *how;
+	const struct diff_file *file;
+	struct ladder ladder;
+	struct spot *spots;
+	bool ordered;	 /* nothing speaks against the order of the hunks */
+	bool line_ends;	 /* added lines take the file's */
+	unsigned gapped; /* hunks that lack lines, so far */
+	size_t lines_cr; /* of the file: lines that end in CR LF */
+	struct text_list *notes;
+	struct reason *reason;
+};
+
+/* Finds out whether the file has other line ends than the hunks' old lines. */
+void hunk_look_at_ends(struct recoverer *self);
+
+/* Writes all hunks anew, in the order of their places, which sorts `spots`.
+ * REFUSED when they overlap, or when line ends or a last newline are open. */
+int hunk_rewrite_all(struct recoverer *self, struct diff_hunk *hunks) MUST_CHECK;
+
+#endif
