@@ -204,6 +204,94 @@ static int write_all(struct patch_run *run)
 				 &outcome->tree, run->err);
 }
 
+/* --- strict mode ---------------------------------------------------------------- */
+
+/* Everything but the writing. */
+static int take(struct patch_run *run, const struct diff *diff)
+{
+	int code = take_files(run, diff);
+
+	if (code == 0)
+		code = patch_check(run);
+	if (code == 0)
+		code = patch_protect(run);
+	return code == 0 ? collect_edits(run, diff) : code;
+}
+
+static int take_strictly(struct patch_run *run, struct bytes diff, const struct diff_limits *limits)
+{
+	struct diff parsed;
+	int code = diff_parse(run->arena, diff, run->policy->strip, limits, &parsed, run->reason,
+			      run->err);
+
+	return code == 0 ? take(run, &parsed) : code;
+}
+
+/* --- recover mode -------------------------------------------------------------- */
+
+static bool in_base(void *ctx, const char *path)
+{
+	const struct patch_run *run = ctx;
+	struct gitdb_entry found;
+
+	return gitdb_lookup(run->db, run->base, path, &found, NULL) == 0 && found.mode != MODE_TREE;
+}
+
+/* Refusals that another reading of the diff may get around. */
+static bool may_be_damage(const struct reason *reason)
+{
+	switch (reason->code) {
+	case REASON_PATCH_MALFORMED:
+	case REASON_PATCH_EMPTY:
+	case REASON_PATCH_TRUNCATED:
+	case REASON_PATCH_NO_FILE:
+	case REASON_PATCH_EXISTS:
+	case REASON_PATCH_CONFLICT:
+	case REASON_PATCH_AMBIGUOUS:
+	case REASON_PATCH_PATH:
+	case REASON_PATCH_RESULT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * A diff whose form is whole is taken strictly when that works at its letter.
+ * When only its line numbers prove wrong, all of them are in doubt, so it is
+ * placed anew as a whole.
+ */
+static int take_recovering(struct patch_run *run, struct bytes diff,
+			   const struct diff_limits *limits)
+{
+	struct recover_request request = {.input = diff,
+					  .strip = run->policy->strip,
+					  .limits = *limits,
+					  .exists = in_base,
+					  .ctx = run};
+	struct patch_run begin = *run;
+	struct recovered recovered;
+	int read = recover_parse(run->arena, &request, &recovered, run->reason, run->err);
+	int code;
+
+	if (read < 0)
+		return read;
+	if (read == 0 && !recovered.mended && !recovered.line_ends) {
+		code = take_strictly(run, diff, limits);
+		if (code < 0 || (code == 0 && run->outcome->adjusted.len == 0) ||
+		    (code == REFUSED && !may_be_damage(run->reason)))
+			return code;
+	}
+	if (read != 0)
+		return read;
+	*run = begin;
+	*run->outcome = (struct patch_outcome){.adjusted = recovered.notes};
+	run->recovered = &recovered;
+	code = take(run, &recovered.diff);
+	run->recovered = NULL;
+	return code;
+}
+
 /* --- the whole ----------------------------------------------------------------- */
 
 static size_t or_limit(size_t wanted, size_t limit)
@@ -218,7 +306,6 @@ int patch_apply(struct arena *arena, struct gitdb *db, const struct oid *base, s
 	struct diff_limits limits = {.files = or_limit(policy->max_files, LIMIT_DIFF_FILES),
 				     .hunks = or_limit(policy->max_hunks, LIMIT_DIFF_HUNKS)};
 	struct patch_outcome outcome = {0};
-	struct diff parsed;
 	struct patch_run run = {
 		.arena = arena,
 		.db = db,
@@ -235,15 +322,8 @@ int patch_apply(struct arena *arena, struct gitdb *db, const struct oid *base, s
 		return reason_set(ret_reason, REASON_PATCH_TOO_LARGE, NULL,
 				  "the diff has %zu bytes, %u are allowed", diff.len,
 				  LIMIT_DIFF_BYTES);
-	code = diff_parse(arena, diff, policy->strip, &limits, &parsed, ret_reason, err);
-	if (code == 0)
-		code = take_files(&run, &parsed);
-	if (code == 0)
-		code = patch_check(&run);
-	if (code == 0)
-		code = patch_protect(&run);
-	if (code == 0)
-		code = collect_edits(&run, &parsed);
+	code = policy->recover ? take_recovering(&run, diff, &limits)
+			       : take_strictly(&run, diff, &limits);
 	if (code == 0)
 		code = write_all(&run);
 	if (code == 0)

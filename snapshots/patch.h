@@ -4,6 +4,14 @@
  *
  *	patch_apply(&arena, db, &base_tree, diff, &policy, &outcome, &reason, &err)
  *
+ * In recover mode a diff that strict mode takes at its letter is taken so. Any
+ * other is read again with its damage mended and its hunks placed by the
+ * ladder of hunk.h; paths, modes and the resulting tree are judged by the same
+ * code. Where the index line has both oids of a file and its old one is the
+ * base's, the result must have the new one: that proves it, and alone lets
+ * what is in doubt be tried. Without that proof, what may have been cut off is
+ * refused.
+ *
  * The dry run is the run: with a GITDB_QUARANTINE the objects exist only in
  * memory until somebody exports and imports them.
  */
@@ -22,6 +30,7 @@ struct patch_policy {
 	const char *const *allow_permitted; /* NULL-terminated: what jobs may lift; NULL: nothing */
 	bool unprotected;		    /* without the built-in list */
 	bool gitlinks;			    /* submodule entries may change */
+	bool recover;			    /* mend damaged diffs (recover.h, hunk.h) */
 	size_t max_files;
 	size_t max_hunks;
 	size_t max_file_bytes;
@@ -37,7 +46,7 @@ struct patch_outcome {
 	size_t files_len;
 	int64_t additions;
 	int64_t deletions;
-	struct text_list adjusted;	 /* what differs from the diff's letter: moved hunks */
+	struct text_list adjusted;	 /* what differs from the diff's letter, in sentences */
 	struct result_finding *findings; /* allowed but noteworthy */
 	size_t findings_len;
 };

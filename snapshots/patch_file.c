@@ -85,7 +85,7 @@ static struct content content_of(const struct patch_version *version)
 
 /* --- oids of the index line --------------------------------------------- */
 
-static bool oid_is(const char *hex, const struct oid *oid)
+bool patch_oid_is(const char *hex, const struct oid *oid)
 {
 	char full[OID_HEX_BYTES];
 
@@ -105,7 +105,7 @@ static bool is_trusted(const struct diff_file *file, const struct content *befor
 {
 	if (before->mode == 0)
 		return is_zero(file->old_oid);
-	return oid_is(file->old_oid, &before->oid);
+	return patch_oid_is(file->old_oid, &before->oid);
 }
 
 static int check_result(struct patch_run *run, const struct diff_file *file, const char *path,
@@ -113,7 +113,7 @@ static int check_result(struct patch_run *run, const struct diff_file *file, con
 {
 	char hex[OID_HEX_BYTES];
 
-	if (file->new_oid == NULL || oid_is(file->new_oid, &after->oid))
+	if (file->new_oid == NULL || patch_oid_is(file->new_oid, &after->oid))
 		return 0;
 	oid_hex(&after->oid, hex);
 	return patch_refuse(run, REASON_PATCH_RESULT, file->at_line, path,
@@ -163,7 +163,7 @@ static int apply_binary(struct patch_run *run, const struct diff_file *file, con
 		return patch_refuse(run, REASON_PATCH_MALFORMED, file->at_line, path,
 				    "a binary patch of '%s' without whole oids in its index line",
 				    path);
-	if (!trusted && before->mode != 0 && oid_is(file->new_oid, &before->oid))
+	if (!trusted && before->mode != 0 && patch_oid_is(file->new_oid, &before->oid))
 		return patch_refuse(run, REASON_PATCH_APPLIED, file->at_line, path,
 				    "'%s' has the content that the binary patch makes already",
 				    path);
@@ -181,6 +181,14 @@ static int apply_binary(struct patch_run *run, const struct diff_file *file, con
 	return code;
 }
 
+static int apply_damaged(struct patch_run *run, const struct diff_file *file, const char *path,
+			 bool *trusted, const struct content *before, struct content *after)
+{
+	after->fresh = true;
+	return patch_recover_hunks(run, file, path, before->mode == 0 ? NULL : &before->oid,
+				   before->bytes, trusted, &after->bytes);
+}
+
 static int apply_hunks(struct patch_run *run, const struct diff_file *file, bool trusted,
 		       const struct content *before, struct content *after)
 {
@@ -193,6 +201,12 @@ static int apply_hunks(struct patch_run *run, const struct diff_file *file, bool
 
 	if (code != 0)
 		return code;
+	/* A line number alone may be damaged and fit by chance. */
+	if (run->policy->recover && !trusted && file->hunks_len == 1 &&
+	    hunk_contradicts_heading(before->bytes, &file->hunks[0], result.places[0].start))
+		return patch_refuse(run, REASON_PATCH_AMBIGUOUS, file->at_line, file->new_path,
+				    "the function above the stated line is not the one that the "
+				    "hunk's header names");
 	if (!hunk_notes(run->arena, file, &result, &run->outcome->adjusted))
 		return patch_exhausted(run);
 	after->bytes = result.postimage;
@@ -246,6 +260,8 @@ static int apply_body(struct patch_run *run, const struct diff_file *file, const
 	}
 	if (file->binary)
 		code = apply_binary(run, file, path, before, after);
+	else if (file->hunks_len > 0 && run->recovered != NULL)
+		code = apply_damaged(run, file, path, &trusted, before, after);
 	else if (file->hunks_len > 0)
 		code = apply_hunks(run, file, trusted, before, after);
 	if (code != 0 || file->change == DIFF_DELETE)
@@ -446,9 +462,9 @@ static bool reads_start(const struct diff_file *file, const struct patch_entry *
 {
 	if (source->start.mode == 0 || !source->touched)
 		return source->start.mode != 0;
-	if (oid_is(file->old_oid, &source->start.oid))
+	if (patch_oid_is(file->old_oid, &source->start.oid))
 		return true;
-	if (source->now.mode != 0 && oid_is(file->old_oid, &source->now.oid))
+	if (source->now.mode != 0 && patch_oid_is(file->old_oid, &source->now.oid))
 		return false;
 	return file->change == DIFF_COPY || source->now.mode == 0 || !source->modified;
 }
@@ -458,7 +474,7 @@ static int missing_source(struct patch_run *run, const struct diff_file *file,
 			  const struct patch_entry *source, struct patch_entry *target)
 {
 	bool done = target->in_base && !target->touched && !source->departed &&
-		    (file->hunks_len == 0 || oid_is(file->new_oid, &target->base.oid));
+		    (file->hunks_len == 0 || patch_oid_is(file->new_oid, &target->base.oid));
 
 	if (!done)
 		return missing(run, file, source);

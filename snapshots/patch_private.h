@@ -12,6 +12,7 @@
 
 #include "snapshots/diff.h"
 #include "snapshots/patch.h"
+#include "snapshots/recover.h"
 
 /* --- a map from names to whatever (patch_map.c) ------------------------- */
 
@@ -76,7 +77,8 @@ struct patch_run {
 	struct patch_map map;
 	struct patch_entry **entries; /* in the order of their first mention */
 	size_t entries_len;
-	size_t part; /* of the series */
+	size_t part;			   /* of the series */
+	const struct recovered *recovered; /* NULL: strict */
 	struct patch_outcome *outcome;
 	struct reason *reason;
 	struct err *err;
@@ -101,6 +103,17 @@ int patch_refuse_at(struct patch_run *run, size_t line);
 int patch_exhausted(struct patch_run *run);
 
 int patch_take_file(struct patch_run *run, const struct diff_file *file) MUST_CHECK;
+
+/* Whether an abbreviated oid of an index line is this one; NULL is none. */
+bool patch_oid_is(const char *hex, const struct oid *oid);
+
+/* What the hunks of a damaged diff make of a file (patch_recover.c). `before`
+ * is NULL for a file that is new. *trusted is cleared when the index line
+ * turns out to be made up. */
+int patch_recover_hunks(struct patch_run *run, const struct diff_file *file, const char *path,
+			const struct oid *before, struct bytes preimage, bool *trusted,
+			struct bytes *ret) MUST_CHECK;
+
 int patch_check(struct patch_run *run) MUST_CHECK;
 int patch_protect(struct patch_run *run) MUST_CHECK;
 

@@ -4,6 +4,8 @@
  * of what the diff changed before the tree is made, so no step ever sees the
  * diff's version of them.
  */
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/text.h"
 #include "worker/artifacts.h"
@@ -44,6 +46,7 @@ static int apply(struct executor *self, struct err *err)
 {
 	struct patch_policy policy = {
 		.strip = (unsigned)self->job.patch.strip,
+		.recover = strcmp(self->job.patch.mode, "recover") == 0,
 		.allow = self->job.protect.allow,
 		.max_files = LIMIT_DIFF_FILES,
 		.max_hunks = LIMIT_DIFF_HUNKS,

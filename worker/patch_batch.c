@@ -42,6 +42,7 @@ struct request {
 	const char *repo;
 	const char *commit;
 	unsigned strip;
+	bool recover;
 	struct bytes diff;
 };
 
@@ -114,9 +115,10 @@ static int read_request(struct batch *batch, const struct value *tree, struct re
 		return invalid(reason, "strip", "a number from 0 to 64");
 	if (strip != NULL)
 		ret->strip = (unsigned)strip->integer;
-	if (mode != NULL && strcmp(mode, "strict") != 0)
+	ret->recover = mode != NULL ? strcmp(mode, "recover") == 0 : batch->policy->recover;
+	if (mode != NULL && !ret->recover && strcmp(mode, "strict") != 0)
 		return reason_set(reason, REASON_JOB_UNSUPPORTED, "mode",
-				  "mode: expected \"strict\"");
+				  "mode: expected \"strict\" or \"recover\"");
 	if (diff == NULL || diff->kind != VALUE_STR ||
 	    !decode(&batch->arena, diff->bytes, &ret->diff))
 		return invalid(reason, "diff_base64", "a diff in base 64");
@@ -181,6 +183,7 @@ static int run(struct batch *batch, const struct request *request, struct patch_
 	int code;
 
 	policy.strip = request->strip;
+	policy.recover = request->recover;
 	if (repo == NULL)
 		return reason_set(reason, REASON_SOURCE_UNREACHABLE, request->repo, "%s",
 				  err.message);

@@ -33,7 +33,8 @@ static const char help[] =
 	"      --repo PATH        the repository (default '.')\n"
 	"      --commit COMMIT    oid or ref name of the base (default HEAD)\n"
 	"      --strip N          leading path components to take off (default 1)\n"
-	"      --mode MODE        strict (default)\n"
+	"      --mode MODE        strict (default), or recover: mend a damaged diff where\n"
+	"                         only one reading and one place are possible\n"
 	"      --ref NAME         apply: make a commit and set this ref to it\n"
 	"      --protect GLOB     protect these files too; may be repeated\n"
 	"      --allow GLOB       lift the default protection of these; may be repeated\n"
@@ -115,6 +116,14 @@ static int add_glob(struct text_list *list, const char **items)
 	return -1;
 }
 
+static int parse_mode(struct options *options)
+{
+	options->policy.recover = strcmp(optarg, "recover") == 0;
+	if (!options->policy.recover && strcmp(optarg, "strict") != 0)
+		return usage("unknown mode", optarg);
+	return -1;
+}
+
 static int parse_strip(struct options *options)
 {
 	int64_t strip;
@@ -168,7 +177,7 @@ static int parse_option(struct options *options, int option)
 	case OPT_STRIP:
 		return parse_strip(options);
 	case OPT_MODE:
-		return strcmp(optarg, "strict") == 0 ? -1 : usage("unknown mode", optarg);
+		return parse_mode(options);
 	case OPT_REF:
 		options->ref = optarg;
 		return -1;

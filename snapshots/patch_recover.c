@@ -1,0 +1,212 @@
+/*
+ * patch_recover.c - the hunks of one file of a damaged diff.
+ *
+ * An index line whose old oid is the base's makes its new oid a proof, and a
+ * proof makes it safe to try: the stated lines first, then the ladder, then
+ * the two things that a diff can lose without a trace (line ends of added
+ * lines, the mark of a missing last newline). Nothing is tried without it.
+ */
+#include <limits.h>
+#include <string.h>
+
+#include "snapshots/hunk.h"
+#include "snapshots/patch_private.h"
+
+/* The first trials differ in what a diff can lose, the others in places. */
+enum {
+	PROOF_DIGITS = 7,
+	PLAIN_TRIALS = 24,
+	GAP_TRIALS = PLAIN_TRIALS + 15,
+	TRIALS = GAP_TRIALS + 32,
+	TRIALS_WEIGHT = 1000000
+};
+
+struct trial {
+	struct patch_run *run;
+	const struct diff_file *file;
+	struct bytes preimage;
+	bool proves; /* the index line can */
+	bool cut;    /* what came out may lack a part */
+};
+
+/* --- trials -------------------------------------------------------------- */
+
+static bool is_proven(const struct trial *trial, struct bytes postimage)
+{
+	struct oid oid;
+
+	gitdb_blob_oid(postimage, &oid);
+	return trial->proves && patch_oid_is(trial->file->new_oid, &oid);
+}
+
+static int apply(const struct trial *trial, const struct diff_file *file, struct bytes *ret)
+{
+	struct hunk_request request = {.file = file,
+				       .preimage = trial->preimage,
+				       .trusted = true,
+				       .limit_bytes = trial->run->max_file_bytes};
+	struct hunk_result result;
+	int code = hunk_apply(trial->run->arena, &request, &result, trial->run->reason,
+			      trial->run->err);
+
+	if (code == 0)
+		*ret = result.postimage;
+	return code;
+}
+
+static bool has_doubt(const struct diff_file *file, unsigned doubt)
+{
+	for (size_t i = 0; i < file->hunks_len; i++) {
+		if (file->hunks[i].doubts & doubt)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a hunk that may have been cut off lacks lines that can all have been
+ * context: then a whole result of this file says nothing about the files that
+ * may have come behind. */
+static bool lacks_context(const struct diff_file *file)
+{
+	const struct diff_hunk *last = &file->hunks[file->hunks_len - 1];
+
+	return (last->doubts & DIFF_DOUBT_CUT) && last->lacking > 0;
+}
+
+/* Finds places, rewrites the hunks, applies them as any others. */
+static int try_ladder(struct trial *trial, const struct hunk_recovery *how, struct bytes *ret)
+{
+	struct patch_run *run = trial->run;
+	struct hunk_request request = {.file = trial->file,
+				       .preimage = trial->preimage,
+				       .limit_bytes = run->max_file_bytes};
+	struct diff_file mended;
+	int code = hunk_recover(run->arena, &request, how, &mended, &run->outcome->adjusted,
+				run->reason, run->err);
+
+	if (code != 0)
+		return code;
+	trial->cut = has_doubt(&mended, DIFF_DOUBT_CUT);
+	return apply(trial, &mended, ret);
+}
+
+/* How many trials a file is worth. */
+static size_t count_trials(const struct trial *trial)
+{
+	size_t weight = trial->preimage.len / 16;
+
+	for (size_t i = 0; i < trial->file->hunks_len; i++)
+		weight += trial->file->hunks[i].lines_len;
+	weight = TRIALS_WEIGHT / (weight + 1);
+	return weight < 2 ? 2 : weight > TRIALS ? TRIALS : weight;
+}
+
+/* Everything that the proof can tell right from wrong. 0: proven; else what
+ * the first trial said. */
+static int try_all(struct trial *trial, struct bytes *ret)
+{
+	struct patch_run *run = trial->run;
+	struct text_list notes = run->outcome->adjusted;
+	size_t trials = count_trials(trial);
+	struct reason first = {0};
+	int code = REFUSED;
+
+	if (!has_doubt(trial->file, DIFF_DOUBT_LINES) && !lacks_context(trial->file)) {
+		code = apply(trial, trial->file, ret);
+		if (code < 0 || (code == 0 && is_proven(trial, *ret)))
+			return code;
+	}
+	for (size_t i = 0; i < trials; i++) {
+		struct hunk_recovery how = {
+			.line_ends = run->recovered->line_ends,
+			.trusted = true,
+			.ends = i < PLAIN_TRIALS ? i / 6 : HUNK_ENDS_SEEN,
+			.newline = i < PLAIN_TRIALS ? HUNK_NEWLINE_KEPT + i % 3 : HUNK_NEWLINE_KEPT,
+			.gaps_first = i < PLAIN_TRIALS ? (i / 3 % 2 != 0 ? UINT_MAX : 0)
+						       : (unsigned)(i - PLAIN_TRIALS),
+			.choice = i < GAP_TRIALS ? 0 : i - GAP_TRIALS + 1,
+		};
+
+		run->outcome->adjusted = notes;
+		code = try_ladder(trial, &how, ret);
+		if (code < 0 || (code == 0 && is_proven(trial, *ret)))
+			return code;
+		if (code == 0)
+			(void)patch_refuse(run, REASON_PATCH_RESULT, trial->file->at_line,
+					   trial->file->new_path,
+					   "no reading of the hunks gives the blob %s that the "
+					   "index line names",
+					   trial->file->new_oid);
+		if (i == 0)
+			first = *run->reason;
+	}
+	run->outcome->adjusted = notes;
+	*run->reason = first;
+	return REFUSED;
+}
+
+/* --- index lines that are made up ------------------------------------------ */
+
+/* The empty blob, or digits that count or repeat: what is written when nobody
+ * asked git. */
+static bool is_made_up(const char *hex)
+{
+	static const char *const known[] = {"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+					    "0123456789abcdef",
+					    "123456789abcdef",
+					    "abcdef0123456789",
+					    "abcdef123456789",
+					    "abc123abc123",
+					    "abc1234567",
+					    "deadbeef"};
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		if (strncmp(hex, known[i], strlen(hex)) == 0)
+			return true;
+	}
+	return strspn(hex, (char[]){hex[0], '\0'}) == strlen(hex);
+}
+
+/* --- the whole -------------------------------------------------------------- */
+
+static int refuse_cut(const struct trial *trial)
+{
+	return patch_refuse(trial->run, REASON_PATCH_TRUNCATED, trial->file->at_line,
+			    trial->file->new_path,
+			    "the last hunk ends before its counts or its last line do, and nothing "
+			    "proves that the diff was not cut off there");
+}
+
+static int try_unproven(struct trial *trial, struct bytes *ret)
+{
+	struct hunk_recovery how = {.line_ends = trial->run->recovered->line_ends};
+
+	return try_ladder(trial, &how, ret);
+}
+
+int patch_recover_hunks(struct patch_run *run, const struct diff_file *file, const char *path,
+			const struct oid *before, struct bytes preimage, bool *trusted,
+			struct bytes *ret)
+{
+	const char *new_oid = file->new_oid;
+	struct trial trial = {.run = run, .file = file, .preimage = preimage};
+	int code;
+
+	trial.proves = *trusted && new_oid != NULL && strlen(new_oid) >= PROOF_DIGITS &&
+		       file->change != DIFF_DELETE;
+	if (!*trusted && before != NULL && patch_oid_is(new_oid, before))
+		return patch_refuse(run, REASON_PATCH_APPLIED, file->at_line, path,
+				    "'%s' has the content that the diff makes already", path);
+	if (trial.proves && before == NULL && is_made_up(new_oid)) {
+		trial.proves = false;
+		*trusted = false;
+	}
+	code = trial.proves ? try_all(&trial, ret) : try_unproven(&trial, ret);
+	if (code == 0 && trial.cut && (!trial.proves || lacks_context(file)))
+		return refuse_cut(&trial);
+	if (code != 0 || before == NULL || ret->len != preimage.len ||
+	    memcmp(ret->data, preimage.data, preimage.len) != 0)
+		return code;
+	return patch_refuse(run, REASON_PATCH_EMPTY, file->at_line, path,
+			    "the hunks leave '%s' as it is", path);
+}
