@@ -1,6 +1,8 @@
 """Dead letters chosen by filters: listed, edited and replayed, purged, exported and imported."""
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import time
@@ -106,6 +108,37 @@ class Filters(sbxtest.Case):
                 self.assertEqual(done.returncode, 2)
                 self.assertIn("--yes", done.stderr)
         self.assertEqual(len(self.ids()), 5)
+
+    def on_terminal(self, answer, *arguments):
+        """What is said and how it ends, for a person who gives one answer."""
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        process = subprocess.Popen(
+            [os.path.join(sbxtest.BIN, "sbx-submit"), *self.command(*arguments)], stdin=theirs,
+            stdout=subprocess.DEVNULL, stderr=theirs, env=sbxtest.clean_env(self.folder))
+        os.close(theirs)
+        seen = b""
+
+        def said(text):
+            nonlocal seen
+            if select.select([ours], [], [], 0)[0]:
+                seen += os.read(ours, 4096)
+            return text in seen
+
+        sbxtest.poll(lambda: said(b"[y/N] "), lambda: f"the question; {seen!r}")
+        os.write(ours, answer)
+        return seen, process.wait(30)
+
+    def test_a_person_is_asked_once_it_is_known_how_many(self):
+        self.bury_some()
+        seen, code = self.on_terminal(b"n\n", "dead", "purge", "--reason", "limit.*")
+        self.assertEqual((code, len(self.ids())), (1, 5))
+        self.assertIn(b"purge 3 dead letters? [y/N] ", seen)
+        seen, code = self.on_terminal(b"y\n", "replay", "--id", "test-2")
+        self.assertEqual((code, len(self.ids())), (0, 4))
+        self.assertIn(b"replay 1 dead letter? [y/N] ", seen)
+        _, code = self.on_terminal(b"y\n", "dead", "purge", "--all", "--limit", "1")
+        self.assertEqual((code, self.ids()), (0, ["build-2", "test-1", "?"]))
 
     # --- replay ---------------------------------------------------------
 
