@@ -158,6 +158,14 @@ static bool gap_fits(const struct ladder *ladder, const struct ladder_place *pla
 				     ladder->lines[i]->kind == DIFF_CONTEXT));
 }
 
+/* Whether a context line that is not where it should be is a little farther:
+ * then it is no other context that was altered, but lines are missing. */
+static bool is_shifted(struct ladder *ladder, size_t i, size_t one, size_t other)
+{
+	return !ladder->trusted &&
+	       (compare(ladder, i, one) != MATCH_NONE || compare(ladder, i, other) != MATCH_NONE);
+}
+
 static bool go_on(struct ladder *ladder, const struct diff_hunk *hunk, size_t anchor, size_t line,
 		  struct ladder_place *place)
 {
@@ -175,7 +183,8 @@ static bool go_on(struct ladder *ladder, const struct diff_hunk *hunk, size_t an
 		if (match == MATCH_NONE) {
 			place->to = i;
 			return ladder->may_fuzz && i >= ladder->core_to &&
-			       ladder->len - i <= FUZZ_MAX;
+			       ladder->len - i <= FUZZ_MAX &&
+			       !is_shifted(ladder, i, line + 1, line + 2);
 		}
 		count(place, match);
 	}
@@ -200,7 +209,9 @@ static bool go_back(struct ladder *ladder, const struct diff_hunk *hunk, size_t 
 		if (match == MATCH_NONE) {
 			place->from = i;
 			place->line = line;
-			return ladder->may_fuzz && i <= ladder->core_from && i <= FUZZ_MAX;
+			return ladder->may_fuzz && i <= ladder->core_from && i <= FUZZ_MAX &&
+			       !is_shifted(ladder, i - 1, line > 1 ? line - 2 : SIZE_MAX,
+					   line > 2 ? line - 3 : SIZE_MAX);
 		}
 		count(place, match);
 		line--;

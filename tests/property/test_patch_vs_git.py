@@ -39,7 +39,8 @@ HISTORY_STYLES = (["-M"], ["--no-renames", "-U0"], ["-C", "-U1", "--full-index"]
 class Engine:
     """A running sbx-patch --batch."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, mode="strict"):
+        self.mode = mode
         self.child = subprocess.Popen([PROGRAM, "--batch", *options], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE)
         self.count = 0
@@ -47,7 +48,7 @@ class Engine:
     def ask(self, repo, commit, strip, diff):
         self.count += 1
         request = {"id": str(self.count), "repo": repo, "commit": commit, "strip": strip,
-                   "mode": "strict", "diff_base64": base64.b64encode(diff).decode()}
+                   "mode": self.mode, "diff_base64": base64.b64encode(diff).decode()}
         self.child.stdin.write(json.dumps(request).encode() + b"\n")
         self.child.stdin.flush()
         line = self.child.stdout.readline()
