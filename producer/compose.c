@@ -238,7 +238,7 @@ static const struct option_row what_rows[] = {
 	{"patch", "FILE", "diff to apply; '-' reads standard input", put_patch, .path = NULL},
 	{"strip", "N", "leading components to drop from its paths (1)", put_int,
 	 .path = "patch.strip"},
-	{"mode", "MODE", "how the diff is read: strict", put_text, .path = "patch.mode"},
+	{"mode", "MODE", "how the diff is read: strict or recover", put_text, .path = "patch.mode"},
 	{"protect", "GLOB", "files that the diff must not touch", append_text,
 	 .path = "protect.paths"},
 	{"allow", "GLOB", "lift the worker's protection where it permits that", append_text,

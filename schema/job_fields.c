@@ -87,7 +87,7 @@ static const struct map source_map = {FIELDS(source_fields), sizeof(struct job_s
 static const char *const patch_modes[] = {"strict", "recover", NULL};
 
 static const struct field patch_fields[] = {
-	{"mode", TEXT(struct job_patch, mode, 0, 0), .choices = patch_modes, .built = 1,
+	{"mode", TEXT(struct job_patch, mode, 0, 0), .choices = patch_modes,
 	 .fallback_text = "strict"},
 	{"diff", .kind = FIELD_BIN, FIELD_AT(struct job_patch, diff, struct bytes),
 	 .required = true, .max = LIMIT_DIFF_BYTES},

@@ -88,8 +88,7 @@ static const struct {
 	{HEAD "'patch': {'diff': '', 'strip': 65}}", REASON_JOB_INVALID,
 	 "patch.strip: 65 is above the maximum 64"},
 	{HEAD "'patch': {'diff': '', 'mode': 'strict'}}", REASON_NONE, NULL},
-	{HEAD "'patch': {'diff': '', 'mode': 'recover'}}", REASON_JOB_UNSUPPORTED,
-	 "patch.mode: 'recover' is not supported by this version, only: strict"},
+	{HEAD "'patch': {'diff': '', 'mode': 'recover'}}", REASON_NONE, NULL},
 	{HEAD "'patch': {'diff': '', 'mode': 'fuzzy'}}", REASON_JOB_INVALID,
 	 "patch.mode: 'fuzzy' is not one of: strict, recover"},
 
