@@ -149,6 +149,7 @@ help:
 	@echo "make deps       install the Debian packages that are missing"
 	@echo "make demo       build, start a broker and a worker, run three jobs, show their verdicts"
 	@echo "make test       build and run every test (also with sanitizers)"
+	@echo "make test-vm    the sandbox under Debian's kernel with cgroup v2 alone (10 minutes; not in test)"
 	@echo "make check-style  only the house style"
 	@echo "make bench      measure against bubblewrap, git and patch in one run"
 	@echo "make fuzz       every fuzz target for TIME=$(TIME) seconds each (clang)"
@@ -158,7 +159,7 @@ help:
 
 .PHONY: deps
 deps:
-	@missing=""; for p in $(DEPS); do \
+	@missing=""; for p in $(DEPS) $(MORE_DEPS); do \
 		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
@@ -179,6 +180,11 @@ test: deps
 	$(MAKE) all-tests
 	$(MAKE) SAN=1 unit-tests
 	tests/run --build $(B) --san build/san
+
+.PHONY: test-vm
+test-vm: MORE_DEPS := qemu-system-x86 e2fsprogs
+test-vm: deps all $(filter $(B)/tests/unit/sandbox/%,$(UNIT_TESTS)) $(ATTACKS)
+	tests/vm/run -- tests/vm/suite $(B)
 
 .PHONY: check-style
 check-style:

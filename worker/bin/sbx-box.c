@@ -281,11 +281,13 @@ static void write_outcome(const struct options *options, const struct box_host *
 	buf_printf(&json,
 		   "{\"started\":%s,\"exit_code\":%d,\"signal\":%d,\"limit_value\":%lld,"
 		   "\"wall_us\":%lld,\"cpu_us\":%lld,\"memory_peak_bytes\":%lld,"
-		   "\"processes_peak\":%lld,\"oom_kills\":%lld,\"dropped_bytes\":%lld",
+		   "\"processes_peak\":%lld,\"oom_kills\":%lld,\"io_read_bytes\":%lld,"
+		   "\"io_write_bytes\":%lld,\"dropped_bytes\":%lld",
 		   outcome->started ? "true" : "false", outcome->exit_code, outcome->signal,
 		   (long long)outcome->limit_value, (long long)outcome->wall_us,
 		   (long long)outcome->cpu_us, (long long)outcome->memory_peak_bytes,
 		   (long long)usage_seen->processes_peak, (long long)usage_seen->oom_kills,
+		   (long long)usage_seen->io_read_bytes, (long long)usage_seen->io_write_bytes,
 		   (long long)outcome->dropped_bytes);
 	add_string(&json, "limit", box_limit_name(outcome->limit));
 	add_string(&json, "syscall", outcome->syscall);

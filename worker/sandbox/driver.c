@@ -175,6 +175,14 @@ int64_t driver_cpu_us(const struct driver *driver)
 	return sum_of(text, "usage_usec");
 }
 
+/* A group that has done none has no line for it. */
+static int64_t io_bytes(const struct driver *driver, const char *key)
+{
+	int64_t bytes = driver_meter(driver, BOX_METER_IO, key);
+
+	return bytes < 0 && driver->handle.meter_fds[BOX_METER_IO] >= 0 ? 0 : bytes;
+}
+
 int driver_usage(const struct driver *driver, struct box_usage *ret, struct err *err)
 {
 	int64_t cpu_us = driver_cpu_us(driver);
@@ -184,8 +192,8 @@ int driver_usage(const struct driver *driver, struct box_usage *ret, struct err 
 		.cpu_us = cpu_us < 0 ? -1 : cpu_us - driver->cpu_base_us,
 		.memory_peak_bytes = driver_meter(driver, BOX_METER_MEMORY_PEAK, NULL),
 		.processes_peak = driver_meter(driver, BOX_METER_PROCESSES_PEAK, NULL),
-		.io_read_bytes = driver_meter(driver, BOX_METER_IO, "rbytes"),
-		.io_write_bytes = driver_meter(driver, BOX_METER_IO, "wbytes"),
+		.io_read_bytes = io_bytes(driver, "rbytes"),
+		.io_write_bytes = io_bytes(driver, "wbytes"),
 		.oom_kills = driver_meter(driver, BOX_METER_MEMORY_EVENTS, "oom_kill"),
 	};
 	if (ret->processes_peak > BOX_INIT_PROCESSES)

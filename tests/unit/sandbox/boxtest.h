@@ -77,6 +77,28 @@ static inline void boxtest_open_host(struct boxtest *test, const char *prefix)
 	box_host_sweep_dead(test->host, prefix);
 }
 
+/* Whether a layer holds here, a user's control groups for instance. */
+static inline bool boxtest_holds(const struct boxtest *test, const char *name)
+{
+	const struct box_layer *layers;
+	size_t len = box_host_layers(test->host, &layers);
+
+	for (size_t i = 0; i < len; i++)
+		if (strcmp(layers[i].name, name) == 0)
+			return layers[i].present;
+	fail_msg("no layer '%s'", name);
+	return false;
+}
+
+/* How much slower than usual this machine is, for limits in time. */
+static inline int boxtest_slow(void)
+{
+	const char *text = getenv("SBX_TEST_SLOW");
+	long factor = text == NULL ? 1 : strtol(text, NULL, 10);
+
+	return factor >= 1 && factor <= 100 ? (int)factor : 1;
+}
+
 static inline void boxtest_new(struct boxtest *test, const struct box_workspace *workspace,
 			       const struct box_limits *limits)
 {

@@ -89,7 +89,7 @@ static void test_idle(void **state)
 	struct box_limits limits = boxtest_limits;
 
 	(void)state;
-	limits.idle_ms = 300;
+	limits.idle_ms = 300 * boxtest_slow();
 	expect_limit(&limits, "echo a; sleep 60", BOX_LIMIT_IDLE);
 	expect_limit(&limits, "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done", BOX_LIMIT_NONE);
 }
@@ -256,7 +256,7 @@ static void test_cpu_quota(void **state)
 	limits.millicpus = 200;
 	outcome = run_limited(&limits, "timeout 1 sh -c 'while :; do :; done'; true");
 	assert_int_equal(outcome.limit, BOX_LIMIT_NONE);
-	assert_in_range(outcome.cpu_us, 50000, 450000);
+	assert_in_range(outcome.cpu_us, 50000, outcome.wall_us * 45 / 100);
 }
 
 /* --- meters ------------------------------------------------------------------------------------
@@ -272,11 +272,12 @@ static void test_meters(void **state)
 	(void)state;
 	boxtest_open(&test, NULL, NULL);
 	outcome = boxtest_shell(&test, "timeout 0.3 sh -c 'while :; do :; done'; " EAT(50));
-	assert_in_range(outcome.cpu_us, 100000, 5000000);
+	/* A machine that is busy gives it less than the third of a second. */
+	assert_in_range(outcome.cpu_us, 30000, 5000000);
 	assert_in_range(outcome.wall_us, 300000, 30000000);
 	assert_true(outcome.memory_peak_bytes > 50 << 20);
 	assert_int_equal(driver_usage(&test.driver, &usage, &err), 0);
-	if (boxtest_as_user) {
+	if (!boxtest_holds(&test, "cgroup_memory")) {
 		assert_int_equal(usage.cpu_us, -1);
 		assert_int_equal(usage.memory_peak_bytes, -1);
 	} else {
