@@ -54,26 +54,53 @@ static int apply_set(struct config *config, struct arena *arena, const char *set
 	return config_set(config, key, equals + 1, err);
 }
 
-int cli_config(struct config *config, struct arena *arena, const char *program, const char *path,
-	       const char *const *sets, size_t sets_len, struct err *err)
+static int read_all(struct config *config, struct arena *arena, const struct cli_source *source,
+		    struct err *err)
 {
-	enum log_level level;
+	const char *path = cli_config_path(source->path);
 
-	log_init(program, LOG_INFO, false);
 	if (config_init(config, arena, err) < 0)
 		return -1;
-	path = cli_config_path(path);
 	if (path != NULL && config_read_file(config, path, err) < 0)
 		return -1;
 	if (config_read_env(config, environ, err) < 0)
 		return -1;
-	for (size_t i = 0; i < sets_len; i++) {
-		if (apply_set(config, arena, sets[i], err) < 0)
+	for (size_t i = 0; i < source->sets_len; i++) {
+		if (apply_set(config, arena, source->sets[i], err) < 0)
 			return -1;
 	}
-	if (config_finish(config, err) < 0)
+	return 0;
+}
+
+int cli_config(struct config *config, struct arena *arena, const char *program, const char *path,
+	       const char *const *sets, size_t sets_len, struct err *err)
+{
+	const struct cli_source source = {path, sets, sets_len};
+	enum log_level level;
+
+	log_init(program, LOG_INFO, false);
+	if (read_all(config, arena, &source, err) < 0 || config_finish(config, err) < 0)
 		return -1;
 	if (log_level_parse(config->log_level, &level))
 		log_init(program, level, config->log_json);
 	return 0;
+}
+
+static void keep_if_empty(const char **text, const char *old)
+{
+	if (**text == '\0')
+		*text = old;
+}
+
+int cli_config_again(const struct cli_source *source, const struct config *old, struct config *ret,
+		     struct arena *arena, struct err *err)
+{
+	if (read_all(ret, arena, source, err) < 0)
+		return -1;
+	keep_if_empty(&ret->worker_name, old->worker_name);
+	keep_if_empty(&ret->worker_state_dir, old->worker_state_dir);
+	keep_if_empty(&ret->queue_url, old->queue_url);
+	if (ret->worker_slots == 0)
+		ret->worker_slots = old->worker_slots;
+	return config_finish(ret, err);
 }

@@ -23,4 +23,14 @@ const char *cli_config_path(const char *path);
 int cli_config(struct config *config, struct arena *arena, const char *program, const char *path,
 	       const char *const *sets, size_t sets_len, struct err *err) MUST_CHECK;
 
+/* The same again, for SIGHUP. What depends on the machine, or on the uid that
+ * the process had, is taken from `old`; the log is left alone. */
+struct cli_source {
+	const char *path;
+	const char *const *sets;
+	size_t sets_len;
+};
+int cli_config_again(const struct cli_source *source, const struct config *old, struct config *ret,
+		     struct arena *arena, struct err *err) MUST_CHECK;
+
 #endif

@@ -19,7 +19,13 @@
 
 /* --- the table -------------------------------------------------------- */
 
-enum { S = ROLE_SUPERVISOR, P = ROLE_PUBLISHER, K = ROLE_STOREKEEPER, Z = ROLE_ZYGOTE };
+enum {
+	S = ROLE_SUPERVISOR,
+	P = ROLE_PUBLISHER,
+	K = ROLE_STOREKEEPER,
+	Z = ROLE_ZYGOTE,
+	LIVE = ROLE_LIVE
+};
 
 const struct config_key config_keys[] = {
 #define KEY(section, name, kind, def, roles, doc) \

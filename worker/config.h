@@ -20,7 +20,13 @@
 #include "base/err.h"
 #include "schema/job.h"
 
-enum config_role { ROLE_SUPERVISOR = 1, ROLE_PUBLISHER = 2, ROLE_STOREKEEPER = 4, ROLE_ZYGOTE = 8 };
+enum config_role {
+	ROLE_SUPERVISOR = 1,
+	ROLE_PUBLISHER = 2,
+	ROLE_STOREKEEPER = 4,
+	ROLE_ZYGOTE = 8,
+	ROLE_LIVE = 16, /* no role: the key may change while the worker runs */
+};
 
 #define CONFIG_TYPE_TEXT     const char *
 #define CONFIG_TYPE_INT	     int64_t
@@ -83,6 +89,18 @@ int config_load(struct config *config, const struct config_origins *origins,
 
 /* The keys of one role as INI text for config_read_text. */
 void config_role_text(const struct config *config, enum config_role role, struct buf *out);
+
+/*
+ * For SIGHUP: adds the names of the keys that differ, those that may change
+ * while the worker runs and those that need a restart. Returns which roles are
+ * given one of the former.
+ */
+unsigned config_changes(const struct config *old, const struct config *fresh, struct buf *ret_live,
+			struct buf *ret_restart);
+
+/* Takes over the keys that may change. Texts and lists are borrowed from where
+ * `fresh` has them. */
+void config_take_live(struct config *config, const struct config *fresh);
 
 /* All keys with kinds, defaults and docs, as a commented INI file. */
 void config_print_template(struct buf *out);

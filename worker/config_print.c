@@ -113,7 +113,8 @@ static void print_key(const struct config_key *key, struct buf *out)
 		text += len;
 		text += strspn(text, " ");
 	}
-	buf_printf(out, "# Kind: %s.\n", kind_words[key->kind]);
+	buf_printf(out, "# Kind: %s%s.\n", kind_words[key->kind],
+		   (key->roles & ROLE_LIVE) == 0 ? "" : "; SIGHUP reloads it");
 	buf_printf(out, "#%s =%s%s\n", key->name, *key->def == '\0' ? "" : " ", key->def);
 }
 

@@ -287,6 +287,7 @@ static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 	struct slot *slot;
 	struct err err = {0};
 	uint64_t serial = ready->serial;
+	bool stale = ready->config != self->zygote_config;
 	int socket;
 
 	assert(ready->slot < self->slots_len && letter.fds_len == 1);
@@ -298,6 +299,11 @@ static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 	outbox_init(&slot->executor, &self->loop, socket);
 	slot->serial = serial;
 	slot->layer = LAYER_NONE;
+	if (stale) { /* it was on its way when the settings changed */
+		outbox_release(&slot->executor);
+		dispatch_kill(slot);
+		return;
+	}
 	if (loop_add(&self->loop, slot->executor.socket, EPOLLIN, dispatch_executor, slot, &err) <
 	    0)
 		supervisor_die(self, &err);

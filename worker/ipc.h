@@ -2,6 +2,7 @@
  * ipc.h - what the processes of one worker say to each other: one fixed
  * structure a message, over SOCK_SEQPACKET, with descriptors beside it.
  *
+ *	supervisor -> any role		CONFIG [settings]
  *	supervisor -> publisher		PUB_MESSAGE [body]
  *	publisher  -> supervisor	PUB_FATE, PUB_STATE
  *	supervisor -> storekeeper	STORE_FETCH, STORE_SETTLE [objects]
@@ -50,6 +51,13 @@ enum ipc_kind {
 	IPC_EXEC_WANT_LAYER,
 	IPC_EXEC_OUTPUT,
 	IPC_EXEC_DONE,
+	IPC_CONFIG,
+};
+
+/* To any role, with its settings as at its start in a memory file: those that
+ * may change are to be taken over. */
+struct ipc_config {
+	enum ipc_kind kind;
 };
 
 /* --- publisher -------------------------------------------------------- */
@@ -142,6 +150,7 @@ struct ipc_box_ready {
 	enum ipc_kind kind;
 	uint32_t slot;
 	uint64_t serial;
+	uint64_t config; /* how many IPC_CONFIG its executor has seen */
 };
 
 struct ipc_box_attach {

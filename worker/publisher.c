@@ -41,7 +41,7 @@ struct item {
 };
 
 struct state {
-	const struct config *config;
+	struct config *config;
 	struct carrier_config carrier;
 	struct publisher *publisher; /* NULL: not connected */
 	struct item *first;
@@ -274,6 +274,11 @@ static bool receive(struct state *state)
 
 	if (len == FD_AGAIN)
 		return false;
+	if (len == sizeof(struct ipc_config) && head->kind == IPC_CONFIG && fds_len == 1) {
+		role_reload("publisher", state->config, fds[0]);
+		fd_close(fds[0]);
+		return true;
+	}
 	if (len < (ssize_t)sizeof(*head) || head->kind != IPC_PUB_MESSAGE) {
 		state->quit = true;
 		return false;

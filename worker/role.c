@@ -20,7 +20,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-enum { CONFIG_TEXT_BYTES = 128 * 1024 };
+enum { CONFIG_TEXT_BYTES = 128 * 1024, RELOAD_ARENA_BYTES = 1 << 20 };
 
 /* --- starting --------------------------------------------------------- */
 
@@ -94,23 +94,12 @@ int role_start(const char *name, const struct config *config, enum config_role r
 
 /* --- entering --------------------------------------------------------- */
 
-static int read_config(struct config *config, struct arena *arena, struct err *err)
+static int read_text(int fd, struct config *config, struct arena *arena, struct err *err)
 {
-	char word[8];
-	int fds[FD_PASS_MAX];
-	size_t fds_len = 0;
 	struct bytes text;
 	const char *copy;
-	int rc;
-	ssize_t len = fd_recv(ROLE_SOCKET, word, sizeof(word), fds, &fds_len, err);
 
-	if (len < 0)
-		return -1;
-	if (len == 0 || fds_len != 1)
-		return err_set(err, ERR_PEER, "cannot read configuration: no supervisor");
-	rc = fd_map(fds[0], CONFIG_TEXT_BYTES, &text, err);
-	fd_close(fds[0]);
-	if (rc < 0)
+	if (fd_map(fd, CONFIG_TEXT_BYTES, &text, err) < 0)
 		return -1;
 	copy = arena_memdup(arena, text.data, text.len);
 	fd_unmap(&text);
@@ -119,18 +108,59 @@ static int read_config(struct config *config, struct arena *arena, struct err *e
 	return config_read_text(config, copy, "supervisor", err);
 }
 
-int role_enter(const char *name, struct config *config, struct arena *arena, struct err *err)
+static int read_config(struct config *config, struct arena *arena, struct err *err)
+{
+	char word[8];
+	int fds[FD_PASS_MAX];
+	size_t fds_len = 0;
+	int rc;
+	ssize_t len = fd_recv(ROLE_SOCKET, word, sizeof(word), fds, &fds_len, err);
+
+	if (len < 0)
+		return -1;
+	if (len == 0 || fds_len != 1)
+		return err_set(err, ERR_PEER, "cannot read configuration: no supervisor");
+	rc = read_text(fds[0], config, arena, err);
+	fd_close(fds[0]);
+	return rc;
+}
+
+static void set_log(const char *name, const struct config *config)
 {
 	enum log_level level;
 
+	if (log_level_parse(config->log_level, &level))
+		log_init(name, level, config->log_json);
+}
+
+int role_enter(const char *name, struct config *config, struct arena *arena, struct err *err)
+{
 	if (fcntl(ROLE_SOCKET, F_SETFD, FD_CLOEXEC) < 0)
 		return err_sys(err, "role '%s' has no socket: it is started by the worker only",
 			       name);
 	if (config_init(config, arena, err) < 0 || read_config(config, arena, err) < 0)
 		return -1;
-	if (log_level_parse(config->log_level, &level))
-		log_init(name, level, config->log_json);
+	set_log(name, config);
 	return 0;
+}
+
+void role_reload(const char *name, struct config *config, int fd)
+{
+	static struct arena live; /* of the settings that were taken over last */
+	struct arena arena;
+	struct config fresh;
+	struct err err = {0};
+
+	arena_init(&arena, RELOAD_ARENA_BYTES);
+	if (config_init(&fresh, &arena, &err) < 0 || read_text(fd, &fresh, &arena, &err) < 0) {
+		log_error("configuration not taken over", "error", err.message, NULL);
+		arena_release(&arena);
+		return;
+	}
+	config_take_live(config, &fresh);
+	arena_release(&live);
+	live = arena;
+	set_log(name, config);
 }
 
 /* --- giving up -------------------------------------------------------- */

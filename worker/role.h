@@ -47,6 +47,11 @@ int role_start(const char *name, const struct config *config, enum config_role r
 int role_enter(const char *name, struct config *config, struct arena *arena,
 	       struct err *err) MUST_CHECK;
 
+/* Takes over what may change of the settings that came with IPC_CONFIG in the
+ * memory file `fd`, borrowed. When that fails the old ones stay, and it is
+ * logged. Texts stay valid until the next call. */
+void role_reload(const char *name, struct config *config, int fd);
+
 /*
  * Becomes `uid` with `gid` as the only group, for good, and reads it back
  * (not when it is not root, nor for ROLE_SAME_UID). Of its capabilities it

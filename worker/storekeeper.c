@@ -488,6 +488,8 @@ static void on_supervisor(struct keeper *keeper)
 		on_fetch(keeper, (struct ipc_store_fetch *)room);
 	else if (len == sizeof(struct ipc_store_settle) && *kind == IPC_STORE_SETTLE)
 		on_settle(keeper, (struct ipc_store_settle *)room, fds_len > 0 ? fds[0] : -1);
+	else if (len == sizeof(struct ipc_config) && *kind == IPC_CONFIG && fds_len == 1)
+		role_reload("storekeeper", keeper->config, fds[0]);
 	else
 		keeper->quit = true;
 	for (size_t i = 0; i < fds_len; i++)

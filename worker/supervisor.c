@@ -163,10 +163,10 @@ static void on_signal(void *ctx, int fd, uint32_t events)
 
 	(void)events;
 	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGHUP)
-			log_warn("configuration is read at start only: restart to change it", NULL);
-		else
+		if (info.ssi_signo != SIGHUP)
 			on_stop(self);
+		else if (self->source != NULL)
+			supervisor_reload(self);
 	}
 }
 
@@ -383,6 +383,7 @@ static void release(struct supervisor *self)
 	ledger_close(self->ledger);
 	fd_close(self->signal_fd);
 	loop_release(&self->loop);
+	arena_release(&self->live);
 	arena_release(&self->arena);
 }
 
@@ -399,6 +400,7 @@ static struct supervisor *new_supervisor(struct config *config,
 				   .signal_fd = -1,
 				   .loop = {.epoll_fd = -1}};
 	arena_init(&self.arena, SUPERVISOR_ARENA_BYTES);
+	arena_init(&self.live, 0);
 	outbox_init(&self.publisher, &self.loop, -1);
 	outbox_init(&self.storekeeper, &self.loop, -1);
 	outbox_init(&self.zygote, &self.loop, -1);
@@ -436,10 +438,12 @@ static int run(struct supervisor *self, struct err *err)
 	return rc;
 }
 
-int supervisor_serve(struct config *config, const struct supervisor_server *server, struct err *err)
+int supervisor_serve(struct config *config, const struct supervisor_source *source,
+		     const struct supervisor_server *server, struct err *err)
 {
 	struct supervisor *self = new_supervisor(config, NULL);
 
+	self->source = source;
 	self->server = server;
 	return run(self, err);
 }

@@ -18,12 +18,20 @@ struct supervisor_server {
 	void (*close)(struct supervisor *self);
 };
 
+/* Where the configuration comes from: read again on SIGHUP. What was derived
+ * from the machine is as in `old`. */
+struct supervisor_source {
+	int (*load)(void *ctx, const struct config *old, struct config *ret, struct arena *arena,
+		    struct err *err);
+	void *ctx;
+};
+
 /*
  * Serves the queue until a signal drains it. Returns 0 after a drain, -1 when a
  * process of the worker or the broker made going on impossible.
  */
-int supervisor_serve(struct config *config, const struct supervisor_server *server,
-		     struct err *err) MUST_CHECK;
+int supervisor_serve(struct config *config, const struct supervisor_source *source,
+		     const struct supervisor_server *server, struct err *err) MUST_CHECK;
 
 /* Who gives the jobs and takes the results where there is no queue. */
 struct supervisor_local {

@@ -96,8 +96,11 @@ struct supervisor {
 	struct arena arena;
 	struct loop loop;
 	struct commands *commands;
-	struct ledger *ledger;	   /* NULL: local */
-	struct consumer *consumer; /* NULL: local */
+	const struct supervisor_source *source; /* NULL: nothing to read again */
+	struct arena live;			/* settings that SIGHUP brought */
+	uint64_t zygote_config;			/* how often it was sent others */
+	struct ledger *ledger;			/* NULL: local */
+	struct consumer *consumer;		/* NULL: local */
 	const struct supervisor_local *local;
 	int consumer_fd; /* as it is watched; -1: not */
 	bool consumer_moved;
@@ -151,6 +154,9 @@ int supervisor_prepare_state(struct supervisor *self, struct err *err) MUST_CHEC
 /* One worker a ledger, for the life of this process. */
 int supervisor_lock(struct supervisor *self, struct err *err) MUST_CHECK;
 int supervisor_open_ledger(struct supervisor *self, struct err *err) MUST_CHECK;
+
+/* --- reload.c: SIGHUP ------------------------------------------------- */
+void supervisor_reload(struct supervisor *self);
 
 /* --- roles.c: the other processes ------------------------------------- */
 int roles_start(struct supervisor *self, struct err *err) MUST_CHECK;

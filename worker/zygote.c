@@ -60,6 +60,7 @@ struct zygote {
 	struct slot slots[ROLE_BOXES_MAX];
 	size_t slots_len;
 	uint64_t serial;
+	uint64_t config_serial; /* how often the settings have changed */
 	bool quit;
 };
 
@@ -143,7 +144,8 @@ static int start_executor(struct zygote *zygote, size_t slot, struct box_handle 
 
 static int make(struct zygote *zygote, size_t slot, struct err *err)
 {
-	struct ipc_box_ready message = {.kind = IPC_BOX_READY, .slot = (uint32_t)slot};
+	struct ipc_box_ready message = {
+		.kind = IPC_BOX_READY, .slot = (uint32_t)slot, .config = zygote->config_serial};
 	struct slot *self = &zygote->slots[slot];
 	struct box_handle handle;
 	CLEANUP(fd_cleanup) int socket = -1;
@@ -286,19 +288,33 @@ static void on_kill(struct zygote *zygote, const struct ipc_box_kill *request)
 		(void)kill(self->executor, SIGKILL);
 }
 
+/* Executors are made with the settings of their time; the supervisor lets go of
+ * those that were made before. */
+static void on_config(struct zygote *zygote, int fd)
+{
+	role_reload("zygote", zygote->config, fd);
+	zygote->config_serial++;
+}
+
 static void on_supervisor(struct zygote *zygote)
 {
 	static _Alignas(max_align_t) uint8_t room[IPC_MESSAGE_BYTES];
 	enum ipc_kind *kind = (enum ipc_kind *)room;
 	struct err err = {0};
-	ssize_t len = fd_recv(ROLE_SOCKET, room, sizeof(room), NULL, NULL, &err);
+	int fds[FD_PASS_MAX];
+	size_t fds_len = 0;
+	ssize_t len = fd_recv(ROLE_SOCKET, room, sizeof(room), fds, &fds_len, &err);
 
 	if (len == sizeof(struct ipc_box_attach) && *kind == IPC_BOX_ATTACH)
 		on_attach(zygote, (struct ipc_box_attach *)room);
 	else if (len == sizeof(struct ipc_box_kill) && *kind == IPC_BOX_KILL)
 		on_kill(zygote, (struct ipc_box_kill *)room);
+	else if (len == sizeof(struct ipc_config) && *kind == IPC_CONFIG && fds_len == 1)
+		on_config(zygote, fds[0]);
 	else
 		zygote->quit = true;
+	for (size_t i = 0; i < fds_len; i++)
+		fd_close(fds[i]);
 }
 
 /* --- the loop --------------------------------------------------------- */

@@ -1,4 +1,5 @@
-"""What an operator sees of a worker: history, status, metrics."""
+"""What an operator sees of a worker: history, status, metrics,
+and what it can change while the worker runs."""
 import http.client
 import json
 import os
@@ -291,6 +292,83 @@ class Metrics(sbxtest.WorkerCase):
         told = {re.sub(r"\{.*", "", name) for name in self.metrics()}
         self.assertGreater(len(named), 5)
         self.assertEqual(named - told, set())
+
+
+class Reload(sbxtest.WorkerCase):
+    config = {"protect__paths": "guarded/**", "commands__allow": "true\nsleep *\ncat **"}
+
+    def reload(self, expected="configuration read again", **config):
+        """Returns what the log has said since."""
+        before = len(self.worker.log())
+        self.worker.config.update({key.replace("__", "."): value
+                                   for key, value in config.items()})
+        self.worker.write_config()
+        os.chmod(self.worker.config_path, 0o644)
+        self.worker.signal(signal.SIGHUP)
+        return sbxtest.poll(lambda: expected in self.worker.log()[before:] and
+                            self.worker.log()[before:], lambda: self.worker.log()[before:])
+
+    def test_commands_and_limits_change_at_once(self):
+        self.assert_verdict(self.run_job(steps=[["false"]]), "rejected", "policy.command")
+        said = self.reload(commands__allow="true\nfalse\nsleep *\ncat **", max__wall="2s",
+                           limits__wall="1s")
+        self.assertIn('changed="commands.allow, limits.wall, max.wall"', said)
+        self.assert_verdict(self.run_job(steps=[["false"]]), "failed")
+        self.assert_verdict(self.run_job(steps=[["sleep", "30"]]), "limit", "limit.wall")
+        said = self.reload(commands__allow="true\nsleep *\ncat **", max__wall="1h",
+                           limits__wall="10m")
+        self.assert_verdict(self.run_job(steps=[["false"]]), "rejected", "policy.command")
+
+    def test_protected_paths_change_for_executors_that_wait(self):
+        diff = self.repo.diff({"fresh/x": "1\n"})
+        self.assert_verdict(self.run_job(diff), "passed")
+        self.reload(protect__paths="guarded/**, fresh/**")
+        self.assert_verdict(self.run_job(diff), "rejected")
+        self.assert_verdict(self.run_job(self.repo.diff({"guarded/x": "1\n"})), "rejected")
+        self.reload(protect__paths="guarded/**")
+        self.assert_verdict(self.run_job(diff), "passed")
+
+    def test_a_running_job_is_left_alone(self):
+        job = sbxtest.job_of(self.repo, steps=[["sleep", "2"], ["true"]])
+        self.client.publish(job)
+        sbxtest.poll(lambda: self.busy() == 1, "a running job")
+        self.reload(protect__paths="guarded/**, other/**")
+        self.assert_verdict(self.result_of(job["id"]), "passed")
+        self.reload(protect__paths="guarded/**")
+
+    def busy(self):
+        done = self.program("sbx-worker", "status", "--json", "--config", self.worker.config_path)
+        return json.loads(done.stdout)["slots"]["busy"]
+
+    def test_a_wrong_file_changes_nothing(self):
+        said = self.reload("the old one stays", max__wall="1 fortnight")
+        self.assertIn("max.wall", said)
+        self.assert_verdict(self.run_job(), "passed")
+        said = self.reload("the old one stays", max__wall="1h", limits__wall="2h")
+        self.assertIn("above max.wall", said)
+        del self.worker.config["limits.wall"], self.worker.config["max.wall"]
+        self.reload()
+
+    def test_what_needs_a_restart_is_named_and_stays(self):
+        said = self.reload(worker__slots="3", queue__prefix="elsewhere", worker__drain="9m")
+        self.assertIn('keys="worker.slots, queue.prefix"', said)
+        self.assertIn('changed=worker.drain', said)
+        self.assert_verdict(self.run_job(), "passed")
+        said = self.reload(worker__slots="2", queue__prefix=self.prefix, worker__drain="10m")
+        self.assertNotIn("need a restart", said)
+
+    def test_each_process_takes_the_new_log(self):
+        self.reload(log__json="true")
+        self.assert_verdict(self.run_job(), "passed")
+        self.assertIn('"msg":"job finished"', self.worker.log().replace('": "', '":"'))
+        self.reload('"configuration read again"', log__json="false")
+
+    def test_many_times_over(self):
+        for turn in range(20):
+            self.reload(protect__paths=f"guarded/**, turn{turn}/**")
+        self.assert_verdict(self.run_job(self.repo.diff({"turn19/x": "1\n"})), "rejected")
+        self.reload(protect__paths="guarded/**")
+        self.assert_verdict(self.run_job(self.repo.diff({"turn19/x": "1\n"})), "passed")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ static const char help[] =
 	"\n"
 	"Commands:\n"
 	"  serve     run until SIGTERM, which drains (the default); a second one hands\n"
-	"            running jobs back to the queue\n"
+	"            running jobs back to the queue; SIGHUP reads the configuration again\n"
 	"  check     validate configuration, queue, kernel and limits; each failed check\n"
 	"            comes with its fix\n"
 	"  verify    read and hash all of the store: a checkout that has changed is\n"
@@ -185,9 +185,19 @@ static int complain(const struct err *err, int code)
 	return code;
 }
 
+static int read_again(void *ctx, const struct config *old, struct config *ret, struct arena *arena,
+		      struct err *err)
+{
+	const struct options *options = ctx;
+	const struct cli_source source = {options->config, options->sets, options->sets_len};
+
+	return cli_config_again(&source, old, ret, arena, err);
+}
+
 static int serve(struct options *options, struct arena *arena)
 {
 	static const char embedded[] = "sqlite:";
+	const struct supervisor_source source = {.load = read_again, .ctx = options};
 	struct config config;
 	struct err err = {0};
 
@@ -198,7 +208,7 @@ static int serve(struct options *options, struct arena *arena)
 		return complain(&err, EXIT_USAGE);
 	if (strncmp(config.queue_url, embedded, strlen(embedded)) == 0)
 		log_info("embedded queue", "file", config.queue_url + strlen(embedded), NULL);
-	if (supervisor_serve(&config, &metrics_server, &err) == 0)
+	if (supervisor_serve(&config, &source, &metrics_server, &err) == 0)
 		return EXIT_OK;
 	log_error("worker ends", "error", err.message, NULL);
 	return EXIT_FAULT;

@@ -489,9 +489,20 @@ static void the_template_is_contribs_and_the_defaults(void **state)
 	assert_string_equal(buf_text(&text), buf_text(&shipped));
 }
 
+/* What the page says of this key, up to the next. */
+static void assert_says_of_reload(const char *page, const char *key, bool live)
+{
+	const char *start = strstr(page, key) + strlen(key);
+	const char *end = strstr(start, ".It Va ");
+	const char *said = strstr(start, "SIGHUP reloads it");
+
+	assert_int_equal(said != NULL && (end == NULL || said < end), live);
+}
+
 static void the_manual_names_each_key(void **state)
 {
 	CLEANUP(buf_release) struct buf page;
+	enum { S = 1, P = 2, K = 4, Z = 8, LIVE = ROLE_LIVE };
 	char wanted[128];
 
 	(void)state;
@@ -500,9 +511,50 @@ static void the_manual_names_each_key(void **state)
 		fail_msg("%s", err.message);
 #define KEY(section, name, kind, def, roles, doc)                                  \
 	(void)snprintf(wanted, sizeof(wanted), ".It Va %s.%s\n", #section, #name); \
-	assert_says(buf_text(&page), wanted);
+	assert_says(buf_text(&page), wanted);                                      \
+	assert_says_of_reload(buf_text(&page), wanted, ((roles)&LIVE) != 0);
 #include "worker/config.def"
 #undef KEY
+}
+
+/* --- what changes ----------------------------------------------------- */
+
+static void what_may_change_is_told_from_what_may_not(void **state)
+{
+	CLEANUP(buf_release) struct buf live;
+	CLEANUP(buf_release) struct buf restart;
+	struct config old, fresh;
+
+	(void)state;
+	buf_init(&live, 1 << 16);
+	buf_init(&restart, 1 << 16);
+	if (config_init(&old, &arena, &err) < 0 || config_init(&fresh, &arena, &err) < 0)
+		fail_msg("%s", err.message);
+	assert_int_equal(config_changes(&old, &fresh, &live, &restart), 0);
+	assert_int_equal(live.len + restart.len, 0);
+	if (config_set(&fresh, "worker.drain", "1s", &err) < 0 ||
+	    config_set(&fresh, "queue.prefix", "other", &err) < 0 ||
+	    config_set(&fresh, "sources.allow", "/srv/", &err) < 0 ||
+	    config_set(&fresh, "protect.paths", "a,b", &err) < 0)
+		fail_msg("%s", err.message);
+	assert_int_equal(config_changes(&old, &fresh, &live, &restart),
+			 ROLE_SUPERVISOR | ROLE_ZYGOTE);
+	assert_string_equal(buf_text(&live), "worker.drain, protect.paths");
+	assert_string_equal(buf_text(&restart), "queue.prefix, sources.allow");
+	config_take_live(&old, &fresh);
+	assert_int_equal(old.worker_drain, 1000);
+	assert_int_equal(old.protect_paths.len, 2);
+	assert_string_equal(old.queue_prefix, "sbx");
+	assert_int_equal(old.sources_allow.len, 0);
+	buf_clear(&live);
+	buf_clear(&restart);
+	/* an item that differs is a change too, and so is a boolean */
+	if (config_set(&fresh, "protect.paths", "a,c", &err) < 0 ||
+	    config_set(&fresh, "log.json", "true", &err) < 0)
+		fail_msg("%s", err.message);
+	assert_int_equal(config_changes(&old, &fresh, &live, &restart),
+			 ROLE_SUPERVISOR | ROLE_PUBLISHER | ROLE_STOREKEEPER | ROLE_ZYGOTE);
+	assert_string_equal(buf_text(&live), "protect.paths, log.json");
 }
 
 /* --- limits ----------------------------------------------------------- */
@@ -593,6 +645,7 @@ int main(void)
 		T(every_role_reads_back_the_same),
 		T(the_template_is_contribs_and_the_defaults),
 		T(the_manual_names_each_key),
+		T(what_may_change_is_told_from_what_may_not),
 		T(limits_are_defaults_asked_or_clamped),
 		T(a_quota_may_be_absent),
 		T(exhausted_memory_is_an_error),

@@ -240,6 +240,24 @@ static void a_fresh_box_ends_what_was_before_it(void **state)
 	fd_close(old);
 }
 
+/* It was made with settings that are no longer those of the worker. */
+static void a_box_of_old_settings_is_made_anew(void **state)
+{
+	(void)state;
+	kit.self.zygote_config = 1;
+	kit_ready(0);
+	kit_turn();
+	assert_killed(0, kit.serial);
+	kit_deliver(steps_job, KIT_EPOCH);
+	kit_turn();
+	assert_silent(kit.storekeeper);
+	kit.self.zygote_config = 0;
+	kit_ready(0);
+	kit_turn();
+	assert_int_equal(kit_tasks(), 1);
+	(void)kit_fetched();
+}
+
 static void an_answer_about_another_box_is_none(void **state)
 {
 	struct ipc_box_attach asked;
@@ -558,6 +576,7 @@ int main(void)
 		TEST(an_end_that_is_settled_too_late_changes_nothing),
 		TEST(last_words_are_heard),
 		TEST(a_fresh_box_ends_what_was_before_it),
+		TEST(a_box_of_old_settings_is_made_anew),
 		TEST(an_answer_about_another_box_is_none),
 		TEST(a_redelivery_joins),
 		TEST(an_id_belongs_to_one_content),
