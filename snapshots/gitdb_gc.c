@@ -10,8 +10,8 @@
  * in a new pack, or when nothing led to it while nobody wrote: whoever skips
  * writing an object because it is there holds the lock until its ref is set.
  *
- * An executor leaves out of its export what is here already. When that goes
- * before the export arrives, the import is refused as a fault, and tried again.
+ * An executor exports all that it has made, whether it is here or not, and
+ * refers beyond that to the base alone, which a ref leads to.
  *
  * Packs above the bound are left alone: they came from a server as they are,
  * with deltas that would cost more to find again than they take.

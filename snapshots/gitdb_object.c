@@ -278,22 +278,24 @@ int object_write(struct gitdb *db, git_object_t type, struct bytes content, stru
 
 	assert(db->mode != GITDB_READ);
 	object_oid(type, content, &oid);
-	/* Without a look for new packs: at worst an object is there twice. */
-	if (!object_is_here(db, &oid)) {
-		if (db->mode == GITDB_QUARANTINE) {
-			if (quarantine_add(&db->quarantine, &oid, type, content, err) < 0)
-				return -1;
-		} else {
-			code = db->loose->write(db->loose, to_git(&oid),
-						content.len > 0 ? (const void *)content.data : "",
-						content.len, type);
-			if (code < 0) {
-				oid_hex(&oid, hex);
-				return gitdb_fail(err, code, "cannot write object %s", hex);
-			}
-		}
-	}
 	*ret = oid;
+	/* What is on disk may be there for another job, and gone with it before
+	 * this one's objects arrive: a quarantine is whole by itself. */
+	if (db->mode == GITDB_QUARANTINE) {
+		if (quarantine_find(&db->quarantine, &oid) != NULL)
+			return 0;
+		return quarantine_add(&db->quarantine, &oid, type, content, err);
+	}
+	/* Without a look for new packs: at worst an object is there twice. */
+	if (object_is_here(db, &oid))
+		return 0;
+	code = db->loose->write(db->loose, to_git(&oid),
+				content.len > 0 ? (const void *)content.data : "", content.len,
+				type);
+	if (code < 0) {
+		oid_hex(&oid, hex);
+		return gitdb_fail(err, code, "cannot write object %s", hex);
+	}
 	return 0;
 }
 

@@ -103,7 +103,8 @@ int object_header(struct gitdb *db, const struct oid *oid, git_object_t *ret_typ
 
 void object_oid(git_object_t type, struct bytes content, struct oid *ret);
 
-/* Writes where the mode says, unless it is there already. */
+/* Writes where the mode says, unless it is there already. A quarantine gets also
+ * what is on disk. */
 int object_write(struct gitdb *db, git_object_t type, struct bytes content, struct oid *ret,
 		 struct err *err) MUST_CHECK;
 

@@ -256,6 +256,38 @@ static void damaged_streams_are_refused(void **state)
 	assert_fsck("damaged.git");
 }
 
+/* What another job has left on disk may be deleted before this one's arrive. */
+static void an_export_is_whole_by_itself(void **state)
+{
+	struct gitdb *db = NULL;
+	struct gitdb *store = NULL;
+	struct err err = {0};
+	struct gitdb_edit edit = {.path = "a", .mode = MODE_FILE};
+	struct oid tree, commit;
+	struct buf stream;
+
+	(void)state;
+	buf_init(&stream, 1 << 20);
+	OK(gitdb_create("whole.git", &err));
+	OK(gitdb_open("whole.git", GITDB_WRITE, &store, &err));
+	OK(gitdb_blob_write(store, BYTES("common"), &edit.oid, &err));
+	OK(gitdb_tree_update(store, NULL, &edit, 1, &tree, &err));
+	gitdb_close(store);
+	OK(gitdb_open("whole.git", GITDB_QUARANTINE, &db, &err));
+	OK(gitdb_blob_write(db, BYTES("common"), &edit.oid, &err));
+	OK(gitdb_blob_write(db, BYTES("common"), &edit.oid, &err));
+	OK(gitdb_tree_update(db, NULL, &edit, 1, &tree, &err));
+	OK(gitdb_commit_write(db, &tree, NULL, "message", 5, &commit, &err));
+	OK(gitdb_export(db, &stream, &err));
+	gitdb_close(db);
+	sh("find whole.git/objects -type f -delete");
+	OK(gitdb_open("whole.git", GITDB_WRITE, &store, &err));
+	OK(gitdb_import(store, buf_bytes(&stream), &err));
+	gitdb_close(store);
+	buf_release(&stream);
+	assert_fsck("whole.git");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +295,7 @@ int main(void)
 		cmocka_unit_test(references_must_exist_and_have_their_type),
 		cmocka_unit_test(hostile_commits_are_refused),
 		cmocka_unit_test(damaged_streams_are_refused),
+		cmocka_unit_test(an_export_is_whole_by_itself),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
