@@ -95,9 +95,9 @@ struct hunk_recovery {
  *   5. but for the amount of white space in context lines: their indentation
  *
  * The lowest rung that any place reaches must be reached by one place only,
- * and no higher one by the stated line. From rung 2 on no other place may reach
- * any rung, unless the one is the stated line, and two lines that are not mere
- * marks must be the same (one at the stated line). Removed lines are never
+ * and no higher one by the stated line. From rung 2 on it must be the stated
+ * line, or the hunk has no line number and no other place reaches any rung; and
+ * two lines that are not mere marks must be the same (one at the stated line). Removed lines are never
  * passed over, nor is a context line next to a change. What is left open is
  * decided by
  *
@@ -108,8 +108,8 @@ struct hunk_recovery {
  *   - the function that the header names;
  *
  * and refused otherwise. Places may not overlap; hunks may come in any order.
- * A hunk that only adds, with context on one side, belongs to that end of the
- * file.
+ * A hunk with context on one side belongs to that end of the file, and must be
+ * stated to be there when it fits elsewhere too.
  *
  * A hunk that is elsewhere than stated is refused when its new side is in the
  * file already. Hunks of *ret that may have been cut off keep DIFF_DOUBT_CUT.

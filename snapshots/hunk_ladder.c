@@ -166,14 +166,12 @@ static bool is_shifted(struct ladder *ladder, size_t i, size_t one, size_t other
 	       (compare(ladder, i, one) != MATCH_NONE || compare(ladder, i, other) != MATCH_NONE);
 }
 
-static bool go_on(struct ladder *ladder, const struct diff_hunk *hunk, size_t anchor, size_t line,
-		  struct ladder_place *place)
+static bool go_on(struct ladder *ladder, size_t anchor, size_t line, struct ladder_place *place)
 {
 	for (size_t i = anchor + 1; i < ladder->len; i++) {
 		enum ladder_match match = compare(ladder, i, ++line);
 
-		if (match == MATCH_NONE && gap_fits(ladder, place, i, line) &&
-		    (hunk->lacking > 0 || i < ladder->core_to)) {
+		if (match == MATCH_NONE && gap_fits(ladder, place, i, line)) {
 			match = compare(ladder, i, line + 1);
 			if (match != MATCH_NONE) {
 				place->gaps[place->gaps_len++] = i;
@@ -192,14 +190,12 @@ static bool go_on(struct ladder *ladder, const struct diff_hunk *hunk, size_t an
 	return true;
 }
 
-static bool go_back(struct ladder *ladder, const struct diff_hunk *hunk, size_t anchor, size_t line,
-		    struct ladder_place *place)
+static bool go_back(struct ladder *ladder, size_t anchor, size_t line, struct ladder_place *place)
 {
 	for (size_t i = anchor; i > 0; i--) {
 		enum ladder_match match = line == 0 ? MATCH_NONE : compare(ladder, i - 1, line - 1);
 
-		if (match == MATCH_NONE && line > 1 && gap_fits(ladder, place, i, line - 1) &&
-		    (hunk->lacking > 0 || i - 1 >= ladder->core_from)) {
+		if (match == MATCH_NONE && line > 1 && gap_fits(ladder, place, i, line - 1)) {
 			match = compare(ladder, i - 1, line - 2);
 			if (match != MATCH_NONE) {
 				place->gaps[place->gaps_len++] = i;
@@ -308,14 +304,15 @@ void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct l
 		if (match == MATCH_NONE)
 			continue;
 		count(&place, match);
-		if (!go_on(ladder, hunk, anchor, line, &place) ||
-		    !go_back(ladder, hunk, anchor, line, &place))
+		if (!go_on(ladder, anchor, line, &place) || !go_back(ladder, anchor, line, &place))
 			continue;
 		place.start = place.line - (place.from < place.line ? place.from : place.line);
 		at_stated = place.start == stated && !(hunk->doubts & DIFF_DOUBT_LINES);
 		place.rung = rung_of(ladder, &place, at_stated);
 		if (place.rung < RUNGS && is_tied(ladder, hunk, &place))
 			keep(ret, &place, at_stated);
+		else
+			ret->untied += place.rung < RUNGS;
 	}
 }
 

@@ -37,6 +37,7 @@ struct ladder_places {
 	size_t best_len;
 	struct ladder_place stated; /* the one at the stated line */
 	bool has_stated;
+	size_t untied; /* places that only the end of the file they are not at rules out */
 	bool gave_up;
 };
 

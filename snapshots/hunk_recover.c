@@ -12,7 +12,7 @@
 
 enum {
 	BUDGET_LINES = 200000,
-	BUDGET_DIFF_FACTOR = 128,
+	BUDGET_DIFF_FACTOR = 24,
 	BUDGET_FILE_FACTOR = 2,
 };
 
@@ -29,16 +29,19 @@ static bool at_stated(const struct diff_hunk *hunk, const struct ladder_place *p
 }
 
 /* Whether the only place of the lowest rung may be taken. */
-static bool is_unrivalled(const struct diff_hunk *hunk, const struct ladder_places *places)
+static bool is_unrivalled(const struct diff_hunk *hunk, const struct ladder_places *places,
+			  bool trusted)
 {
 	const struct ladder_place *best = &places->best[0];
 	size_t total = 0;
 
 	for (size_t i = 0; i < RUNGS; i++)
 		total += places->counts[i];
-	if (total == 1 || at_stated(hunk, best))
+	if (at_stated(hunk, best))
 		return true;
-	return best->rung <= RUNG_ENDS && !places->has_stated;
+	if (best->rung > RUNG_ENDS)
+		return total == 1 && places->untied == 0 && (trusted || !is_numbered(hunk));
+	return places->untied == 0 && (total == 1 || !places->has_stated);
 }
 
 static int search(struct recoverer *self, size_t number)
@@ -61,7 +64,7 @@ static int search(struct recoverer *self, size_t number)
 	if (places.best_len == 0)
 		return 0;
 	spot->place = places.best[0];
-	if (places.best_len == 1 && is_unrivalled(hunk, &places)) {
+	if (places.best_len == 1 && is_unrivalled(hunk, &places, self->how->trusted)) {
 		spot->found = FOUND_ONE;
 		return 0;
 	}
@@ -226,7 +229,8 @@ static void decide(struct recoverer *self, struct spot *spot, bool agree)
 		take(spot, &all->stated);
 		return;
 	}
-	if (all->best[0].rung > RUNG_ENDS || (all->has_stated && all->best_len == 1))
+	if (all->best[0].rung > RUNG_ENDS || all->untied > 0 ||
+	    (all->has_stated && all->best_len == 1))
 		return;
 	if (is_numbered(hunk) && shared_drift(self, spot->number, &drift)) {
 		for (size_t i = 0; i < all->best_len; i++) {

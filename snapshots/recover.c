@@ -146,7 +146,8 @@ static int take_file(struct recover_reader *reader)
 	while (code == 0 && at_hunk(reader))
 		code = recover_read_hunk(reader);
 	if (code == 0)
-		code = recover_emit_header(reader, &header, reader->hunks + first,
+		code = recover_emit_header(reader, &header,
+					   reader->hunks_len > first ? &reader->hunks[first] : NULL,
 					   reader->hunks_len - first);
 	if (code != 0)
 		return code;
@@ -302,14 +303,14 @@ static int restate(struct recover_reader *reader, struct diff *diff)
 static int parse_mended(struct recover_reader *reader, struct diff *ret, struct reason *reason,
 			struct err *err)
 {
-	struct bytes text = {.len = reader->text.len};
+	struct bytes text = {(const uint8_t *)"", reader->text.len};
 
 	if (reader->text.failed || reader->origins.failed)
 		return diff_exhausted(&reader->in);
 	if (text.len > 0)
 		text.data = (const uint8_t *)arena_memdup(reader->in.arena, reader->text.data,
 							  text.len);
-	if (text.len > 0 && text.data == NULL)
+	if (text.data == NULL)
 		return diff_exhausted(&reader->in);
 	return diff_parse(reader->in.arena, text, reader->request->strip, &reader->request->limits,
 			  ret, reason, err);
