@@ -97,9 +97,8 @@ struct hunk_recovery {
  * The lowest rung that any place reaches must be reached by one place only,
  * and no higher one by the stated line. From rung 2 on it must be the stated
  * line, or the hunk has no line number and no other place reaches any rung; and
- * two lines that are not mere marks must be the same (one at the stated line). Removed lines are never
- * passed over, nor is a context line next to a change. What is left open is
- * decided by
+ * two lines that are not mere marks must be the same (one at the stated line). Removed lines are
+ *never passed over, nor is a context line next to a change. What is left open is decided by
  *
  *   - the stated line, when every hunk of the file fits at its own, and the
  *     numbers of both sides agree;
