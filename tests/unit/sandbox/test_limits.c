@@ -58,12 +58,14 @@ static void test_wall_of_steps(void **state)
 {
 	struct box_limits limits = boxtest_limits;
 	struct boxtest test;
+	char nap[32];
 
 	(void)state;
-	limits.wall_ms = 1000;
+	(void)snprintf(nap, sizeof(nap), "sleep %f", 0.7 * boxtest_slow());
+	limits.wall_ms = 1000 * boxtest_slow();
 	boxtest_open(&test, NULL, &limits);
-	assert_int_equal(boxtest_shell(&test, "sleep 0.7").limit, BOX_LIMIT_NONE);
-	assert_int_equal(boxtest_shell(&test, "sleep 0.7").limit, BOX_LIMIT_WALL);
+	assert_int_equal(boxtest_shell(&test, nap).limit, BOX_LIMIT_NONE);
+	assert_int_equal(boxtest_shell(&test, nap).limit, BOX_LIMIT_WALL);
 	boxtest_close(&test);
 }
 
@@ -100,11 +102,11 @@ static void test_cpu(void **state)
 	struct driver_outcome outcome;
 
 	(void)state;
-	limits.cpu_ms = 400;
+	limits.cpu_ms = 400 * boxtest_slow();
 	outcome = run_limited(&limits, "while :; do :; done");
 	assert_int_equal(outcome.limit, BOX_LIMIT_CPU);
 	if (!boxtest_as_user) {
-		assert_in_range(outcome.limit_value, 400, 700);
+		assert_in_range(outcome.limit_value, limits.cpu_ms, limits.cpu_ms + 300);
 		/* Many processes together, each below the limit. */
 		expect_limit(&limits,
 			     "for i in 1 2 3 4 5 6 7 8; do (while :; do :; done) & done; wait",
