@@ -244,14 +244,23 @@ static enum ladder_rung rung_of(const struct ladder *ladder, const struct ladder
 	return place->gaps_len > 0 ? RUNG_GAP : fuzz == 1 ? RUNG_FUZZ_1 : RUNG_FUZZ_2;
 }
 
+static bool has_context(const struct diff_hunk *hunk)
+{
+	for (size_t i = 0; i < hunk->lines_len; i++) {
+		if (hunk->lines[i].kind == DIFF_CONTEXT)
+			return true;
+	}
+	return false;
+}
+
 /* A hunk that lacks context on one side belongs to that end of the file; one
- * that lacks it on both needs removed lines that say where it is. */
+ * without any needs removed lines that say where it is. */
 static bool is_tied(const struct ladder *ladder, const struct diff_hunk *hunk,
 		    const struct ladder_place *place)
 {
 	size_t matched = place->to - place->from + place->gaps_len;
 
-	if (hunk->leading + hunk->trailing == 0)
+	if (hunk->leading + hunk->trailing == 0 && !has_context(hunk))
 		return is_telling(ladder, place, ladder->len > 1 ? TELLING_LINES : 1);
 	if (hunk->leading == 0 && place->line > 0)
 		return ladder->trusted;
