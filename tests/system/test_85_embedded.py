@@ -176,6 +176,7 @@ class Kills(EmbeddedCase):
         self.assertEqual(len(self.results(job["id"])), 1)
         sbxtest.poll(lambda: not self.rows("jobs"), "the ack")
         self.assert_empty()
+        worker.start()  # which clears up what the killed one was building
 
     def test_two_workers_two_hundred_jobs_and_kills(self):
         """None is lost, and none has two results once repetitions are dropped."""
