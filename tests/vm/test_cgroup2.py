@@ -69,7 +69,7 @@ class Case(unittest.TestCase):
         cls.folder = tempfile.mkdtemp(prefix="sbx-cgroup2-")
         os.chmod(cls.folder, 0o1777)
         # The checkout may be out of the ordinary user's reach.
-        for name in ("sbx-box", "sbx-run"):
+        for name in ("sbx-box", "sbx-run", "sbx-worker", "sbx-submit"):
             shutil.copy(os.path.join(BIN, name), cls.folder)
 
     @classmethod
@@ -167,6 +167,27 @@ class Case(unittest.TestCase):
         self.assertGreater(outcome["cpu_us"], 500000)
         self.assertIn(outcome["processes_peak"], range(2, 8))
         self.assertEqual(outcome["io_write_bytes"], 0)
+
+
+    def repo(self, uid):
+        repo = os.path.join(self.folder, f"repo-{uid}")
+        if not os.path.exists(repo):
+            os.mkdir(repo)
+            write("one\ntwo\n", repo, "file")
+            git = ["git", "-C", repo, "-c", "user.name=n", "-c", "user.email=e"]
+            for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
+                subprocess.run([*git, *words], check=True)
+            subprocess.run(["chown", "-R", f"{uid}:{uid}", repo], check=True)
+        return repo
+
+    def until(self, what, condition):
+        deadline = time.monotonic() + 60
+        while True:
+            found = condition()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                self.fail(f"never: {what}")
 
 
 class Root(Case):
@@ -279,16 +300,8 @@ class Runs(Case):
     """sbx-run: a whole job, from the repository to its verdict."""
 
     def job(self, uid, **fields):
-        repo = os.path.join(self.folder, f"repo-{uid}")
-        if not os.path.exists(repo):
-            os.mkdir(repo)
-            write("one\ntwo\n", repo, "file")
-            git = ["git", "-C", repo, "-c", "user.name=n", "-c", "user.email=e"]
-            for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
-                subprocess.run([*git, *words], check=True)
-            subprocess.run(["chown", "-R", f"{uid}:{uid}", repo], check=True)
         path = os.path.join(self.folder, "job.json")
-        job = {"v": 1, "source": {"repo": repo, "commit": "HEAD"},
+        job = {"v": 1, "source": {"repo": self.repo(uid), "commit": "HEAD"},
                "patch": {"diff": "--- a/file\n+++ b/file\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n"},
                **fields}
         write(json.dumps(job), path)
@@ -328,6 +341,51 @@ class Runs(Case):
         self.assert_runs(group, USER, "--allow-missing-cgroup")
         code, result = self.run_job(group, USER, steps=[{"run": ["true"]}], max_attempts=1)
         self.assertEqual((code, result["reason"]["code"]), (3, "policy.cgroup"), result)
+
+
+class Worker(Case):
+    """A whole worker is killed at once, as systemd does it, and started anew."""
+
+    def busy(self, group):
+        """Groups of boxes in which a step runs, with their inodes."""
+        found = {}
+        for name in groups_below(group):
+            with contextlib.suppress(OSError):  # it may go at any time
+                if name.count("-") > 2 and read(group, name, "cgroup.procs").count("\n") > 1:
+                    found[name] = os.stat(os.path.join(group, name)).st_ino
+        return found
+
+    def assert_sweeps(self, group, uid):
+        state, queue = (os.path.join(self.folder, f"{name}-{uid}") for name in ("worker", "queue"))
+        os.mkdir(queue)
+        os.chown(queue, uid, uid)
+        url = f"sqlite:{queue}/queue.db"
+        inner = os.path.join(group, "sbx-host")
+        serve = ["./sbx-worker", "--queue", url, "--set", f"worker.state_dir={state}",
+                 "--set", f"sources.allow={self.folder}/", "--set", "commands.allow=off", "serve"]
+        code, _, errors = self.run_in(
+            ["./sbx-submit", "--queue", url, "--repo", self.repo(uid), "--commit", "HEAD",
+             "--shell", "sleep 1000"], group, uid)
+        self.assertEqual(code, 0, errors)
+        with self.start(serve, group, uid) as worker:
+            left = self.until("a running step", lambda: self.busy(group))
+            write("1", inner, "cgroup.kill")
+            worker.wait(20)
+        self.until("the death of the step", lambda: not self.busy(group))
+        self.assertIn(list(left)[0], groups_below(group))
+        with self.start(serve, inner, uid) as worker:
+            self.until("a running step", lambda: self.busy(group))
+            self.assertFalse(set(left.values()) & {each.inode() for each in os.scandir(group)})
+            write("1", inner, "cgroup.kill")
+            worker.wait(20)
+
+    def test_root(self):
+        group = self.group("worker.service")
+        os.setxattr(group, "trusted.delegate", b"1")
+        self.assert_sweeps(group, 0)
+
+    def test_user(self):
+        self.assert_sweeps(self.group("worker-user.service", USER), USER)
 
 
 if __name__ == "__main__":
