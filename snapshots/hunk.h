@@ -110,8 +110,9 @@ struct hunk_recovery {
  * A hunk with context on one side belongs to that end of the file, and must be
  * stated to be there when it fits elsewhere too.
  *
- * A hunk that is elsewhere than stated is refused when its new side is in the
- * file already. Hunks of *ret that may have been cut off keep DIFF_DOUBT_CUT.
+ * A hunk whose counts promise one or two more lines of context must be found
+ * lacking them on rung 4, or at its stated line. One that is elsewhere than stated is refused when
+ *its new side is in the file already. Hunks of *ret that may have been cut off keep DIFF_DOUBT_CUT.
  * REFUSED as hunk_apply(). *ret borrows from the preimage.
  */
 int hunk_recover(struct arena *arena, const struct hunk_request *request,

@@ -44,6 +44,31 @@ static bool is_unrivalled(const struct diff_hunk *hunk, const struct ladder_plac
 	return places->untied == 0 && (total == 1 || !places->has_stated);
 }
 
+/* Whether lines that say nothing stand next to what is added. */
+static bool adds_at_blank(const struct diff_hunk *hunk)
+{
+	for (size_t i = 1; i < hunk->lines_len; i++) {
+		const struct diff_line *line = &hunk->lines[i - 1];
+		const struct diff_line *next = &hunk->lines[i];
+
+		if ((line->kind == DIFF_ADD) == (next->kind == DIFF_ADD))
+			continue;
+		if (hunk_trim(line->kind == DIFF_ADD ? next->text : line->text).len < 4)
+			return true;
+	}
+	return false;
+}
+
+/* Whether counts promise one or two more lines of context, which were not
+ * found missing: they may have stood next to what is added, so the place must
+ * be the stated one, and its lines must say something. */
+static bool is_unexplained(const struct recoverer *self, const struct diff_hunk *hunk,
+			   const struct ladder_place *place)
+{
+	return !self->how->trusted && hunk->lacking > 0 && hunk->lacking <= LADDER_GAPS_MAX &&
+	       place->gaps_len != hunk->lacking && (!at_stated(hunk, place) || adds_at_blank(hunk));
+}
+
 static int search(struct recoverer *self, size_t number)
 {
 	const struct diff_hunk *hunk = &self->file->hunks[number];
@@ -64,6 +89,11 @@ static int search(struct recoverer *self, size_t number)
 	if (places.best_len == 0)
 		return 0;
 	spot->place = places.best[0];
+	if (is_unexplained(self, hunk, &spot->place))
+		return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
+				  "line %zu: by its counts hunk %zu of '%.160s' lacks %u lines of "
+				  "context, and the file does not show which",
+				  hunk->at_line, number + 1, hunk_path(self->file), hunk->lacking);
 	if (places.best_len == 1 && is_unrivalled(hunk, &places, self->how->trusted)) {
 		spot->found = FOUND_ONE;
 		return 0;

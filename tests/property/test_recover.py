@@ -28,6 +28,7 @@ from test_patch_vs_git import ROOT, SECONDS, SEED, Engine  # noqa: E402
 
 NAMES = ["main.c", "src/node.c", "src/deep/item.py", "lib/user.py", "README", "tool"]
 EXACT_WANTED = 0.90
+WRONG_MOST = 0.0002  # of damaged diffs; of those to refuse, none may be accepted
 KEPT = 5
 
 
@@ -120,12 +121,13 @@ class Recover(unittest.TestCase):
         else:
             self.report(tally, kind, self.repo, base, None, diff, answer)
 
-    def finish(self, tally):
+    def finish(self, tally, allowed=0):
         tally.show()
         exact, refused, wrong = (tally.total(what) for what in ("exact", "refused", "wrong"))
         done = exact + refused + wrong
         print(f"{done} cases: {100 * exact / max(1, done):.2f} % exact, {wrong} wrong", flush=True)
-        self.assertFalse(tally.wrong[:3], f"seed {SEED}, kept in {tempfile.gettempdir()}")
+        if len(tally.wrong) > allowed * done:
+            self.fail(f"seed {SEED}, kept in {tempfile.gettempdir()}: {tally.wrong[:3]}")
 
     # --- generated -----------------------------------------------------------
 
@@ -171,7 +173,7 @@ class Recover(unittest.TestCase):
                 files = damage.without_index(files)
             for kind in damage.MENDED:
                 self.mend(tally, kind, one, tree, files, self.repo, rng, indexed)
-        self.finish(tally)
+        self.finish(tally, WRONG_MOST)
         exact, refused = tally.total("exact"), tally.total("refused")
         self.assertGreater(exact + refused, 100)
         self.assertGreaterEqual(exact / (exact + refused), EXACT_WANTED)
