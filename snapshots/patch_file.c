@@ -124,6 +124,25 @@ static int check_result(struct patch_run *run, const struct diff_file *file, con
 
 /* --- bytes --------------------------------------------------------------- */
 
+/*
+ * The index line names what is there as the result, and something else as
+ * what it starts from: the diff is applied already, or made the other way
+ * round. In a file that repeats itself its hunks may fit all the same.
+ */
+static bool makes_what_is_there(const struct diff_file *file, bool trusted,
+				const struct content *before)
+{
+	return !trusted && before->mode != 0 && file->new_oid != NULL && !is_zero(file->new_oid) &&
+	       patch_oid_is(file->new_oid, &before->oid);
+}
+
+static int refuse_applied(struct patch_run *run, const struct diff_file *file, const char *path)
+{
+	return patch_refuse(run, REASON_PATCH_APPLIED, file->at_line, path,
+			    "'%s' has the content already that the index line gives for the result",
+			    path);
+}
+
 /* "Binary files differ": the content must be in the repository already, named
  * by its whole oid, as git has it. */
 static int apply_absent(struct patch_run *run, const struct diff_file *file, const char *path,
@@ -163,10 +182,8 @@ static int apply_binary(struct patch_run *run, const struct diff_file *file, con
 		return patch_refuse(run, REASON_PATCH_MALFORMED, file->at_line, path,
 				    "a binary patch of '%s' without whole oids in its index line",
 				    path);
-	if (!trusted && before->mode != 0 && patch_oid_is(file->new_oid, &before->oid))
-		return patch_refuse(run, REASON_PATCH_APPLIED, file->at_line, path,
-				    "'%s' has the content that the binary patch makes already",
-				    path);
+	if (makes_what_is_there(file, trusted, before))
+		return refuse_applied(run, file, path);
 	if (!trusted)
 		return patch_refuse(run, REASON_PATCH_CONFLICT, file->at_line, path,
 				    "the binary patch of '%s' is for the blob %.10s, which it is "
@@ -197,8 +214,12 @@ static int apply_hunks(struct patch_run *run, const struct diff_file *file, bool
 				       .trusted = trusted,
 				       .limit_bytes = run->max_file_bytes};
 	struct hunk_result result;
-	int code = hunk_apply(run->arena, &request, &result, run->reason, run->err);
+	int code;
 
+	if (makes_what_is_there(file, trusted, before))
+		return refuse_applied(run, file,
+				      file->new_path == NULL ? file->old_path : file->new_path);
+	code = hunk_apply(run->arena, &request, &result, run->reason, run->err);
 	if (code != 0)
 		return code;
 	/* A line number alone may be damaged and fit by chance. */

@@ -6,7 +6,7 @@ that damage.py knows, with and without index lines, and given to
 `sbx-patch --batch` in recover mode. An accepted diff must give the real tree.
 Truncated, elided, reversed, already applied and ambiguous diffs must be refused.
 
-Environment: SBX_PATCH or SBX_BIN, SBX_SEED (else random, printed), SBX_SECONDS
+Environment: SBX_PATCH or SBX_BIN, SBX_SEED (else random, printed; 1 in CI), SBX_SECONDS
 (default 40, for all tests).
 """
 import collections
