@@ -86,14 +86,14 @@ static const char *const copied[] = {
 
 /* Directories of the host's /etc, likewise. */
 static const char *const bound[] = {
-	"etc/alternatives",    /* cc, java, awk, ... lead through it */
-	"etc/ssl/certs",       /* the public certificates, never private/ */
-	"etc/pki",	       /* the same elsewhere */
-	"etc/java-11-openjdk", /* the settings of the JVM and of its tools */
-	"etc/java-17-openjdk",
-	"etc/java-21-openjdk",
-	"etc/maven",
-	"etc/fonts",
+	"alternatives",	   /* cc, java, awk, ... lead through it */
+	"ssl/certs",	   /* the public certificates, never private/ */
+	"pki",		   /* the same elsewhere */
+	"java-11-openjdk", /* the settings of the JVM and of its tools */
+	"java-17-openjdk",
+	"java-21-openjdk",
+	"maven",
+	"fonts",
 };
 
 /* Of the new /proc: what tells about the host or its other users, and is not
@@ -247,8 +247,36 @@ static int mount_beside_usr(const struct box_host *host, int host_fd, int top_fd
 	return 0;
 }
 
+/* One overlay serves all directories of /etc: it lies where the box's own
+ * /dev/pts will cover it, and only those directories are shown. */
+static int open_etc(const struct box_host *host, int host_fd, int top_fd)
+{
+	if (overlay(host->root, "etc", top_fd, "dev/pts", MOUNT_ATTR_NODEV) == 0)
+		return openat(top_fd, "dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return openat(host_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int show_etc(int etc_fd, int top_fd, const char *name, struct err *err)
+{
+	CLEANUP(fd_cleanup) int tree = -1;
+	struct stat st;
+	char path[64];
+
+	if (fstatat(etc_fd, name, &st, 0) < 0 || !S_ISDIR(st.st_mode))
+		return 0;
+	(void)snprintf(path, sizeof(path), "etc/%s", name);
+	if (mkdirat(top_fd, path, 0755) < 0 && errno != EEXIST)
+		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
+	tree = mounts_clone(etc_fd, name);
+	if (tree < 0 || mounts_attach(tree, top_fd, path) < 0)
+		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
+	return 0;
+}
+
 static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, struct err *err)
 {
+	CLEANUP(fd_cleanup) int etc_fd = -1;
+
 	if (host->overlay_usr && overlay(host->root, "usr", top_fd, "usr", MOUNT_ATTR_NODEV) < 0)
 		host->overlay_usr = false;
 	if (!host->overlay_usr && bind(host_fd, top_fd, "usr", err) < 0)
@@ -256,8 +284,9 @@ static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, stru
 	for (size_t i = 0; i < ARRAY_LEN(beside_usr); i++)
 		if (mount_beside_usr(host, host_fd, top_fd, beside_usr[i], err) < 0)
 			return -1;
-	for (size_t i = 0; i < ARRAY_LEN(bound); i++)
-		if (show_dir(host, host_fd, top_fd, bound[i], err) < 0)
+	etc_fd = open_etc(host, host_fd, top_fd);
+	for (size_t i = 0; etc_fd >= 0 && i < ARRAY_LEN(bound); i++)
+		if (show_etc(etc_fd, top_fd, bound[i], err) < 0)
 			return -1;
 	return 0;
 }
