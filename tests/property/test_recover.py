@@ -118,6 +118,9 @@ class Recover(unittest.TestCase):
         answer = self.engine.ask(self.repo, base, 1, diff)
         if not answer["ok"] or answer["tree"] in harmless:
             tally.add(kind, "refused")
+        elif not answer["adjusted"] and b"\nindex " not in diff and \
+                self.strict.ask(self.repo, base, 1, diff)["ok"]:
+            tally.add(kind, "valid")  # fits to the letter, and nothing in it says otherwise
         else:
             self.report(tally, kind, self.repo, base, None, diff, answer)
 
