@@ -98,14 +98,20 @@ class Property(unittest.TestCase):
             stream.write(diff)
         self.fail(f"{what}: seed {SEED}, base {commit}, kept in {kept}: {answer} {more}")
 
+    @staticmethod
+    def moves_at(diff, message):
+        """Whether the file of the diff that `message` ("line 7: ...") names is a copy or rename."""
+        line = int(message.split(":")[0].removeprefix("line "))
+        header = diff.split(b"\n")[line:line + 6]
+        return any(each.startswith((b"copy to ", b"rename to ")) for each in header)
+
     def check(self, repo, commit, strip, diff, tree, **more):
         answer = self.engine.ask(repo, commit, strip, diff)
         if not answer["ok"] or answer["tree"] != tree or answer["adjusted"]:
             theirs = self.git_tree(repo, commit, strip, diff)
             if not answer["ok"] and theirs is None:
                 return False  # git refuses its own diff (a known rarity of -B)
-            if answer["reason"] == "patch.exists" and \
-                    (b"\ncopy to " in diff or b"\nrename to " in diff):
+            if answer["reason"] == "patch.exists" and self.moves_at(diff, answer["message"]):
                 return False  # onto an existing file, which the guards forbid and git allows
             self.complain("not the real tree", commit, diff, answer, tree=tree, git=theirs, **more)
         return True
