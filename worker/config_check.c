@@ -176,17 +176,18 @@ static int rule_certificate(const struct config *config, struct err *err)
 	return 0;
 }
 
+/* Whatever is not of this form may be the secret itself, put into the wrong
+ * place: none of it is repeated. */
 static int rule_credentials(const struct config *config, struct err *err)
 {
 	for (size_t i = 0; i < config->sources_credentials.len; i++) {
 		const char *item = config->sources_credentials.items[i];
 		size_t host = strcspn(item, "=");
 
-		/* What follows may be the secret itself, put into the wrong place. */
 		if (host == 0 || item[host] == '\0' || item[host + 1] != '/')
 			return err_set(err, ERR_INPUT,
-				       "sources.credentials: '%.*s' is not host=/path/of/file",
-				       host < 100 ? (int)host : 100, item);
+				       "sources.credentials: item %zu is not host=/path/of/file",
+				       i + 1);
 	}
 	return 0;
 }
