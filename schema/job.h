@@ -78,7 +78,7 @@ struct job_tests {
 	struct text_list pass_to_pass;
 };
 
-/* 0 means "the worker's preset". Units are in the names; cpus is in
+/* 0 means "what the preset says". Units are in the names; cpus is in
  * thousandths of a CPU, which the wire has as a number (1.5). */
 struct job_limits {
 	const char *preset; /* default "default" */

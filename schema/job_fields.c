@@ -187,11 +187,9 @@ static const struct map tests_map = {FIELDS(tests_fields), sizeof(struct job_tes
 
 /* --- limits, network, artifacts --------------------------------------- */
 
-static const char *const presets[] = {"default", NULL};
-
 static const struct field limits_fields[] = {
-	{"preset", TEXT(struct job_limits, preset, 0, 0), .choices = presets, .built = 1,
-	 .open = true, .fallback_text = "default"},
+	{"preset", TEXT(struct job_limits, preset, 1, LIMIT_ID_CHARS), .rule = &id_rule,
+	 .fallback_text = "default"},
 	{"wall_ms", INT(struct job_limits, wall_ms, 1, LIMIT_TIME_MS)},
 	{"cpu_ms", INT(struct job_limits, cpu_ms, 1, LIMIT_TIME_MS)},
 	{"idle_ms", INT(struct job_limits, idle_ms, 1, LIMIT_TIME_MS)},

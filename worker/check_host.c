@@ -15,13 +15,16 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/fd.h"
 #include "worker/check_private.h"
+#include "worker/preset.h"
 
 enum {
 	MIB = 1 << 20,
 	SPACE_LEAST_MIB = 256, /* below: nothing can be fetched or checked out */
 	SPACE_WISE_MIB = 4096,
+	PRESETS_BYTES = 8192,
 };
 
 /* --- limits ----------------------------------------------------------- */
@@ -74,10 +77,34 @@ static void check_open_files(const struct config *config, struct check_report *r
 		  (long long)config->max_open_files, (unsigned long long)limit.rlim_max);
 }
 
+/* Those that come with the program may be more than this worker gives. */
+static void check_presets(const struct config *config, struct check_report *report)
+{
+	CLEANUP(buf_release) struct buf names;
+	CLEANUP(buf_release) struct buf lowered;
+	const struct preset *presets;
+	size_t len = preset_builtin(&presets);
+
+	buf_init(&names, PRESETS_BYTES);
+	buf_init(&lowered, PRESETS_BYTES);
+	preset_names(&config->limits_presets, &names);
+	for (size_t i = 0; i < len; i++) {
+		struct preset preset;
+		const char *name;
+		int64_t max;
+
+		if (preset_find(&config->limits_presets, presets[i].name, &preset) &&
+		    config_above_max(config, &preset.limits, &name, &max))
+			buf_printf(&lowered, "; [max] lowers %s", preset.name);
+	}
+	check_add(report, CHECK_OK, "presets", "", "%s%s", buf_text(&names), buf_text(&lowered));
+}
+
 void check_limits(const struct config *config, struct check_report *report)
 {
 	check_memory(config, report);
 	check_open_files(config, report);
+	check_presets(config, report);
 }
 
 /* --- the state directory ---------------------------------------------- */

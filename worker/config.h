@@ -105,11 +105,16 @@ void config_take_live(struct config *config, const struct config *fresh);
 /* All keys with kinds, defaults and docs, as a commented INI file. */
 void config_print_template(struct buf *out);
 
-/* The limits of one job: the defaults, what the job asks for, clamped to the
- * maxima. Each that was lowered is listed in `ret_clamped`, by the names of
- * the wire: "wall_ms: 7200000 lowered to 3600000". */
+/* The limits of one job: what it asks for, else what its preset says, else the
+ * defaults, clamped to the maxima. Each that was lowered is listed in
+ * `ret_clamped`, by the names of the wire: "wall_ms: 7200000 lowered to
+ * 3600000". REFUSED with POLICY_PRESET when there is no such preset. */
 int config_limits(const struct config *config, const struct job_limits *asked, struct arena *arena,
-		  struct job_limits *ret, struct text_list *ret_clamped,
+		  struct job_limits *ret, struct text_list *ret_clamped, struct reason *ret_reason,
 		  struct err *err) MUST_CHECK;
+
+/* Whether any of them is above its maximum; then which, by its name on the wire. */
+bool config_above_max(const struct config *config, const struct job_limits *limits,
+		      const char **ret_name, int64_t *ret_max);
 
 #endif

@@ -16,6 +16,7 @@
 #include "schema/limits.h"
 #include "worker/config_private.h"
 #include "worker/metrics.h"
+#include "worker/preset.h"
 #include "worker/role.h"
 
 enum {
@@ -266,6 +267,31 @@ static int rule_limits(const struct config *config, struct err *err)
 	return 0;
 }
 
+/* What the operator writes must hold as it is written; only the presets that
+ * come with the program may be above the maxima, and are lowered. */
+static int rule_presets(const struct config *config, struct err *err)
+{
+	const struct text_list *own = &config->limits_presets;
+
+	for (size_t i = 0; i < own->len; i++) {
+		struct preset preset, first;
+		const char *name;
+		int64_t max;
+
+		if (preset_parse(own->items[i], &preset, err) < 0)
+			return err_prefix(err, "limits.presets");
+		(void)preset_find(own, preset.name, &first);
+		if (memcmp(&first.limits, &preset.limits, sizeof(first.limits)) != 0)
+			return err_set(err, ERR_INPUT, "limits.presets: '%s' is given twice",
+				       preset.name);
+		if (config_above_max(config, &preset.limits, &name, &max))
+			return err_set(err, ERR_INPUT,
+				       "limits.presets: '%s': %s is above its maximum, %lld",
+				       preset.name, name, (long long)max);
+	}
+	return 0;
+}
+
 static int rule_quota(const struct config *config, struct err *err)
 {
 	if (in_range("limits.millicpus", config->limits_millicpus, 0, LIMIT_CPUS * 1000, err) < 0 ||
@@ -279,10 +305,10 @@ static int rule_quota(const struct config *config, struct err *err)
 }
 
 static int (*const rules[])(const struct config *config, struct err *err) = {
-	rule_name,	  rule_slots,	rule_uid_base,	  rule_attempts,
-	rule_paths,	  rule_url,	rule_prefix,	  rule_heartbeat,
-	rule_certificate, rule_sources, rule_credentials, rule_allow_missing,
-	rule_log,	  rule_metrics, rule_limits,	  rule_quota,
+	rule_name,	  rule_slots,	      rule_uid_base,  rule_attempts,	rule_paths,
+	rule_url,	  rule_prefix,	      rule_heartbeat, rule_certificate, rule_sources,
+	rule_credentials, rule_allow_missing, rule_log,	      rule_metrics,	rule_limits,
+	rule_quota,	  rule_presets,
 };
 
 void config_misfits(const struct config *config, const struct config_sink *sink)

@@ -1,7 +1,8 @@
 /*
  * config_limits.c - the limits of one job. One row a limit: where struct
  * config has its default and its maximum, where struct job_limits has what the
- * job asks for, and what the wire calls it.
+ * job asks for, and what the wire calls it. What the job does not ask for is
+ * what its preset says, and what that does not say is the default.
  *
  * A CPU quota is the only limit that may be absent. A maximum that all CPUs of
  * this machine together cannot pass needs no quota either, so that hosts
@@ -12,7 +13,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "worker/config_private.h"
+#include "worker/preset.h"
 
 enum unit { PLAIN, THOUSANDTHS };
 
@@ -74,45 +77,89 @@ static void number_text(enum unit unit, int64_t value, char ret[32])
 		ret[end - 1] = '\0';
 }
 
-static int64_t settle(const struct row *row, const struct config *config, int64_t asked)
+/* `wanted` is what job or preset ask for, 0 when neither does. */
+static int64_t settle(const struct row *row, const struct config *config, int64_t wanted)
 {
 	int64_t max = number_at(config, row->max);
-	int64_t value = asked != 0 ? asked : number_at(config, row->def);
+	int64_t value = wanted != 0 ? wanted : number_at(config, row->def);
 
-	assert(asked >= 0);
+	assert(wanted >= 0);
 	if (row->unit == THOUSANDTHS && value == 0)
 		return quota_without_asking(max);
 	return max != 0 && value > max ? max : value;
 }
 
+static const char *lowered(struct arena *arena, const struct row *row, const char *preset,
+			   int64_t wanted, int64_t value)
+{
+	char from[32];
+	char to[32];
+
+	number_text(row->unit, wanted, from);
+	number_text(row->unit, value, to);
+	if (preset == NULL)
+		return arena_printf(arena, "%s: %s lowered to %s", row->name, from, to);
+	return arena_printf(arena, "%s: %s of the preset '%s' lowered to %s", row->name, from,
+			    preset, to);
+}
+
 /* --- all -------------------------------------------------------------- */
 
+enum { NAMES_BYTES = 1024 };
+
+static int unknown_preset(const struct config *config, const char *name, struct reason *ret)
+{
+	CLEANUP(buf_release) struct buf names;
+
+	buf_init(&names, NAMES_BYTES);
+	preset_names(&config->limits_presets, &names);
+	return reason_set(ret, REASON_POLICY_PRESET, "limits.preset",
+			  "this worker has no preset '%s', only: %s", name,
+			  names.failed ? "too many to list" : buf_text(&names));
+}
+
 int config_limits(const struct config *config, const struct job_limits *asked, struct arena *arena,
-		  struct job_limits *ret, struct text_list *ret_clamped, struct err *err)
+		  struct job_limits *ret, struct text_list *ret_clamped, struct reason *ret_reason,
+		  struct err *err)
 {
 	struct job_limits limits = {.preset = asked->preset};
 	struct text_list clamped = {
 		.items = arena_array(arena, ARRAY_LEN(rows) + 1, sizeof(*clamped.items))};
+	struct preset preset = {0};
 
+	if (asked->preset != NULL && !preset_find(&config->limits_presets, asked->preset, &preset))
+		return unknown_preset(config, asked->preset, ret_reason);
 	if (clamped.items == NULL)
 		return err_set(err, ERR_LIMIT, "cannot set limits: out of memory");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		int64_t wanted = number_at(asked, rows[i].asked);
+		int64_t own = number_at(asked, rows[i].asked);
+		int64_t wanted = own != 0 ? own : number_at(&preset.limits, rows[i].asked);
 		int64_t value = settle(&rows[i], config, wanted);
-		char from[32];
-		char to[32];
 
 		*(int64_t *)((char *)&limits + rows[i].asked) = value;
 		if (wanted == 0 || value >= wanted)
 			continue;
-		number_text(rows[i].unit, wanted, from);
-		number_text(rows[i].unit, value, to);
 		clamped.items[clamped.len] =
-			arena_printf(arena, "%s: %s lowered to %s", rows[i].name, from, to);
+			lowered(arena, &rows[i], own != 0 ? NULL : preset.name, wanted, value);
 		if (clamped.items[clamped.len++] == NULL)
 			return err_set(err, ERR_LIMIT, "cannot set limits: out of memory");
 	}
 	*ret = limits;
 	*ret_clamped = clamped;
 	return 0;
+}
+
+bool config_above_max(const struct config *config, const struct job_limits *limits,
+		      const char **ret_name, int64_t *ret_max)
+{
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int64_t max = number_at(config, rows[i].max);
+
+		if (max == 0 || number_at(limits, rows[i].asked) <= max)
+			continue;
+		*ret_name = rows[i].name;
+		*ret_max = max;
+		return true;
+	}
+	return false;
 }

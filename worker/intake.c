@@ -55,6 +55,7 @@ static void admit(struct task *task)
 	struct job_limits limits;
 	struct reason reason;
 	struct err err = {0};
+	int rc;
 
 	if (check_deadline(task, &reason) == REFUSED) {
 		finish_refused(task, VERDICT_expired, &reason);
@@ -64,8 +65,13 @@ static void admit(struct task *task)
 		finish_refused(task, VERDICT_rejected, &reason);
 		return;
 	}
-	if (config_limits(self->config, &task->job.limits, &task->arena, &limits, &task->clamped,
-			  &err) < 0) {
+	rc = config_limits(self->config, &task->job.limits, &task->arena, &limits, &task->clamped,
+			   &reason, &err);
+	if (rc == REFUSED) {
+		finish_refused(task, VERDICT_rejected, &reason);
+		return;
+	}
+	if (rc < 0) {
 		finish_fault(task, REASON_HOST_FAULT, err.message, false);
 		return;
 	}

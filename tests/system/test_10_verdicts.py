@@ -339,6 +339,18 @@ class Limits(sbxtest.WorkerCase):
         self.assert_verdict(result, "passed")
         self.assertIn("wall", " ".join(result["clamped"]))
 
+    def test_presets(self):
+        show = ["ulimit -n"]
+        light = self.run_job(steps=show, limits={"preset": "light"})
+        self.assert_verdict(light, "passed")
+        self.assertEqual(light["steps"][0]["stdout"], b"256\n")
+        self.assertNotIn("clamped", light)
+        own = self.run_job(steps=show, limits={"preset": "light", "open_files": 99})
+        self.assertEqual(own["steps"][0]["stdout"], b"99\n")
+        unknown = self.run_job(limits={"preset": "huge"})
+        self.assert_verdict(unknown, "rejected", "policy.preset")
+        self.assertIn("default, light, heavy, browser", unknown["reason"]["message"])
+
     def test_output_within_the_limit_keeps_head_and_tail(self):
         result = self.run_job(steps=["echo first; head -c 1m /dev/zero | tr '\\0' x; echo last"])
         self.assert_verdict(result, "passed")

@@ -116,6 +116,15 @@ class Box(Local):
         with open(path, encoding="utf-8") as stream:
             return done, json.load(stream)
 
+    def test_a_preset_yields_to_options(self):
+        show = ("--", "sh", "-c", "ulimit -n")
+        self.assertEqual(self.box("--preset", "light", *show)[0].stdout, "256\n")
+        self.assertEqual(self.box("--files", "77", "--preset", "light", *show)[0].stdout, "77\n")
+        self.assertEqual(self.box("--preset", "default", *show)[0].stdout, "1024\n")
+        wrong = self.program("sbx-box", "--preset", "huge", *show)
+        self.assertEqual(wrong.returncode, 125)
+        self.assertIn("light, heavy", wrong.stderr)
+
     def test_streams_status_and_outcome(self):
         done, outcome = self.box("--", "sh", "-c", "cat; echo err >&2; exit 7", stdin="in\n")
         self.assertEqual((done.returncode, done.stdout, done.stderr), (7, "in\n", "err\n"))

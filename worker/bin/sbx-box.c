@@ -7,6 +7,7 @@
  * command writes goes through. Names of control groups carry the process id,
  * and each start removes those of a predecessor that was killed.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -21,6 +22,7 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "worker/preset.h"
 #include "worker/sandbox/driver.h"
 
 enum {
@@ -43,6 +45,8 @@ static const char usage[] =
 	"  --cwd DIR          start in this directory of the workspace\n"
 	"\n"
 	"limits (sizes take k, m, g; times take ms, s, m, h; 0: none):\n"
+	"  --preset NAME      those of a set by name: light, heavy, browser; options of\n"
+	"                     the same command line go before it\n"
 	"  --wall TIME        from start to end                (none)\n"
 	"  --cpu TIME         of all its processes together    (none)\n"
 	"  --idle TIME        without output                   (none)\n"
@@ -69,12 +73,16 @@ static const char usage[] =
 	"ended it; 125 when the sandbox could not be made; 127 when the command could\n"
 	"not be started.\n";
 
+enum { LIMITS_MAX = 16 };
+
 struct options {
 	struct box_limits limits;
+	bool given[LIMITS_MAX]; /* by an option of its own */
 	bool write, empty, explain, allow_missing;
 	const char *cwd;
 	const char *root;
 	const char *outcome_file;
+	const char *preset;
 	int outcome_fd;
 	const char *env[ENV_MAX + 1];
 	size_t env_len;
@@ -86,33 +94,32 @@ struct options {
 enum option_kind { OPT_TIME = 256, OPT_SIZE, OPT_NUMBER, OPT_OTHER };
 
 /* Options that set a limit: one line each. */
+#define PLACES(field) offsetof(struct box_limits, field), offsetof(struct job_limits, field)
 static const struct {
 	const char *name;
 	enum option_kind kind;
 	size_t offset;
+	size_t preset_offset;
 } limit_options[] = {
-	{"wall", OPT_TIME, offsetof(struct box_limits, wall_ms)},
-	{"cpu", OPT_TIME, offsetof(struct box_limits, cpu_ms)},
-	{"idle", OPT_TIME, offsetof(struct box_limits, idle_ms)},
-	{"memory", OPT_SIZE, offsetof(struct box_limits, memory_bytes)},
-	{"disk", OPT_SIZE, offsetof(struct box_limits, disk_bytes)},
-	{"inodes", OPT_NUMBER, offsetof(struct box_limits, inodes)},
-	{"processes", OPT_NUMBER, offsetof(struct box_limits, processes)},
-	{"files", OPT_NUMBER, offsetof(struct box_limits, open_files)},
-	{"file-size", OPT_SIZE, offsetof(struct box_limits, file_bytes)},
-	{"output", OPT_SIZE, offsetof(struct box_limits, output_bytes)},
+	{"wall", OPT_TIME, PLACES(wall_ms)},	      {"cpu", OPT_TIME, PLACES(cpu_ms)},
+	{"idle", OPT_TIME, PLACES(idle_ms)},	      {"memory", OPT_SIZE, PLACES(memory_bytes)},
+	{"disk", OPT_SIZE, PLACES(disk_bytes)},	      {"inodes", OPT_NUMBER, PLACES(inodes)},
+	{"processes", OPT_NUMBER, PLACES(processes)}, {"files", OPT_NUMBER, PLACES(open_files)},
+	{"file-size", OPT_SIZE, PLACES(file_bytes)},  {"output", OPT_SIZE, PLACES(output_bytes)},
 };
 
 static const struct option other_options[] = {
-	{"write", no_argument, NULL, 'w'},	{"empty", no_argument, NULL, 'e'},
-	{"cwd", required_argument, NULL, 'd'},	{"env", required_argument, NULL, 'E'},
-	{"root", required_argument, NULL, 'r'}, {"allow-missing", required_argument, NULL, 'a'},
-	{"cpus", required_argument, NULL, 'c'}, {"outcome-fd", required_argument, NULL, 'o'},
-	{"explain", no_argument, NULL, 'x'},	{"outcome-file", required_argument, NULL, 'O'},
-	{"help", no_argument, NULL, 'h'},	{"version", no_argument, NULL, 'V'},
+	{"write", no_argument, NULL, 'w'},	  {"empty", no_argument, NULL, 'e'},
+	{"cwd", required_argument, NULL, 'd'},	  {"env", required_argument, NULL, 'E'},
+	{"root", required_argument, NULL, 'r'},	  {"allow-missing", required_argument, NULL, 'a'},
+	{"cpus", required_argument, NULL, 'c'},	  {"outcome-fd", required_argument, NULL, 'o'},
+	{"explain", no_argument, NULL, 'x'},	  {"outcome-file", required_argument, NULL, 'O'},
+	{"preset", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
 };
 
 enum { LIMITS_LEN = ARRAY_LEN(limit_options), OTHERS_LEN = ARRAY_LEN(other_options) };
+static_assert(ARRAY_LEN(limit_options) <= LIMITS_MAX, "options.given");
 
 static NORETURN void bad_usage(const char *what, const char *value)
 {
@@ -120,15 +127,38 @@ static NORETURN void bad_usage(const char *what, const char *value)
 	exit(EXIT_FAULT);
 }
 
+static int64_t *limit_place(struct options *options, size_t i)
+{
+	return (int64_t *)(void *)((char *)&options->limits + limit_options[i].offset);
+}
+
 static void set_limit(struct options *options, size_t i, const char *value)
 {
-	int64_t *place = (int64_t *)(void *)((char *)&options->limits + limit_options[i].offset);
+	int64_t *place = limit_place(options, i);
 	bool ok = limit_options[i].kind == OPT_TIME   ? text_parse_duration_ms(value, place)
 		  : limit_options[i].kind == OPT_SIZE ? text_parse_size(value, place)
 						      : text_parse_int(value, place);
 
 	if (!ok || *place < 0)
 		bad_usage("not a limit", value);
+	options->given[i] = true;
+}
+
+/* What the preset does not say stays as without one. */
+static void set_preset(struct options *options, const char *name)
+{
+	const struct text_list none = {0};
+	struct preset preset;
+
+	if (!preset_find(&none, name, &preset))
+		bad_usage("--preset: expected default, light, heavy or browser", name);
+	for (size_t i = 0; i < ARRAY_LEN(limit_options); i++) {
+		const char *at = (const char *)&preset.limits + limit_options[i].preset_offset;
+		int64_t value = *(const int64_t *)(const void *)at;
+
+		if (!options->given[i] && value != 0)
+			*limit_place(options, i) = value;
+	}
 }
 
 static void set_cpus(struct options *options, const char *value)
@@ -160,6 +190,9 @@ static void set_other(struct options *options, int letter, const char *value)
 		break;
 	case 'r':
 		options->root = value;
+		break;
+	case 'p':
+		options->preset = value;
 		break;
 	case 'c':
 		set_cpus(options, value);
@@ -227,6 +260,8 @@ static void parse(int argc, char **argv, struct options *ret)
 		else
 			set_other(ret, letter, optarg);
 	}
+	if (ret->preset != NULL)
+		set_preset(ret, ret->preset);
 	ret->command = argv + optind;
 	if (optind == argc && !ret->explain)
 		bad_usage("no command", "");

@@ -164,8 +164,9 @@ static const struct {
 	/* limits */
 	{HEAD "'limits': 5}", REASON_JOB_INVALID, "limits: expected map, found int"},
 	{HEAD "'limits': {'preset': 'default'}}", REASON_NONE, NULL},
-	{HEAD "'limits': {'preset': 'large'}}", REASON_JOB_UNSUPPORTED,
-	 "limits.preset: 'large' is not supported by this version, only: default"},
+	{HEAD "'limits': {'preset': 'large'}}", REASON_NONE, NULL},
+	{HEAD "'limits': {'preset': 'a b'}}", REASON_JOB_INVALID,
+	 "limits.preset: 'a b' is not 1-64"},
 	{HEAD "'limits': {'wall_ms': 0}}", REASON_JOB_INVALID,
 	 "limits.wall_ms: 0 is below the minimum 1"},
 	{HEAD "'limits': {'memory_bytes': -5}}", REASON_JOB_INVALID,

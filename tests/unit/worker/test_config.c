@@ -350,6 +350,17 @@ static void misfits_are_named(void **state)
 		{"max.processes", "0", "max.processes: 0"},
 		{"limits.millicpus", "65000", "limits.millicpus: 65000 is above"},
 		{"max.millicpus", "0", NULL},
+		{"limits.presets", "ci wall=20m memory=4g", NULL},
+		{"limits.presets", "light memory=64m\nbig.1 processes=2000", NULL},
+		{"limits.presets", "ci memory=9g", "'ci': memory_bytes is above its maximum"},
+		{"limits.presets", "ci", "'ci' sets no limit"},
+		{"limits.presets", "ci wall=0", "'wall=0' is no limit"},
+		{"limits.presets", "ci wall", "'wall' is no limit"},
+		{"limits.presets", "ci wall=5 wall=6", "'wall' is given twice"},
+		{"limits.presets", "ci walls=5", "'walls' is no key of [limits]"},
+		{"limits.presets", "c/i wall=5", "'c/i' is no name"},
+		{"limits.presets", "default wall=5", "'default' is what [limits] says"},
+		{"limits.presets", "ci wall=5\nci wall=6", "'ci' is given twice"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -560,56 +571,20 @@ static void what_may_change_is_told_from_what_may_not(void **state)
 	assert_string_equal(buf_text(&live), "protect.paths, log.json");
 }
 
-/* --- limits ----------------------------------------------------------- */
-
-static void limits_are_defaults_asked_or_clamped(void **state)
-{
-	const struct job_limits asked = {
-		.wall_ms = 7200000, .memory_bytes = 1 << 20, .millicpus = 1500, .processes = 5000};
-	struct job_limits limits;
-	struct text_list clamped;
-
-	(void)state;
-	assert_int_equal(config_set(&config, "max.millicpus", "1050", &err), 0);
-	assert_int_equal(config_limits(&config, &asked, &arena, &limits, &clamped, &err), 0);
-	assert_int_equal(limits.wall_ms, 3600000);
-	assert_int_equal(limits.memory_bytes, 1 << 20);
-	assert_int_equal(limits.processes, 2048);
-	assert_int_equal(limits.millicpus, 1050);
-	assert_int_equal(limits.disk_bytes, 2LL << 30);
-	assert_int_equal(limits.idle_ms, 300000);
-	assert_list(&clamped, (const char *[]){"wall_ms: 7200000 lowered to 3600000",
-					       "processes: 5000 lowered to 2048",
-					       "cpus: 1.5 lowered to 1.05", NULL});
-}
-
-static void a_quota_may_be_absent(void **state)
-{
-	const struct job_limits asked = {0};
-	struct job_limits limits;
-	struct text_list clamped;
-
-	(void)state;
-	assert_int_equal(config_set(&config, "max.millicpus", "1024000", &err), 0);
-	assert_int_equal(config_limits(&config, &asked, &arena, &limits, &clamped, &err), 0);
-	assert_int_equal(limits.millicpus, 0);
-	assert_int_equal(clamped.len, 0);
-	assert_int_equal(config_set(&config, "max.millicpus", "1", &err), 0);
-	assert_int_equal(config_limits(&config, &asked, &arena, &limits, &clamped, &err), 0);
-	assert_int_equal(limits.millicpus, 1);
-	assert_int_equal(clamped.len, 0);
-}
+/* --- memory ----------------------------------------------------------- */
 
 static void exhausted_memory_is_an_error(void **state)
 {
 	const struct job_limits asked = {.wall_ms = LIMIT_TIME_MS};
 	struct job_limits limits;
 	struct text_list clamped;
+	struct reason reason;
 	struct arena small;
 
 	(void)state;
 	arena_init(&small, 128);
-	assert_int_equal(config_limits(&config, &asked, &small, &limits, &clamped, &err), -1);
+	assert_int_equal(config_limits(&config, &asked, &small, &limits, &clamped, &reason, &err),
+			 -1);
 	assert_int_equal(err.kind, ERR_LIMIT);
 	arena_release(&small);
 	arena_init(&small, 64);
@@ -649,8 +624,6 @@ int main(void)
 		T(the_template_is_contribs_and_the_defaults),
 		T(the_manual_names_each_key),
 		T(what_may_change_is_told_from_what_may_not),
-		T(limits_are_defaults_asked_or_clamped),
-		T(a_quota_may_be_absent),
 		T(exhausted_memory_is_an_error),
 	};
 
