@@ -15,8 +15,8 @@
  *	box_free     SIGKILL to init; the kernel kills and reaps the rest with it
  *
  * The two work side by side: a network namespace takes the kernel as long as
- * all the mounts. A host that makes one box only does not even wait for HELLO
- * in box_new, but prepares the workspace meanwhile.
+ * all the mounts. A host that makes one box only fills the root of it meanwhile,
+ * and does not even wait for HELLO in box_new, but prepares the workspace.
  *
  * init ends by itself when either socket closes, and by SIGKILL when this
  * process dies, so nothing outlives a killed host but empty control groups,
@@ -50,7 +50,8 @@ struct box {
 	struct cgroup cgroup;
 	bool has_cgroup;
 	bool taken;
-	bool ready; /* HELLO has come */
+	bool rooted; /* ROOT has come */
+	bool ready;  /* HELLO has come */
 	bool attached;
 	pid_t pid; /* of init; 0: none */
 	int pidfd;
@@ -174,7 +175,7 @@ static pid_t clone_init(struct box *box, struct init_start *start)
 	return pid;
 }
 
-static int start_init(struct box *box, struct err *err)
+static int start_init(struct box *box, int top_fd, struct err *err)
 {
 	struct box_host *host = box->host;
 	int private_pair[2] = {-1, -1}, control_pair[2] = {-1, -1}, result = -1;
@@ -183,6 +184,7 @@ static int start_init(struct box *box, struct err *err)
 		.gid = host_slot_gid(host, box->slot),
 		.drop_groups = !host->user_mode,
 		.template_fd = host->templates[box->slot].mount_ns_fd,
+		.top_fd = top_fd,
 		.host = host,
 		.filter = &host->filter,
 	};
@@ -250,7 +252,10 @@ static int give_network(struct box *box, struct err *err)
 
 static int await_root(struct box *box, struct err *err)
 {
-	return box->mount_ns_fd >= 0 ? 0 : expect(box, WIRE_ROOT, &box->mount_ns_fd, err);
+	if (!box->rooted && expect(box, WIRE_ROOT, &box->mount_ns_fd, err) < 0)
+		return -1;
+	box->rooted = true;
+	return 0;
 }
 
 static int await_ready(struct box *box, struct err *err)
@@ -265,9 +270,17 @@ static int await_ready(struct box *box, struct err *err)
 
 static int make(struct box *box, struct err *err)
 {
+	CLEANUP(fd_cleanup) int top_fd = -1;
+
 	if (root_template_open(box->host, box->slot, err) < 0 || make_cgroup(box, err) < 0)
 		return -1;
-	if (start_init(box, err) < 0 || give_network(box, err) < 0)
+	if (box->host->once && skeleton_new(&top_fd, err) < 0)
+		return -1;
+	if (start_init(box, top_fd, err) < 0)
+		return -1;
+	if (top_fd >= 0 && skeleton_fill(box->host, top_fd, err) < 0)
+		return -1;
+	if (give_network(box, err) < 0)
 		return -1;
 	cgroup_meters(&box->host->cgroups, &box->cgroup, box->handle.meter_fds);
 	return box->host->once ? 0 : await_ready(box, err);
@@ -350,6 +363,7 @@ static int attach(struct box *box, const struct workspace_parts *parts,
 	if (await_root(box, err) < 0 ||
 	    workspace_mount(box->host, parts, box->mount_ns_fd, err) < 0)
 		return -1;
+	fd_cleanup(&box->mount_ns_fd); /* from now on init's alone, whose end unmounts all */
 	if (fd_send(box->host_fd, &message, sizeof(message), &parts->top_fd, 1, err) < 0)
 		return -1;
 	return box->host->once ? 0 : await_attached(box, err);

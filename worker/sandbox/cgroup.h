@@ -2,7 +2,7 @@
  * cgroup.h - control groups of boxes, on version 2, on version 1, on a mix of
  * both, or on none.
  *
- *	cgroup_host_open(&host, instance, parent, &err);  // what is there
+ *	cgroup_host_open(&host, instance, parent, unwanted, mounts, &err);  // what is there
  *	cgroup_new(&host, "name", &group, &err);	   // one box: made
  *	cgroup_joins(&group, fds);			   // init joins by itself
  *	cgroup_limit(&group, &limits, &err);
@@ -56,10 +56,11 @@ struct cgroup {
 	int fds[CGROUP_TREES]; /* directories; -1 where not made */
 };
 
-/* Finds the hierarchies. Missing ones are no failure: see cgroup_has. Bits of
- * enum cgroup_controller in `unwanted` are not looked for. */
+/* Finds the hierarchies in `mounts`, the text of /proc/self/mountinfo. Missing
+ * ones are no failure: see cgroup_has. Bits of enum cgroup_controller in
+ * `unwanted` are not looked for. */
 int cgroup_host_open(struct cgroup_host *host, const char *instance, const char *parent,
-		     uint32_t unwanted, struct err *err) MUST_CHECK;
+		     uint32_t unwanted, const char *mounts, struct err *err) MUST_CHECK;
 void cgroup_host_close(struct cgroup_host *host);
 
 bool cgroup_has(const struct cgroup_host *host, enum cgroup_controller controller);

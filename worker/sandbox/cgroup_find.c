@@ -351,26 +351,22 @@ static void each_mount(struct cgroup_host *host, const char *mounts, const char 
 /* --- all of them ------------------------------------------------------------ */
 
 int cgroup_host_open(struct cgroup_host *host, const char *instance, const char *parent,
-		     uint32_t unwanted, struct err *err)
+		     uint32_t unwanted, const char *mounts, struct err *err)
 {
-	struct buf mounts, own;
-	int result = -1;
+	struct buf own;
+	int result;
 
 	*host = (struct cgroup_host){.unwanted = unwanted};
 	(void)snprintf(host->instance, sizeof(host->instance), "%s", instance);
 	set_missing(host, (1U << CGROUP_CONTROLLERS) - 1, "",
 		    "no cgroup hierarchy of this host has the controller");
 	set_missing(host, unwanted, "", "nothing was asked that needs it");
-	buf_init(&mounts, 4 << 20);
 	buf_init(&own, 1 << 16);
-	if (fd_read_file("/proc/self/mountinfo", 4 << 20, &mounts, err) < 0 ||
-	    fd_read_file("/proc/self/cgroup", 1 << 16, &own, err) < 0)
-		goto out;
-	each_mount(host, buf_text(&mounts), "cgroup", parent, buf_text(&own));
-	each_mount(host, buf_text(&mounts), "cgroup2", parent, buf_text(&own));
-	result = 0;
-out:
-	buf_release(&mounts);
+	result = fd_read_file("/proc/self/cgroup", 1 << 16, &own, err);
+	if (result == 0) {
+		each_mount(host, mounts, "cgroup", parent, buf_text(&own));
+		each_mount(host, mounts, "cgroup2", parent, buf_text(&own));
+	}
 	buf_release(&own);
 	return result;
 }

@@ -293,14 +293,6 @@ static void emit_search(struct compiler *c, const struct segment *segments, size
 	emit_search(c, segments + half, len - half);
 }
 
-static int by_number(const void *a, const void *b)
-{
-	uint32_t x = (*(const struct filter_line *const *)a)->number;
-	uint32_t y = (*(const struct filter_line *const *)b)->number;
-
-	return x < y ? -1 : x > y;
-}
-
 static bool same_answer(const struct filter_line *a, const struct filter_line *b)
 {
 	if (a == NULL || b == NULL)
@@ -318,20 +310,16 @@ static void add_segment(struct segment *segments, size_t *len, uint32_t first,
 
 static size_t make_segments(struct segment *segments)
 {
-	const struct filter_line *sorted[TABLE_LEN];
-	uint32_t next = 0;
+	enum { NUMBERS = 1024 }; /* more than Linux has */
+	static const struct filter_line *lines[NUMBERS];
 	size_t len = 0;
 
-	for (size_t i = 0; i < TABLE_LEN; i++)
-		sorted[i] = &table[i];
-	qsort(sorted, TABLE_LEN, sizeof(sorted[0]), by_number);
 	for (size_t i = 0; i < TABLE_LEN; i++) {
-		if (sorted[i]->number > next)
-			add_segment(segments, &len, next, NULL);
-		add_segment(segments, &len, sorted[i]->number, sorted[i]);
-		next = sorted[i]->number + 1;
+		assert(table[i].number < NUMBERS);
+		lines[table[i].number] = &table[i];
 	}
-	add_segment(segments, &len, next, NULL);
+	for (uint32_t number = 0; number < NUMBERS; number++)
+		add_segment(segments, &len, number, lines[number]);
 	return len;
 }
 

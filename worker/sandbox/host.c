@@ -73,6 +73,14 @@ void mount_visit_leave(struct mount_visit *visit)
 	fd_close(visit->cwd_fd);
 }
 
+int host_root_open(const struct box_host *host, struct err *err)
+{
+	const char *root = host->root[0] != '\0' ? host->root : "/";
+	int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(err, "cannot open root directory '%s'", root) : fd;
+}
+
 /* --- ids ------------------------------------------------------------------------ */
 
 uid_t host_slot_uid(const struct box_host *host, unsigned slot)
@@ -247,24 +255,24 @@ static int check_required(const struct box_host *host, struct err *err)
 }
 
 /* Whether something is mounted below /usr, which an overlay would not show. */
-static bool mounted_below_usr(const struct box_host *host)
+static bool mounted_below_usr(const struct box_host *host, const char *mounts)
 {
-	char prefix[sizeof(host->root) + 8], point[512];
-	struct buf mounts;
-	bool found = false;
+	char prefix[sizeof(host->root) + 8];
 	size_t len = (size_t)snprintf(prefix, sizeof(prefix), "%s/usr/", host->root);
 
-	buf_init(&mounts, 4 << 20);
-	if (fd_read_file("/proc/self/mountinfo", 4 << 20, &mounts, NULL) == 0)
-		for (const char *line = buf_text(&mounts); *line != '\0';) {
-			if (sscanf(line, "%*s %*s %*s %*s %511s", point) == 1 &&
-			    strncmp(point, prefix, len) == 0)
-				found = true;
-			line = strchrnul(line, '\n');
-			line += *line == '\n';
+	for (const char *line = mounts; *line != '\0';) {
+		const char *point = line;
+
+		for (int field = 0; field < 4; field++) { /* ID PARENT DEVICE ROOT */
+			point += strcspn(point, " \n");
+			point += *point == ' ';
 		}
-	buf_release(&mounts);
-	return found;
+		if (strncmp(point, prefix, len) == 0)
+			return true;
+		line = strchrnul(line, '\n');
+		line += *line == '\n';
+	}
+	return false;
 }
 
 /* --- opening -------------------------------------------------------------------------- */
@@ -298,7 +306,8 @@ static int check_config(const struct box_config *config, struct err *err)
 	return 0;
 }
 
-static int open_parts(struct box_host *host, const struct box_config *config, struct err *err)
+static int open_parts(struct box_host *host, const struct box_config *config, const char *mounts,
+		      struct err *err)
 {
 	host->templates = calloc(host->slots, sizeof(host->templates[0]));
 	host->idmaps = calloc(host->slots, sizeof(host->idmaps[0]));
@@ -312,7 +321,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, st
 	probe_seccomp(host);
 	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent,
 			     config->without_cpu ? 1U << CGROUP_CPU | 1U << CGROUP_CPUACCT : 0,
-			     err) < 0)
+			     mounts, err) < 0)
 		return -1;
 	if (geteuid() == 0 && have_admin() && ids_exist(config->uid_base, config->slots)) {
 		host->uid_base = config->uid_base;
@@ -322,7 +331,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, st
 	}
 	probe_ids(host);
 	probe_cgroups(host);
-	host->overlay_usr = !mounted_below_usr(host);
+	host->overlay_usr = !mounted_below_usr(host, mounts);
 	if (check_required(host, err) < 0 || filter_compile(&host->filter, err) < 0)
 		return -1;
 	host->own_mount_ns_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
@@ -335,6 +344,8 @@ static int open_parts(struct box_host *host, const struct box_config *config, st
 int box_host_open(struct box_host **ret, const struct box_config *config, struct err *err)
 {
 	struct box_host *host;
+	struct buf mounts;
+	int result;
 
 	if (check_config(config, err) < 0)
 		return -1;
@@ -349,7 +360,12 @@ int box_host_open(struct box_host **ret, const struct box_config *config, struct
 	(void)snprintf(host->instance, sizeof(host->instance), "%s", config->instance);
 	if (config->root != NULL && strcmp(config->root, "/") != 0)
 		(void)snprintf(host->root, sizeof(host->root), "%s", config->root);
-	if (open_parts(host, config, err) < 0) {
+	buf_init(&mounts, 4 << 20);
+	result = fd_read_file("/proc/self/mountinfo", 4 << 20, &mounts, err);
+	if (result == 0)
+		result = open_parts(host, config, buf_text(&mounts), err);
+	buf_release(&mounts);
+	if (result < 0) {
 		box_host_close(host);
 		return -1;
 	}

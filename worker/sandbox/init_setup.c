@@ -64,7 +64,7 @@ static int by_fd(const void *a, const void *b)
 /* Closes everything but what is listed and the standard streams. */
 static int close_inherited(struct init *init, const struct init_start *start, struct err *err)
 {
-	int kept[4 + CGROUP_JOINS];
+	int kept[5 + CGROUP_JOINS];
 	size_t len = 0;
 	int next = 3;
 
@@ -72,6 +72,8 @@ static int close_inherited(struct init *init, const struct init_start *start, st
 	kept[len++] = start->control_fd;
 	if (start->template_fd >= 0)
 		kept[len++] = start->template_fd;
+	if (start->top_fd >= 0)
+		kept[len++] = start->top_fd;
 	kept[len++] = init->signal_fd;
 	for (size_t i = 0; i < CGROUP_JOINS; i++)
 		if (start->cgroup_fds[i] >= 0)
@@ -111,7 +113,7 @@ static int join_cgroups(struct init *init, const struct init_start *start, struc
 static int enter_root(struct init *init, const struct init_start *start, struct err *err)
 {
 	if (start->template_fd < 0) {
-		if (root_build_here(start->host, err) < 0)
+		if (root_build_here(start->host, start->top_fd, err) < 0)
 			return -1;
 	} else {
 		if (setns(start->template_fd, CLONE_NEWNS) < 0)
@@ -127,6 +129,18 @@ static int enter_root(struct init *init, const struct init_start *start, struct 
 	init->mount_ns_fd = openat(init->proc_fd, "self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (init->mount_ns_fd < 0)
 		return err_sys(err, "cannot open the mount namespace");
+	return 0;
+}
+
+/* The host says by the network that it has filled the root. */
+static int seal_root(struct init *init, const struct init_start *start, struct err *err)
+{
+	(void)init;
+	if (start->top_fd < 0)
+		return 0;
+	if (root_seal(start->top_fd, err) < 0)
+		return -1;
+	(void)close(start->top_fd);
 	return 0;
 }
 
@@ -293,6 +307,7 @@ static const struct {
 	{"streams", close_streams},
 	{"host name", name_host},
 	{"network", enter_network},
+	{"seal", seal_root},
 	{"user", become_slot},
 	{"user namespace", enter_user_namespace},
 	{"capabilities", drop_capabilities},

@@ -3,7 +3,7 @@
  *
  * What a job sees as "/" is built once for each slot, in a mount namespace of
  * its own, the template: a small tmpfs with the skeleton, the host's /usr read
- * only, a few copied and a few made-up files in /etc, the harmless devices.
+ * only, a few copied and a few made-up files in /etc, nodes of harmless devices.
  * Then the template is pivoted into and the old root is gone from it. The init
  * of a box copies the template (a dozen mounts, some 20 us) and adds only
  * what must be its own: /proc, /dev/pts, and later workspace, /tmp, /dev/shm.
@@ -13,12 +13,13 @@
  * so a job can't block or watch the host's use of the same file; one template
  * a slot means that two running jobs do not share these inodes either. An
  * overlay does not show what is mounted below /usr, so with such mounts, or
- * where the kernel refuses one, /usr is bound. The directories of /etc and, as
- * root, the device nodes are shown in the same way for the same reason.
+ * where the kernel refuses one, /usr is bound. The directories of /etc are shown
+ * in the same way for the same reason.
  *
- * A host that makes one box only lets init build its root in place instead.
+ * A host that makes one box only lets init build its root in place instead, and
+ * fills the skeleton meanwhile.
  *
- * All of the template is read-only, device nodes aside, which do not mind.
+ * All of it is read-only, which device nodes do not mind.
  */
 #include <assert.h>
 #include <errno.h>
@@ -28,9 +29,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -39,52 +40,25 @@
 
 /* --- what is in it ---------------------------------------------------------- */
 
-static const char *const directories[] = {
-	"dev",	"dev/pts", "dev/shm", "empty", "etc", "etc/ssl", "home",
-	"proc", "root",	   "run",     "tmp",   "usr", "var",	 "work",
-};
-
-static const struct {
-	const char *path, *target;
-} links[] = {
-	{"dev/fd", "/proc/self/fd"},
-	{"dev/stdin", "/proc/self/fd/0"},
-	{"dev/stdout", "/proc/self/fd/1"},
-	{"dev/stderr", "/proc/self/fd/2"},
-	{"dev/ptmx", "pts/ptmx"},
-	{"etc/mtab", "../proc/self/mounts"},
-	{"var/tmp", "../tmp"},
-	{"var/run", "../run"},
-};
-
 /* Beside /usr: links into it on most hosts, directories on others. */
 static const char *const beside_usr[] = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"};
 
-static const char *const devices[] = {"null", "zero", "full", "random", "urandom", "tty"};
+static const struct {
+	const char *name;
+	unsigned major, minor;
+} devices[] = {
+	{"null", 1, 3},	  {"zero", 1, 5},    {"full", 1, 7},
+	{"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+};
 
 static const struct {
-	const char *path, *text;
-} made_up[] = {
-	{"etc/passwd", "root:x:0:0:root:/root:/usr/sbin/nologin\n"
-		       "sbx:x:1000:1000:sbx:/tmp:/bin/sh\n"
-		       "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"},
-	{"etc/group", "root:x:0:\ntty:x:5:\nsbx:x:1000:\nnogroup:x:65534:\n"},
-	{"etc/hosts", "127.0.0.1 localhost sbx\n::1 localhost ip6-localhost\n"},
-	{"etc/hostname", "sbx\n"},
-	{"etc/resolv.conf", "# no network\n"},
-	{"etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
-			      "networks: files\nprotocols: files\nservices: files\n"},
+	const char *name, *target;
+} device_links[] = {
+	{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+	{"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
 };
 
-/* Files of the host's /etc that programs miss, none with anything secret;
- * copied when everybody may read them. */
-static const char *const copied[] = {
-	"etc/ld.so.cache",     "etc/localtime",	     "etc/timezone",	 "etc/protocols",
-	"etc/services",	       "etc/host.conf",	     "etc/locale.alias", "etc/os-release",
-	"etc/ssl/openssl.cnf", "etc/debian_version",
-};
-
-/* Directories of the host's /etc, likewise. */
+/* Directories of the host's /etc that programs miss, none with anything secret. */
 static const char *const bound[] = {
 	"alternatives",	   /* cc, java, awk, ... lead through it */
 	"ssl/certs",	   /* the public certificates, never private/ */
@@ -105,75 +79,10 @@ static const char *const masked_files[] = {
 };
 static const char *const masked_dirs[] = {"acpi", "asound", "bus", "driver", "fs", "irq", "scsi"};
 
-/* --- filling the skeleton ---------------------------------------------------- */
-
 enum {
-	COPY_MAX_BYTES = 4 << 20,
+	PART_ATTRS = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
 	DEVICE_ATTRS = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
 };
-
-static int put_file(int top_fd, const char *path, const void *data, size_t len, struct err *err)
-{
-	CLEANUP(fd_cleanup)
-	int fd = openat(top_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
-	return fd_write_all(fd, data, len, err);
-}
-
-/* What the host does not have, or not for everybody, is left out. */
-static int copy_file(int host_fd, int top_fd, const char *path, struct err *err)
-{
-	CLEANUP(fd_cleanup) int from = openat(host_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	CLEANUP(fd_cleanup) int to = -1;
-	struct stat st;
-	off_t left;
-
-	if (from < 0 || fstat(from, &st) < 0 || !S_ISREG(st.st_mode) ||
-	    (st.st_mode & S_IROTH) == 0 || st.st_size > COPY_MAX_BYTES)
-		return 0;
-	to = openat(top_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	if (to < 0)
-		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
-	for (left = st.st_size; left > 0;) {
-		ssize_t n = sendfile(to, from, NULL, (size_t)left);
-
-		if (n < 0)
-			return err_sys(err, "cannot copy '/%s' into the root of the sandbox", path);
-		if (n == 0)
-			break;
-		left -= n;
-	}
-	return 0;
-}
-
-static int make_skeleton(int host_fd, int top_fd, struct err *err)
-{
-	char path[64];
-
-	for (size_t i = 0; i < ARRAY_LEN(directories); i++)
-		if (mkdirat(top_fd, directories[i], 0755) < 0)
-			return err_sys(err, "cannot make '%s' in the root of the sandbox",
-				       directories[i]);
-	for (size_t i = 0; i < ARRAY_LEN(links); i++)
-		if (symlinkat(links[i].target, top_fd, links[i].path) < 0)
-			return err_sys(err, "cannot make '%s' in the root of the sandbox",
-				       links[i].path);
-	for (size_t i = 0; i < ARRAY_LEN(made_up); i++)
-		if (put_file(top_fd, made_up[i].path, made_up[i].text, strlen(made_up[i].text),
-			     err) < 0)
-			return -1;
-	for (size_t i = 0; i < ARRAY_LEN(devices); i++) { /* where they are attached */
-		(void)snprintf(path, sizeof(path), "dev/%s", devices[i]);
-		if (mknodat(top_fd, path, S_IFREG | 0644, 0) < 0)
-			return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(copied); i++)
-		if (copy_file(host_fd, top_fd, copied[i], err) < 0)
-			return -1;
-	return 0;
-}
 
 /* --- mounting into it ---------------------------------------------------------- */
 
@@ -181,23 +90,23 @@ static int bind(int host_fd, int top_fd, const char *path, struct err *err)
 {
 	CLEANUP(fd_cleanup) int tree = mounts_clone_all(host_fd, path);
 
-	if (tree < 0 || mounts_attach(tree, top_fd, path) < 0)
+	if (tree < 0 || mounts_attrs(tree, "", AT_RECURSIVE, PART_ATTRS, -1) < 0 ||
+	    mounts_attach(tree, top_fd, path) < 0)
 		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
 	return 0;
 }
 
 /* Shows the directory `path` of `root` at `at`, with inodes that are not the
  * host's. The current directory is the top of the skeleton: "empty" is in it. */
-static int overlay(const char *root, const char *path, int top_fd, const char *at, unsigned attrs)
+static int overlay(const struct box_host *host, const char *path, int top_fd, const char *at)
 {
 	char lower[PATH_MAX];
 	const struct mount_option options[] = {{"lowerdir", lower}};
 	CLEANUP(fd_cleanup) int fd = -1;
 
-	if (strpbrk(root, ":,\\") != NULL ||
-	    snprintf(lower, sizeof(lower), "%s/%s:empty", root, path) >= (int)sizeof(lower))
+	if (snprintf(lower, sizeof(lower), "%s/%s:empty", host->root, path) >= (int)sizeof(lower))
 		return -1;
-	fd = mounts_make("overlay", options, ARRAY_LEN(options), attrs, NULL);
+	fd = mounts_make("overlay", options, ARRAY_LEN(options), PART_ATTRS, NULL);
 	if (fd < 0)
 		return -1;
 	return mounts_attach(fd, top_fd, at);
@@ -212,24 +121,9 @@ static int show_dir(const struct box_host *host, int host_fd, int top_fd, const 
 		return 0;
 	if (mkdirat(top_fd, path, 0755) < 0 && errno != EEXIST)
 		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
-	if (overlay(host->root, path, top_fd, path, MOUNT_ATTR_NODEV) == 0)
+	if (overlay(host, path, top_fd, path) == 0)
 		return 0;
 	return bind(host_fd, top_fd, path, err);
-}
-
-/* Read-only, so that nobody touches the times of the host's node; a device
- * takes writes all the same. */
-static int bind_device(int devices_fd, int top_fd, const char *name, struct err *err)
-{
-	CLEANUP(fd_cleanup) int tree = -1;
-	char path[64];
-
-	(void)snprintf(path, sizeof(path), "dev/%s", name);
-	tree = mounts_clone(devices_fd, name);
-	if (tree < 0 || mounts_attrs(tree, "", 0, DEVICE_ATTRS, -1) < 0 ||
-	    mounts_attach(tree, top_fd, path) < 0)
-		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
-	return 0;
 }
 
 /* A link stays a link when it stays inside, as /bin -> usr/bin does. */
@@ -251,24 +145,27 @@ static int mount_beside_usr(const struct box_host *host, int host_fd, int top_fd
  * /dev/pts will cover it, and only those directories are shown. */
 static int open_etc(const struct box_host *host, int host_fd, int top_fd)
 {
-	if (overlay(host->root, "etc", top_fd, "dev/pts", MOUNT_ATTR_NODEV) == 0)
+	if (overlay(host, "etc", top_fd, "dev/pts") == 0)
 		return openat(top_fd, "dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return openat(host_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-static int show_etc(int etc_fd, int top_fd, const char *name, struct err *err)
+/* Asked for in the host's directory first, which knows without looking at the
+ * disk what it does not have. */
+static int show_etc(int host_fd, int etc_fd, int top_fd, const char *name, struct err *err)
 {
 	CLEANUP(fd_cleanup) int tree = -1;
 	struct stat st;
 	char path[64];
 
-	if (fstatat(etc_fd, name, &st, 0) < 0 || !S_ISDIR(st.st_mode))
-		return 0;
 	(void)snprintf(path, sizeof(path), "etc/%s", name);
+	if (fstatat(host_fd, path, &st, 0) < 0 || !S_ISDIR(st.st_mode))
+		return 0;
 	if (mkdirat(top_fd, path, 0755) < 0 && errno != EEXIST)
 		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
 	tree = mounts_clone(etc_fd, name);
-	if (tree < 0 || mounts_attach(tree, top_fd, path) < 0)
+	if (tree < 0 || mounts_attrs(tree, "", 0, PART_ATTRS, -1) < 0 ||
+	    mounts_attach(tree, top_fd, path) < 0)
 		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
 	return 0;
 }
@@ -277,7 +174,7 @@ static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, stru
 {
 	CLEANUP(fd_cleanup) int etc_fd = -1;
 
-	if (host->overlay_usr && overlay(host->root, "usr", top_fd, "usr", MOUNT_ATTR_NODEV) < 0)
+	if (host->overlay_usr && overlay(host, "usr", top_fd, "usr") < 0)
 		host->overlay_usr = false;
 	if (!host->overlay_usr && bind(host_fd, top_fd, "usr", err) < 0)
 		return -1;
@@ -286,53 +183,78 @@ static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, stru
 			return -1;
 	etc_fd = open_etc(host, host_fd, top_fd);
 	for (size_t i = 0; etc_fd >= 0 && i < ARRAY_LEN(bound); i++)
-		if (show_etc(etc_fd, top_fd, bound[i], err) < 0)
+		if (show_etc(host_fd, etc_fd, top_fd, bound[i], err) < 0)
 			return -1;
 	return 0;
 }
 
 /* --- the template ------------------------------------------------------------------ */
 
-static int make_top(struct box_host *host, int host_fd, int top_fd, struct err *err)
+/* Nodes of the box's own, so that a lock or a watch on one is nobody else's;
+ * the mount that shows them is the only one where nodes work. */
+static int make_devices(int dev_fd)
 {
-	if (make_skeleton(host_fd, top_fd, err) < 0 ||
-	    mount_host_parts(host, host_fd, top_fd, err) < 0)
-		return -1;
-	if (mounts_attrs(top_fd, "", AT_RECURSIVE,
-			 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, -1) < 0)
-		return err_sys(err, "cannot make the root of the sandbox read-only");
+	mode_t mask = umask(0);
+	int result = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(devices) && result == 0; i++)
+		result = mknodat(dev_fd, devices[i].name, S_IFCHR | 0666,
+				 makedev(devices[i].major, devices[i].minor));
+	(void)umask(mask);
+	return result < 0 ? -1 : mounts_attrs(dev_fd, "", 0, DEVICE_ATTRS, -1);
+}
+
+/* Read-only, so that nobody touches the times of the host's node; a device
+ * takes writes all the same. */
+static int bind_device(int slash_fd, int dev_fd, const char *name, struct err *err)
+{
+	CLEANUP(fd_cleanup) int tree = -1;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "dev/%s", name);
+	if (unlinkat(dev_fd, name, 0) < 0 && errno != ENOENT)
+		return err_sys(err, "cannot replace '/%s' in the sandbox", path);
+	if (mknodat(dev_fd, name, S_IFREG | 0644, 0) < 0)
+		return err_sys(err, "cannot make '/%s' in the sandbox", path);
+	tree = mounts_clone(slash_fd, path);
+	if (tree < 0 || mounts_attrs(tree, "", 0, DEVICE_ATTRS, -1) < 0 ||
+	    mounts_attach(tree, dev_fd, name) < 0)
+		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
 	return 0;
 }
 
-/* The directory that the device nodes are taken from: an overlay where the box's
- * own /dev/pts will cover it, or /dev itself. In a user namespace the nodes of
- * an overlay cannot be opened. */
-static int open_devices(const struct box_host *host, int slash_fd, int top_fd)
+/* Who may not make device nodes, in a user namespace or a container, shows the
+ * host's. */
+static int mount_devices(const struct box_host *host, int slash_fd, int top_fd, int dev_fd,
+			 struct err *err)
 {
-	const char *from = "dev";
+	bool made;
 
-	if (!host->user_mode && overlay("", "dev", top_fd, "dev/pts", DEVICE_ATTRS) == 0) {
-		from = "dev/pts";
-		slash_fd = top_fd;
-	}
-	return openat(slash_fd, from, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	for (size_t i = 0; i < ARRAY_LEN(device_links); i++)
+		if (symlinkat(device_links[i].target, dev_fd, device_links[i].name) < 0)
+			return err_sys(err, "cannot make '/dev/%s' in the sandbox",
+				       device_links[i].name);
+	made = !host->user_mode && make_devices(dev_fd) == 0;
+	if (mounts_attach(dev_fd, top_fd, "dev") < 0)
+		return err_sys(err, "cannot mount '/dev' of the sandbox");
+	for (size_t i = 0; i < ARRAY_LEN(devices) && !made; i++)
+		if (bind_device(slash_fd, dev_fd, devices[i].name, err) < 0)
+			return -1;
+	if (!made && mounts_attrs(dev_fd, "", 0, DEVICE_ATTRS | MOUNT_ATTR_NODEV, -1) < 0)
+		return err_sys(err, "cannot make '/dev' of the sandbox read-only");
+	return 0;
 }
 
 /* What comes from the machine itself, whatever root was configured. In a user
  * namespace the kernel allows a new /proc only where another is in full view. */
-static int mount_machine(const struct box_host *host, int top_fd, struct err *err)
+static int mount_machine(const struct box_host *host, int top_fd, int dev_fd, struct err *err)
 {
 	CLEANUP(fd_cleanup) int slash_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(fd_cleanup) int devices_fd = -1;
 
 	if (slash_fd < 0)
 		return err_sys(err, "cannot open '/'");
-	devices_fd = open_devices(host, slash_fd, top_fd);
-	if (devices_fd < 0)
-		return err_sys(err, "cannot open '/dev'");
-	for (size_t i = 0; i < ARRAY_LEN(devices); i++)
-		if (bind_device(devices_fd, top_fd, devices[i], err) < 0)
-			return -1;
+	if (mount_devices(host, slash_fd, top_fd, dev_fd, err) < 0)
+		return -1;
 	return host->user_mode ? bind(slash_fd, top_fd, "proc", err) : 0;
 }
 
@@ -346,33 +268,50 @@ static int pivot(struct err *err)
 }
 
 /* In a new mount namespace, of which nothing is left but what is made here. */
-static int build(struct box_host *host, struct err *err)
+static int build(struct box_host *host, int top_fd, struct err *err)
 {
-	static const struct mount_option options[] = {
-		{"size", "16m"}, {"nr_inodes", "512"}, {"mode", "0755"}};
-	const char *root = host->root[0] != '\0' ? host->root : "/";
-	CLEANUP(fd_cleanup) int host_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(fd_cleanup) int top_fd = -1;
+	CLEANUP(fd_cleanup) int host_fd = host_root_open(host, err);
+	CLEANUP(fd_cleanup) int dev_fd = -1;
 
 	if (host_fd < 0)
-		return err_sys(err, "cannot open root directory '%s'", root);
-	top_fd = mounts_make("tmpfs", options, ARRAY_LEN(options), MOUNT_ATTR_NOSUID, err);
-	if (top_fd < 0)
 		return -1;
 	if (mounts_attach(top_fd, AT_FDCWD, "/") < 0 || fchdir(top_fd) < 0)
 		return err_sys(err, "cannot mount the root of the sandbox");
-	if (make_top(host, host_fd, top_fd, err) < 0 || mount_machine(host, top_fd, err) < 0)
+	dev_fd = mounts_clone(top_fd, "dev");
+	if (dev_fd < 0)
+		return err_sys(err, "cannot clone '/dev' of the sandbox");
+	if (mount_host_parts(host, host_fd, top_fd, err) < 0 ||
+	    mount_machine(host, top_fd, dev_fd, err) < 0)
 		return -1;
 	return pivot(err);
 }
 
-int root_build_here(struct box_host *host, struct err *err)
+int root_seal(int top_fd, struct err *err)
+{
+	if (mounts_attrs(top_fd, "", 0, PART_ATTRS, -1) < 0)
+		return err_sys(err, "cannot make the root of the sandbox read-only");
+	return 0;
+}
+
+int root_build_here(struct box_host *host, int top_fd, struct err *err)
 {
 	if (unshare(CLONE_NEWNS) < 0)
 		return err_sys(err, "cannot make a mount namespace");
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_sys(err, "cannot make the mounts private");
-	return build(host, err);
+	return build(host, top_fd, err);
+}
+
+static int build_template(struct box_host *host, struct err *err)
+{
+	CLEANUP(fd_cleanup) int top_fd = -1;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return err_sys(err, "cannot make the mounts private");
+	if (skeleton_new(&top_fd, err) < 0 || skeleton_fill(host, top_fd, err) < 0 ||
+	    build(host, top_fd, err) < 0)
+		return -1;
+	return root_seal(top_fd, err);
 }
 
 int root_template_open(struct box_host *host, unsigned slot, struct err *err)
@@ -386,12 +325,11 @@ int root_template_open(struct box_host *host, unsigned slot, struct err *err)
 		return 0;
 	if (mount_visit_new(&visit, host, err) < 0)
 		return -1;
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		(void)err_sys(err, "cannot make the mounts private");
-	else if ((fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)) < 0)
+	fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
 		(void)err_sys(err, "cannot open '/proc/self/ns/mnt'");
 	else
-		result = build(host, err);
+		result = build_template(host, err);
 	mount_visit_leave(&visit);
 	if (result < 0)
 		fd_close(fd);

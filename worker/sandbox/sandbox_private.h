@@ -188,13 +188,22 @@ int mount_visit_enter(struct mount_visit *visit, const struct box_host *host, in
 		      struct err *err) MUST_CHECK;
 void mount_visit_leave(struct mount_visit *visit);
 
-/* --- root.c, workspace.c ------------------------------------------------- */
+/* The root directory that /usr and the like are taken from; or -1. */
+int host_root_open(const struct box_host *host, struct err *err) MUST_CHECK;
+
+/* --- root_skeleton.c, root.c, workspace.c ---------------------------------- */
+
+/* A detached file system with the directories of a root, and the files in it. */
+int skeleton_new(int *ret_top_fd, struct err *err) MUST_CHECK;
+int skeleton_fill(const struct box_host *host, int top_fd, struct err *err) MUST_CHECK;
 
 /* Builds the template of `slot` unless it is there. */
 int root_template_open(struct box_host *host, unsigned slot, struct err *err) MUST_CHECK;
 
-/* The same in a new mount namespace of the caller, which is init. */
-int root_build_here(struct box_host *host, struct err *err) MUST_CHECK;
+/* The same in a new mount namespace of the caller, which is init, around a
+ * skeleton that another may still be filling. To be sealed after that. */
+int root_build_here(struct box_host *host, int top_fd, struct err *err) MUST_CHECK;
+int root_seal(int top_fd, struct err *err) MUST_CHECK;
 
 /* Called by init in a copy of a template, still with the host's privilege:
  * private /proc and /dev/pts. `ret_proc_fd` is a writable view of /proc that
@@ -230,6 +239,7 @@ struct init_start {
 	int host_fd;
 	int control_fd;
 	int template_fd; /* mount namespace to copy; -1: build one */
+	int top_fd;	 /* around this skeleton, which the host fills meanwhile */
 	struct box_host *host;
 	int cgroup_fds[CGROUP_JOINS];
 	uid_t uid; /* outside */
