@@ -109,6 +109,11 @@ void gitdb_blob_oid(struct bytes content, struct oid *ret);
 int gitdb_blob_write(struct gitdb *db, struct bytes content, struct oid *ret,
 		     struct err *err) MUST_CHECK;
 
+/* As gitdb_blob_write, for content whose oid gitdb_blob_oid told already: it is
+ * not hashed again, which is half the cost of a large file. */
+int gitdb_blob_keep(struct gitdb *db, struct bytes content, const struct oid *oid,
+		    struct err *err) MUST_CHECK;
+
 /* One change of a tree. mode 0 removes the file, or the directory with all in
  * it; that nothing is there is no error. Directories come and go by themselves. */
 struct gitdb_edit {

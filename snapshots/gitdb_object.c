@@ -269,34 +269,43 @@ void gitdb_blob_oid(struct bytes content, struct oid *ret)
 
 /* libgit2's own git_odb_write is not used: it touches an existing object's
  * file, and a quarantine must leave no trace. */
-int object_write(struct gitdb *db, git_object_t type, struct bytes content, struct oid *ret,
-		 struct err *err)
+static int write_as(struct gitdb *db, git_object_t type, struct bytes content,
+		    const struct oid *oid, struct err *err)
 {
 	char hex[OID_HEX_BYTES];
-	struct oid oid;
 	int code;
 
 	assert(db->mode != GITDB_READ);
-	object_oid(type, content, &oid);
-	*ret = oid;
 	/* What is on disk may be there for another job, and gone with it before
 	 * this one's objects arrive: a quarantine is whole by itself. */
 	if (db->mode == GITDB_QUARANTINE) {
-		if (quarantine_find(&db->quarantine, &oid) != NULL)
+		if (quarantine_find(&db->quarantine, oid) != NULL)
 			return 0;
-		return quarantine_add(&db->quarantine, &oid, type, content, err);
+		return quarantine_add(&db->quarantine, oid, type, content, err);
 	}
 	/* Without a look for new packs: at worst an object is there twice. */
-	if (object_is_here(db, &oid))
+	if (object_is_here(db, oid))
 		return 0;
-	code = db->loose->write(db->loose, to_git(&oid),
+	code = db->loose->write(db->loose, to_git(oid),
 				content.len > 0 ? (const void *)content.data : "", content.len,
 				type);
 	if (code < 0) {
-		oid_hex(&oid, hex);
+		oid_hex(oid, hex);
 		return gitdb_fail(err, code, "cannot write object %s", hex);
 	}
 	return 0;
+}
+
+int object_write(struct gitdb *db, git_object_t type, struct bytes content, struct oid *ret,
+		 struct err *err)
+{
+	object_oid(type, content, ret);
+	return write_as(db, type, content, ret, err);
+}
+
+int gitdb_blob_keep(struct gitdb *db, struct bytes content, const struct oid *oid, struct err *err)
+{
+	return write_as(db, GIT_OBJECT_BLOB, content, oid, err);
 }
 
 int gitdb_blob_write(struct gitdb *db, struct bytes content, struct oid *ret, struct err *err)

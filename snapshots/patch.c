@@ -9,7 +9,6 @@
  */
 #include "snapshots/patch.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,16 +188,14 @@ static int collect_edits(struct patch_run *run, const struct diff *diff)
 static int write_all(struct patch_run *run)
 {
 	struct patch_outcome *outcome = run->outcome;
-	struct oid oid;
 
 	for (size_t i = 0; i < run->entries_len; i++) {
 		const struct patch_entry *entry = run->entries[i];
 
 		if (entry->now.mode == 0 || !entry->now.fresh || !patch_differs(entry))
 			continue;
-		if (gitdb_blob_write(run->db, entry->now.data, &oid, run->err) < 0)
+		if (gitdb_blob_keep(run->db, entry->now.data, &entry->now.oid, run->err) < 0)
 			return -1;
-		assert(oid_equal(&oid, &entry->now.oid));
 	}
 	return gitdb_tree_update(run->db, run->base, outcome->edits, outcome->edits_len,
 				 &outcome->tree, run->err);

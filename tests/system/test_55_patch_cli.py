@@ -1,6 +1,8 @@
 """sbx-patch as a person calls it: commands, exit codes, and where it points."""
+import base64
 import json
 import os
+import subprocess
 
 import sbxtest
 
@@ -108,6 +110,57 @@ class PatchCli(sbxtest.Case):
                           ("x", False, "job.invalid"), ("r", False, "source.unreachable"),
                           ("m", False, "job.unsupported"), ("b", False, "job.invalid"),
                           ("c", False, "source.no_commit")])
+
+    def test_a_batch_reads_the_diff_however_json_spells_it(self):
+        text = base64.b64encode(self.change + b"\n-- \nx\xff\xfe?>").decode()
+        self.assertIn("/", text)
+        common = f'"repo": {json.dumps(self.repo.path)}, "commit": "main"'
+        lines = [f'{{"id": "plain", {common}, "diff_base64": "{text}"}}',
+                 f'{{"diff_base64" \t:  "{text}" , "id": "first", {common}}}',
+                 f'{{"id": "escaped", {common}, "diff_base64": "{text}"}}'.replace("/", "\\/"),
+                 f'{{"id": "inside", {common}, "x": {{"diff_base64": "{text}"}}}}',
+                 f'{{"id": "both", "x": {{"diff_base64": "AAAA"}}, {common}, '
+                 f'"diff_base64": "{text}"}}',
+                 f'{{"id": "text", "x": "\\"diff_base64\\": \\"AAAA\\"", {common}, '
+                 f'"diff_base64": "{text}"}}',
+                 f'{{"id": "element", "x": ["diff_base64", "y"], {common}, '
+                 f'"diff_base64": "{text}"}}',
+                 f'{{"id": "mark", {common}, "x": {{"diff_base64": "{text}"}}, '
+                 f'"diff_base64": "="}}',
+                 f'{{"id": "bare", {common}, "diff_base64": "{text.rstrip("=")}"}}',
+                 f'{{"id": "odd", {common}, "diff_base64": "{text[:-4] + "A"}"}}',
+                 f'{{"id": "open", {common}, "diff_base64": "{text}']
+        done = self.program("sbx-patch", "--batch", stdin="\n".join(lines))
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        tree = self.repo.tree_after(self.change)
+        self.assertEqual([each["id"] for each in answers if each["tree"] == tree],
+                         ["plain", "first", "escaped", "both", "text", "element", "bare"])
+        self.assertEqual([(each["id"], each["reason"]) for each in answers if not each["ok"]],
+                         [("inside", "job.invalid"), ("mark", "patch.empty"),
+                          ("odd", "job.invalid"), (None, "job.malformed")])
+
+    def test_a_batch_does_not_grow(self):
+        request = {"repo": self.repo.path, "commit": "main",
+                   "diff_base64": base64.b64encode(self.change).decode()}
+        refused = {**request, "diff_base64": base64.b64encode(self.change[:-9]).decode()}
+        child = subprocess.Popen([os.path.join(sbxtest.BIN, "sbx-patch"), "--batch"], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE)
+        weights = []
+        for number in range(12000):
+            line = {**(refused if number % 3 == 2 else request), "id": str(number)}
+            child.stdin.write(json.dumps(line).encode() + b"\n")
+            child.stdin.flush()
+            answer = json.loads(child.stdout.readline())
+            self.assertEqual((answer["id"], answer["ok"]), (str(number), number % 3 != 2))
+            if number in (4000, 11999):
+                with open(f"/proc/{child.pid}/status", encoding="ascii") as status:
+                    weights += [int(each.split()[1]) for each in status
+                                if each.startswith("VmRSS:")]
+        child.stdin.close()
+        child.stdout.close()
+        self.assertEqual(child.wait(), 0)
+        # 8,000 diffs of which each kept a page would be 32 MB.
+        self.assertLess(weights[1] - weights[0], 2048, weights)
 
 
 if __name__ == "__main__":
