@@ -11,6 +11,7 @@ int submit_main(char *const *argv); /* sbx-submit JOB.json, --repo ... */
 int batch_main(char *const *argv);  /* sbx-submit batch */
 int wait_main(char *const *argv);   /* sbx-submit wait */
 int follow_main(char *const *argv); /* sbx-submit follow */
+int cancel_main(char *const *argv); /* sbx-submit cancel */
 int dead_main(char *const *argv);   /* sbx-submit dead */
 int replay_main(char *const *argv); /* sbx-submit replay */
 

@@ -146,7 +146,11 @@ static int give_back(struct consumer *consumer, const struct history *history, s
 static int visit(const struct carrier_config *config, struct history *history, size_t count,
 		 struct err *err)
 {
-	const struct consumer_hooks hooks = {delivered, lost, connected, blocked, history};
+	const struct consumer_hooks hooks = {.delivered = delivered,
+					     .lost = lost,
+					     .connected = connected,
+					     .blocked = blocked,
+					     .ctx = history};
 	struct carrier_config own = *config;
 	struct consumer *consumer;
 	int rc;

@@ -18,26 +18,11 @@
 #include "producer/commands.h"
 #include "producer/history.h"
 #include "producer/lines.h"
-#include "producer/progress.h"
+#include "producer/wait.h"
 #include "schema/limits.h"
 #include "schema/result.h"
 
 enum { PREFETCH = 64, REPORT_BYTES = 64 << 20, TURN_MS = 200, NAMED_MAX = 20, KEY_BYTES = 256 };
-
-struct wait {
-	struct cli cli;
-	const char *tenant;
-	int64_t run;
-	struct carrier_config config;
-	struct ids ids;
-	size_t left;
-	bool one; /* only one job is waited for: its report is shown */
-	struct consumer *consumer;
-	struct progress progress;
-	int worst;
-	struct err failure; /* kind ERR_NONE: none */
-	bool lost;
-};
 
 static const struct cli_help wait_help = {
 	.usage = "usage: sbx-submit wait ID... [OPTIONS]\n",
@@ -62,6 +47,11 @@ static const struct option_row which_rows[] = {
 	{"tenant", "NAME", "of the jobs (default)", option_text, AT(tenant)},
 	{"run", "N", "of this run or a later one, after a replay", option_count, AT(run)},
 };
+
+static struct option_group which_of(struct wait *wait)
+{
+	return (struct option_group){"Which", which_rows, ARRAY_LEN(which_rows), wait};
+}
 
 /* --- results ---------------------------------------------------------- */
 
@@ -205,7 +195,11 @@ static const char *only_id(const struct ids *ids)
 
 static int open_queue(struct wait *wait, struct err *err)
 {
-	const struct consumer_hooks hooks = {delivered, lost, connected, blocked, wait};
+	const struct consumer_hooks hooks = {.delivered = delivered,
+					     .lost = lost,
+					     .connected = connected,
+					     .blocked = blocked,
+					     .ctx = wait};
 	struct carrier_config own = wait->config;
 	const char *id = only_id(&wait->ids);
 	char key[KEY_BYTES];
@@ -272,7 +266,7 @@ static int wait_for_all(struct wait *wait)
 	return wait->worst;
 }
 
-static int run_wait(struct wait *wait)
+int wait_run(struct wait *wait, int (*before)(struct wait *wait, struct err *err))
 {
 	const struct history_hooks hooks = {found, wait};
 	struct err err = {0};
@@ -280,7 +274,7 @@ static int run_wait(struct wait *wait)
 	progress_init(&wait->progress, wait->cli.quiet);
 	wait->left = wait->ids.len;
 	wait->one = wait->ids.len == 1;
-	if (open_queue(wait, &err) < 0 ||
+	if (open_queue(wait, &err) < 0 || (before != NULL && before(wait, &err) < 0) ||
 	    history_find(&wait->config, &wait->ids, wait->run, &hooks, &err) < 0)
 		return cli_fail_carrier(&err);
 	return wait_for_all(wait);
@@ -318,7 +312,7 @@ static int read_ids(struct wait *wait, struct err *err)
 	return rc;
 }
 
-static int collect_ids(struct wait *wait, const struct text_list *words, struct err *err)
+int wait_collect(struct wait *wait, const struct text_list *words, struct err *err)
 {
 	for (size_t i = 0; i < words->len; i++) {
 		int rc = strcmp(words->items[i], "-") == 0 ? read_ids(wait, err)
@@ -330,11 +324,11 @@ static int collect_ids(struct wait *wait, const struct text_list *words, struct 
 	return 0;
 }
 
-static int begin(struct wait *wait, const struct cli_help *help, struct arena *arena,
-		 char *const *argv, struct text_list *ret_rest, int *ret_exit)
+int wait_begin(struct wait *wait, const struct cli_help *help, const struct option_group *which,
+	       struct arena *arena, char *const *argv, struct text_list *ret_rest, int *ret_exit)
 {
 	struct option_group groups[] = {
-		{"Which", which_rows, ARRAY_LEN(which_rows), wait},
+		*which,
 		cli_connection_options(&wait->cli),
 		cli_common_options(&wait->cli),
 	};
@@ -352,19 +346,27 @@ static int begin(struct wait *wait, const struct cli_help *help, struct arena *a
 	return 0;
 }
 
+void wait_release(struct wait *wait)
+{
+	if (wait->consumer != NULL)
+		consumer_close(wait->consumer);
+	ids_release(&wait->ids);
+}
+
 /* --- the commands ----------------------------------------------------- */
 
 int wait_main(char *const *argv)
 {
 	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct wait wait = {0};
+	const struct option_group which = which_of(&wait);
 	struct text_list words;
 	struct err err = {0};
 	int code;
 
 	arena_init(&arena, LIMIT_ARENA_BYTES);
-	if (begin(&wait, &wait_help, &arena, argv, &words, &code) == 0) {
-		if (collect_ids(&wait, &words, &err) < 0)
+	if (wait_begin(&wait, &wait_help, &which, &arena, argv, &words, &code) == 0) {
+		if (wait_collect(&wait, &words, &err) < 0)
 			code = cli_fail(CLI_USAGE, "%s", err.message);
 		else if (words.len == 0)
 			code = cli_fail(CLI_USAGE, "name the IDs to wait for, or '-'");
@@ -373,11 +375,9 @@ int wait_main(char *const *argv)
 		else if (cli_carrier(&wait.cli, "sbx-submit wait", &wait.config) < 0)
 			code = CLI_USAGE;
 		else
-			code = run_wait(&wait);
+			code = wait_run(&wait, NULL);
 	}
-	if (wait.consumer != NULL)
-		consumer_close(wait.consumer);
-	ids_release(&wait.ids);
+	wait_release(&wait);
 	return code;
 }
 
@@ -428,12 +428,13 @@ int follow_main(char *const *argv)
 {
 	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct follow follow = {0};
+	const struct option_group which = which_of(&follow.wait);
 	struct text_list words;
 	struct err err = {0};
 	int code;
 
 	arena_init(&arena, LIMIT_ARENA_BYTES);
-	if (begin(&follow.wait, &follow_help, &arena, argv, &words, &code) == 0) {
+	if (wait_begin(&follow.wait, &follow_help, &which, &arena, argv, &words, &code) == 0) {
 		if (words.len != 1)
 			code = cli_fail(CLI_USAGE, "'follow' takes one ID");
 		else if (add_id(&follow.wait, words.items[0], &err) < 0)

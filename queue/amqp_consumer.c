@@ -25,6 +25,9 @@
 
 enum {
 	QUEUES_MAX = 3,
+	/* The consumer of the control stream is named by the place behind them. */
+	CONTROL = QUEUES_MAX,
+	CONTROL_PREFETCH = 256,
 	BACKOFF_MIN_MS = 250,
 	BACKOFF_MAX_MS = 15000,
 	/* One dispatch hands out no more than this, so that the loop around it
@@ -47,6 +50,7 @@ struct rabbit_consumer {
 	const char *key;
 	const char *queues[QUEUES_MAX];
 	size_t queues_len;
+	const char *control; /* the stream, or NULL */
 	uint64_t *unsettled; /* tags handed out, in no order */
 	size_t unsettled_len;
 	size_t unsettled_max;
@@ -85,6 +89,9 @@ static int name_queues(struct rabbit_consumer *c, struct err *err)
 			topology_name(c->config.prefix, topology_job_suffix(order[i]), name);
 			c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
 		}
+		topology_name(c->config.prefix, "control", name);
+		if (c->hooks.control != NULL)
+			c->control = arena_strdup(&c->arena, name);
 	} else if (c->key != NULL) {
 		text_uuid7(uuid);
 		topology_name(c->config.prefix, "reply", name);
@@ -130,19 +137,31 @@ static int make_own_queue(struct rabbit_consumer *c, struct err *err)
 }
 
 /* The consumer's tag is the place of its queue in our list. */
-static int consume(struct rabbit_consumer *c, size_t i, struct err *err)
+static int consume(struct rabbit_consumer *c, size_t i, const char *queue, unsigned prefetch,
+		   amqp_table_t arguments, struct err *err)
 {
 	char what[TOPOLOGY_NAME_BYTES + 32];
 	char tag[24];
 
-	(void)snprintf(what, sizeof(what), "consume the queue '%s'", c->queues[i]);
+	(void)snprintf(what, sizeof(what), "consume the queue '%s'", queue);
 	(void)snprintf(tag, sizeof(tag), "%zu", i);
-	(void)amqp_basic_qos(c->link.state, RABBIT_CHANNEL, 0, (uint16_t)c->config.prefetch, 0);
+	(void)amqp_basic_qos(c->link.state, RABBIT_CHANNEL, 0, (uint16_t)prefetch, 0);
 	if (rabbit_link_check(&c->link, "set the prefetch", err) < 0)
 		return -1;
-	(void)amqp_basic_consume(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(c->queues[i]),
-				 amqp_cstring_bytes(tag), 0, 0, 0, amqp_empty_table);
+	(void)amqp_basic_consume(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(queue),
+				 amqp_cstring_bytes(tag), 0, 0, 0, arguments);
 	return rabbit_link_check(&c->link, what, err);
+}
+
+/* From its first message: what was said while we were away counts, too. */
+static int consume_control(struct rabbit_consumer *c, struct err *err)
+{
+	amqp_table_entry_t offset = {
+		.key = amqp_cstring_bytes("x-stream-offset"),
+		.value = {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes("first")},
+	};
+
+	return consume(c, CONTROL, c->control, CONTROL_PREFETCH, (amqp_table_t){1, &offset}, err);
 }
 
 static int set_up(struct rabbit_consumer *c, struct err *err)
@@ -151,8 +170,10 @@ static int set_up(struct rabbit_consumer *c, struct err *err)
 		return -1;
 	if (c->key != NULL && make_own_queue(c, err) < 0)
 		return -1;
+	if (c->control != NULL && consume_control(c, err) < 0)
+		return -1;
 	for (size_t i = 0; i < c->queues_len; i++) {
-		if (consume(c, i, err) < 0)
+		if (consume(c, i, c->queues[i], c->config.prefetch, amqp_empty_table, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -275,12 +296,26 @@ static int rabbit_settle(struct consumer *base, uint64_t epoch, uint64_t tag, en
 
 /* --- frames ----------------------------------------------------------- */
 
+static int deliver_control(struct rabbit_consumer *c, struct err *err)
+{
+	struct delivery *delivery = &c->inbound.delivery;
+	int status;
+
+	delivery->epoch = c->epoch;
+	delivery->queue = c->control;
+	c->hooks.control(c->hooks.ctx, delivery);
+	status = send_settle(c, delivery->tag, SETTLE_ACK);
+	return rabbit_link_check_status(&c->link, status, "settle a delivery", err);
+}
+
 static int deliver(struct rabbit_consumer *c, struct err *err)
 {
 	struct rabbit_inbound *in = &c->inbound;
 	struct delivery *delivery = &in->delivery;
 	size_t i = (size_t)(in->consumer[0] - '0');
 
+	if (in->kind == INBOUND_DELIVER && i == CONTROL && c->control != NULL)
+		return deliver_control(c, err);
 	if (in->kind != INBOUND_DELIVER || i >= c->queues_len || in->consumer[1] != '\0')
 		return err_set(err, ERR_PEER, "the broker sent a message nobody asked for");
 	if (c->stopped) {

@@ -27,9 +27,10 @@ struct route_rule {
 };
 
 static const struct route_rule rules[ROUTE_COUNT] = {
-	[ROUTE_JOB] = {"job", true, true},	  [ROUTE_RETRY] = {"job", true, true},
-	[ROUTE_DEAD] = {"job", true, true},	  [ROUTE_RESULT] = {"result", true, true},
-	[ROUTE_REPLY] = {"result", false, false}, [ROUTE_EVENT] = {"event", false, false},
+	[ROUTE_JOB] = {"job", true, true},	   [ROUTE_RETRY] = {"job", true, true},
+	[ROUTE_DEAD] = {"job", true, true},	   [ROUTE_RESULT] = {"result", true, true},
+	[ROUTE_REPLY] = {"result", false, false},  [ROUTE_EVENT] = {"event", false, false},
+	[ROUTE_CONTROL] = {"control", true, true},
 };
 
 static int choose_target(struct rabbit_outbound *outbound, const char *prefix, enum route route,
@@ -56,6 +57,10 @@ static int choose_target(struct rabbit_outbound *outbound, const char *prefix, e
 	case ROUTE_EVENT:
 		suffix = "events";
 		break;
+	case ROUTE_CONTROL:
+		suffix = "control";
+		outbound->key = "";
+		break;
 	case ROUTE_REPLY:
 		outbound->key = message->reply_to;
 		if (outbound->key == NULL || !carrier_reply_to_valid(prefix, outbound->key))
@@ -68,7 +73,7 @@ static int choose_target(struct rabbit_outbound *outbound, const char *prefix, e
 		break;
 	}
 	if (outbound->key == NULL || strlen(outbound->key) > SHORT_TEXT_BYTES)
-		return err_set(err, ERR_INPUT, "a routing key has 1 to 255 bytes");
+		return err_set(err, ERR_INPUT, "a routing key has at most 255 bytes");
 	topology_name(prefix, suffix, outbound->exchange);
 	if (route == ROUTE_REPLY)
 		outbound->exchange[0] = '\0';

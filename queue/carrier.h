@@ -76,12 +76,13 @@ bool carrier_reply_to_valid(const char *prefix, const char *name);
 /* --- messages --------------------------------------------------------- */
 
 enum route {
-	ROUTE_JOB,    /* to a job queue, by priority */
-	ROUTE_RETRY,  /* to a wait bucket, back to its job queue afterwards */
-	ROUTE_DEAD,   /* to the dead-letter queue */
-	ROUTE_RESULT, /* to the results exchange, key <tenant>.<id> */
-	ROUTE_REPLY,  /* straight to the queue `reply_to` */
-	ROUTE_EVENT,  /* to the events exchange, key job.<id>.<kind>; not confirmed, may be lost */
+	ROUTE_JOB,     /* to a job queue, by priority */
+	ROUTE_RETRY,   /* to a wait bucket, back to its job queue afterwards */
+	ROUTE_DEAD,    /* to the dead-letter queue */
+	ROUTE_RESULT,  /* to the results exchange, key <tenant>.<id> */
+	ROUTE_REPLY,   /* straight to the queue `reply_to` */
+	ROUTE_EVENT,   /* to the events exchange, key job.<id>.<kind>; not confirmed, may be lost */
+	ROUTE_CONTROL, /* to every worker, those that are away included */
 	ROUTE_COUNT
 };
 
@@ -218,6 +219,11 @@ struct consumer_hooks {
 	void (*connected)(void *ctx, uint64_t epoch);
 	/* The broker is blocking publishers (memory or disk alarm), or no longer. */
 	void (*blocked)(void *ctx, bool blocked, const char *why);
+	/* SOURCE_JOBS, where it is not NULL: what was sent with ROUTE_CONTROL, of
+	 * the last days at the start of each connection and then as it comes, to
+	 * every consumer and also after consumer_stop. It is settled by the
+	 * carrier; what has been seen before may come again. */
+	void (*control)(void *ctx, const struct delivery *delivery);
 	void *ctx;
 };
 

@@ -62,6 +62,8 @@ struct lite_consumer {
 	enum source source;
 	const char *key;
 	const char *queues[QUEUES_MAX];
+	const char *control; /* the queue that is read, not taken from; or NULL */
+	int64_t control_seq; /* of the last one read */
 	size_t held_of[QUEUES_MAX];
 	size_t queues_len;
 	struct held *unsettled; /* in no order */
@@ -178,6 +180,7 @@ static int connect_now(struct lite_consumer *c, struct err *err)
 	start_watching(c);
 	fd_cleanup(&c->kept_lock_fd);
 	c->epoch++;
+	c->control_seq = 0;
 	c->backoff_ms = BACKOFF_MIN_MS;
 	c->sweep_at_us = 0;
 	c->more = true;
@@ -402,12 +405,47 @@ static int deliver(struct lite_consumer *c, const struct held *held, struct err 
 	return 0;
 }
 
+static int read_control_row(struct lite_consumer *c, int64_t seq, struct err *err)
+{
+	CLEANUP(arena_cleanup) struct arena arena = {0};
+	struct delivery delivery;
+	int got;
+
+	arena_init(&arena, DELIVERY_BYTES);
+	got = lite_read(&c->lite, seq, &arena, &delivery, err);
+	if (got <= 0)
+		return got;
+	delivery.epoch = c->epoch;
+	c->hooks.control(c->hooks.ctx, &delivery);
+	return 0;
+}
+
+/* Every worker reads all of it, in the order it was written. */
+static int read_control(struct lite_consumer *c, struct err *err)
+{
+	for (int i = 0; c->control != NULL && i < DISPATCH_DELIVERIES; i++) {
+		sqlite3_stmt *statement = lite_statement(&c->lite, LITE_AFTER);
+		int64_t seq;
+
+		lite_bind_text(statement, 1, c->control);
+		(void)sqlite3_bind_int64(statement, 2, c->control_seq);
+		if (lite_number(&c->lite, statement, "read", 0, &seq, err) < 0)
+			return -1;
+		if (seq == 0)
+			return 0;
+		c->control_seq = seq;
+		if (read_control_row(c, seq, err) < 0)
+			return -1;
+	}
+	c->more = c->control != NULL;
+	return 0;
+}
+
 static int take(struct lite_consumer *c, struct err *err)
 {
 	struct held list[DISPATCH_DELIVERIES];
 	size_t len;
 
-	c->more = false;
 	if (c->stopped)
 		return 0;
 	if (claim(c, list, &len, err) < 0)
@@ -422,7 +460,7 @@ static int take(struct lite_consumer *c, struct err *err)
 		else if (deliver(c, &list[i], err) < 0)
 			return -1;
 	}
-	c->more = len == DISPATCH_DELIVERIES;
+	c->more = c->more || len == DISPATCH_DELIVERIES;
 	return 0;
 }
 
@@ -447,6 +485,9 @@ static int pump(struct lite_consumer *c, struct err *err)
 		return err_set(err, c->broken_why.kind, "%s", c->broken_why.message);
 	read_watch(c);
 	if (keep_lease(c, err) < 0 || flush_settled(c, err) < 0 || sweep(c, err) < 0)
+		return -1;
+	c->more = false;
+	if (read_control(c, err) < 0)
 		return -1;
 	return take(c, err);
 }
@@ -528,6 +569,9 @@ static int name_queues(struct lite_consumer *c)
 			topology_name(c->config.prefix, topology_job_suffix(order[i]), name);
 			c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
 		}
+		topology_name(c->config.prefix, "control", name);
+		if (c->hooks.control != NULL)
+			c->control = arena_strdup(&c->arena, name);
 	} else if (c->key != NULL) {
 		text_uuid7(uuid);
 		c->queues[c->queues_len++] =

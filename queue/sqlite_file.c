@@ -74,6 +74,8 @@ static const char *const sql[LITE_STATEMENTS] = {
 	[LITE_PUT_BODY] = "INSERT INTO bodies (seq, body) VALUES (?1, ?2)",
 	[LITE_READY] = "SELECT seq FROM messages WHERE queue = ?1 AND holder IS NULL AND seq <= ?3"
 		       " ORDER BY seq LIMIT ?2",
+	[LITE_AFTER] = "SELECT seq FROM messages WHERE queue = ?1 AND holder IS NULL AND seq > ?2"
+		       " ORDER BY seq LIMIT 1",
 	[LITE_HOLD] = "UPDATE messages SET holder = ?2 WHERE seq = ?1",
 	[LITE_READ] = "SELECT m.queue, key, id, correlation_id, reply_to, timestamp_s, attempts,"
 		      " redeliveries, reason, error, worker, died_in, first_at_ms, last_at_ms,"

@@ -8,6 +8,7 @@
  *	result	one in the results, which expires, and one for each who waits for it
  *	reply	one in the queue it names, if somebody has made that queue
  *	event	one for each who listens, as long as he takes them
+ *	control	one that nobody takes and every worker reads, until it expires
  *
  * A queue is nothing but its name in a row; queues of one's own are rows of
  * `subscriptions` and go with them.
@@ -321,6 +322,11 @@ int lite_put(struct lite *lite, const char *prefix, enum route route, const stru
 		place.expires_ms = now_ms + TOPOLOGY_RESULTS_TTL_MS;
 		if (put_to_subscribers(lite, prefix, route, message, err) < 0)
 			return -1;
+		break;
+	case ROUTE_CONTROL:
+		topology_name(prefix, "control", queue);
+		place.key = NULL;
+		place.expires_ms = now_ms + TOPOLOGY_CONTROL_TTL_MS;
 		break;
 	case ROUTE_REPLY:
 		return put_reply(lite, message, err);

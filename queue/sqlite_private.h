@@ -40,6 +40,7 @@ enum lite_statement {
 	LITE_PUT,
 	LITE_PUT_BODY,
 	LITE_READY,
+	LITE_AFTER,
 	LITE_HOLD,
 	LITE_READ,
 	LITE_DROP,

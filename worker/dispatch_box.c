@@ -157,6 +157,8 @@ static bool is_sane(const struct task *task, const struct ipc_exec_done *done)
 		return false;
 	if (done->end == IPC_FAULT)
 		return letter.fds_len == 0;
+	if (done->verdict == VERDICT_cancelled && !task->stop_sent)
+		return false;
 	return done->end == IPC_OK && letter.fds_len == 1U + has_objects &&
 	       (unsigned)done->verdict < VERDICT_error &&
 	       lifecycle_allows(task->state, lifecycle_end(done->verdict));

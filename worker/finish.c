@@ -127,6 +127,11 @@ static void publish_reply(struct task *task, const struct ledger_key *key, struc
 	publish(task->supervisor, message, result);
 }
 
+void finish_control(struct supervisor *self, struct bytes body)
+{
+	publish(self, new_message(ROUTE_CONTROL, 0), body);
+}
+
 /* --- the end of a task ------------------------------------------------ */
 
 /* Everything that follows from the message is confirmed: let go of it. */
@@ -383,6 +388,10 @@ void finish_fault(struct task *task, enum reason_code code, const char *message,
 	int64_t cap = self->config->worker_max_attempts;
 	char attempt[24];
 
+	if (task->stop_sent) { /* what failed was cancelled: nothing to try again */
+		cancel_finish(task);
+		return;
+	}
 	give_back(task);
 	fd_unmap(&task->body);
 	task->body_pairs = 0;

@@ -4,8 +4,9 @@
  *	1. is it a job at all?			else a dead letter
  *	2. does it run here already?		then it joins that attempt
  *	3. is it finished here already?		then its result is sent again
- *	4. has it crashed too often?		then it is poison
- *	5. may it run: deadline, commands?	else it is refused
+ *	4. was it cancelled?			then that is its result
+ *	5. has it crashed too often?		then it is poison
+ *	6. may it run: deadline, commands?	else it is refused
  *
  * and what is left waits for a slot, high before normal before low.
  */
@@ -165,6 +166,10 @@ static bool known(struct supervisor *self, struct task *task)
 		return true;
 	}
 	task->in_ledger = true;
+	if (entry.cancelled) {
+		cancel_finish(task);
+		return true;
+	}
 	/* The message counts what was retried, the ledger what a crash cut off. */
 	if (task->attempts < entry.crashes)
 		task->attempts = entry.crashes;
@@ -313,7 +318,7 @@ static struct task *take_waiting(struct supervisor *self, bool have_slot)
 
 void intake_pump(struct supervisor *self)
 {
-	while (self->host_known && !self->dying) {
+	while (self->host_known && self->caught_up && !self->dying) {
 		struct slot *slot = free_slot(self);
 		struct task *task = take_waiting(self, slot != NULL);
 		struct err err = {0};

@@ -18,8 +18,9 @@ static const char *const sql[STATEMENTS] = {
 	[BEGIN_JOB] =
 		"INSERT INTO jobs (id, run, digest, tenant, seen_us) VALUES (?1, ?2, ?3, ?4, ?5)"
 		" ON CONFLICT DO NOTHING",
-	[FIND_JOB] =
-		"SELECT digest, crashes, finished_us, result FROM jobs WHERE id = ?1 AND run = ?2",
+	[FIND_JOB] = "SELECT digest, crashes, finished_us, result,"
+		     " EXISTS (SELECT 1 FROM cancels WHERE id = ?1 AND run = ?2)"
+		     " FROM jobs WHERE id = ?1 AND run = ?2",
 	[START] = "UPDATE jobs SET crashes = crashes + 1, starts = starts + 1"
 		  " WHERE id = ?1 AND run = ?2",
 	[END] = "UPDATE jobs SET crashes = max(crashes - 1, 0) WHERE id = ?1 AND run = ?2",
@@ -27,6 +28,9 @@ static const char *const sql[STATEMENTS] = {
 		   " bytes = ?7, initial = ?8, before_patch = ?9, after_patch = ?10, final = ?11,"
 		   " crashes = max(crashes - 1, 0) WHERE id = ?1 AND run = ?2",
 	[SENT] = "UPDATE jobs SET sent = 1 WHERE id = ?1 AND run = ?2",
+	[CANCEL] =
+		"INSERT INTO cancels (id, run, at_us) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+	[FORGET_CANCELS] = "DELETE FROM cancels WHERE at_us < ?1",
 	[UNSENT] = "SELECT id, run, digest, tenant, result FROM jobs"
 		   " WHERE finished_us IS NOT NULL AND sent = 0 ORDER BY finished_us",
 	[FORGET] = "DELETE FROM jobs WHERE sent = 1 AND finished_us < ?1"
@@ -87,6 +91,8 @@ static const char *const steps[LEDGER_VERSION] = {
 	"UPDATE jobs SET bytes = length(result) WHERE finished_us IS NOT NULL;"
 	"DROP INDEX jobs_finished;"
 	"CREATE INDEX jobs_finished ON jobs (finished_us, sent, bytes)",
+	"CREATE TABLE cancels (id TEXT NOT NULL, run INTEGER NOT NULL, at_us INTEGER NOT NULL,"
+	" PRIMARY KEY (id, run)) WITHOUT ROWID",
 };
 
 static int step_up(struct ledger *ledger, int version, struct err *err)
@@ -241,7 +247,8 @@ static int read_entry(sqlite3_stmt *statement, const char *digest, struct arena 
 	size_t len = (size_t)sqlite3_column_bytes(statement, 3);
 
 	*ret = (struct ledger_entry){.known = LEDGER_NEW,
-				     .crashes = sqlite3_column_int64(statement, 1)};
+				     .crashes = sqlite3_column_int64(statement, 1),
+				     .cancelled = sqlite3_column_int(statement, 4) != 0};
 	if (stored == NULL || strcmp(stored, digest) != 0) {
 		ret->known = LEDGER_CONFLICT;
 		return 0;
@@ -321,6 +328,14 @@ int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err 
 	return step_key(ledger, SENT, key, err);
 }
 
+int ledger_cancel(struct ledger *ledger, const struct ledger_key *key, struct err *err)
+{
+	sqlite3_stmt *statement = bind_key(ledger, CANCEL, key);
+
+	(void)sqlite3_bind_int64(statement, 3, clock_wall_us());
+	return finish_step(ledger, statement, "write", err);
+}
+
 int ledger_unsent(struct ledger *ledger,
 		  int (*visit)(void *ctx, const struct ledger_key *key, const char *digest,
 			       const char *tenant, struct bytes result),
@@ -373,6 +388,11 @@ int ledger_tidy(struct ledger *ledger, int64_t wall_us, struct err *err)
 	(void)sqlite3_bind_int64(statement, 1, wall_us);
 	(void)sqlite3_bind_int64(statement, 2, wall_us - LEDGER_LOST_US);
 	if (forget(ledger, statement, err) < 0)
+		return -1;
+	statement = ledger->statements[FORGET_CANCELS];
+	(void)sqlite3_reset(statement);
+	(void)sqlite3_bind_int64(statement, 1, clock_wall_us() - LEDGER_CANCELS_US);
+	if (finish_step(ledger, statement, "write", err) < 0)
 		return -1;
 	return run_sql(ledger, "PRAGMA incremental_vacuum(1024)", err);
 }

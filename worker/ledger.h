@@ -7,6 +7,7 @@
  *	ledger_end	it ended in order (a fault, or handed back)
  *	ledger_finish	its result is stored, before anybody sees it
  *	ledger_sent	the broker has confirmed the result
+ *	ledger_cancel	a job is not to run, whenever it comes
  *	ledger_unsent	results that a crash kept from being sent
  *	ledger_tidy	from time to time: what is old, or too much, goes
  *
@@ -45,6 +46,7 @@ enum ledger_known {
 struct ledger_entry {
 	enum ledger_known known;
 	int64_t crashes;     /* attempts that started and did not end */
+	bool cancelled;	     /* LEDGER_NEW: ledger_cancel was called for it */
 	struct bytes result; /* in the caller's arena */
 };
 
@@ -66,6 +68,10 @@ struct ledger_outcome {
 int ledger_finish(struct ledger *ledger, const struct ledger_key *key,
 		  const struct ledger_outcome *outcome, struct err *err) MUST_CHECK;
 int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err *err) MUST_CHECK;
+
+/* Remembered for LEDGER_CANCELS_US. */
+#define LEDGER_CANCELS_US (8ll * 24 * 3600 * 1000 * 1000)
+int ledger_cancel(struct ledger *ledger, const struct ledger_key *key, struct err *err) MUST_CHECK;
 
 /* Calls `visit` for each result that is stored and not confirmed, until it
  * returns non-zero. It must not call the ledger. */

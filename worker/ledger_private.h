@@ -8,9 +8,22 @@
 
 #include "worker/ledger.h"
 
-enum { LEDGER_VERSION = 2, LEDGER_BUSY_MS = 5000 };
+enum { LEDGER_VERSION = 3, LEDGER_BUSY_MS = 5000 };
 
-enum statement { BEGIN_JOB, FIND_JOB, START, END, FINISH, SENT, UNSENT, FORGET, TRIM, STATEMENTS };
+enum statement {
+	BEGIN_JOB,
+	FIND_JOB,
+	START,
+	END,
+	FINISH,
+	SENT,
+	CANCEL,
+	UNSENT,
+	FORGET,
+	FORGET_CANCELS,
+	TRIM,
+	STATEMENTS
+};
 
 struct ledger {
 	sqlite3 *db;

@@ -207,6 +207,7 @@ static void on_connected(void *ctx, uint64_t epoch)
 
 	self->consumer_moved = true;
 	self->consuming = (struct connection){.connected = true, .epoch = epoch};
+	cancel_connected(self);
 	log_info("consuming connection up", NULL);
 }
 
@@ -226,6 +227,7 @@ static int connect_broker(struct supervisor *self, struct err *err)
 				       .lost = on_lost,
 				       .connected = on_connected,
 				       .blocked = on_blocked,
+				       .control = cancel_heard,
 				       .ctx = self};
 
 	self->carrier = role_carrier(self->config, &self->arena, "consumer");
@@ -264,7 +266,9 @@ static void kill_overdue(struct supervisor *self, int64_t now_us)
 		if (slot->task == NULL || slot->task->kill_at_mono_us == 0 ||
 		    slot->task->kill_at_mono_us > now_us)
 			continue;
-		log_error("executor overran its limits, killed", "job", slot->task->job.id, NULL);
+		log_error(slot->task->stop_sent ? "executor did not stop, killed"
+						: "executor overran its limits, killed",
+			  "job", slot->task->job.id, NULL);
 		slot->task->kill_at_mono_us = INT64_MAX;
 		dispatch_kill(slot);
 	}
@@ -290,6 +294,7 @@ static void look_at_clock(struct supervisor *self)
 	int64_t now_us = clock_mono_us();
 
 	kill_overdue(self, now_us);
+	cancel_look_at_clock(self, now_us);
 	if (self->stop_signals == 1 && now_us > self->drain_until_us)
 		on_stop(self);
 	if (self->ledger != NULL)
@@ -308,9 +313,28 @@ static bool is_over(const struct supervisor *self)
 	       (self->stop_signals > 1 && clock_mono_us() > self->drain_until_us);
 }
 
+/* How long nothing has to be killed. */
+static int until_kill_ms(const struct supervisor *self, int most_ms)
+{
+	int64_t now_us = clock_mono_us();
+	int64_t least_ms = most_ms;
+
+	for (size_t i = 0; i < self->slots_len; i++) {
+		const struct task *task = self->slots[i].task;
+		int64_t left_ms;
+
+		if (task == NULL || task->kill_at_mono_us == 0)
+			continue;
+		left_ms = (task->kill_at_mono_us - now_us) / 1000 + 1;
+		if (left_ms < least_ms)
+			least_ms = left_ms < 0 ? 0 : left_ms;
+	}
+	return (int)least_ms;
+}
+
 static int turn(struct supervisor *self, struct err *err)
 {
-	int timeout_ms = TURN_MS;
+	int timeout_ms = until_kill_ms(self, TURN_MS);
 
 	if (self->consumer != NULL) {
 		int due_ms = consumer_timeout_ms(self->consumer);
@@ -394,6 +418,7 @@ static struct supervisor *new_supervisor(struct config *config,
 
 	self = (struct supervisor){.config = config,
 				   .local = local,
+				   .caught_up = true,
 				   .started_mono_us = clock_mono_us(),
 				   .status_fd = -1,
 				   .consumer_fd = -1,

@@ -5,7 +5,9 @@
 #ifndef SBX_WORKER_SUPERVISOR_PRIVATE_H
 #define SBX_WORKER_SUPERVISOR_PRIVATE_H
 
+#include "base/text.h"
 #include "queue/carrier.h"
+#include "worker/cancel.h"
 #include "worker/commands.h"
 #include "worker/ipc.h"
 #include "worker/ledger.h"
@@ -60,6 +62,7 @@ struct task {
 	const char *repo_path;
 	const char *checkout_path;
 	int64_t kill_at_mono_us; /* 0: no executor has the job */
+	bool stop_sent;		 /* it was cancelled while an executor had it */
 
 	/* what came of it */
 	enum verdict verdict;
@@ -115,6 +118,9 @@ struct supervisor {
 	struct task *waiting[PRIORITIES];
 	uint64_t next_id;
 	size_t local_next, local_done;
+	char mark[TEXT_UUID_BYTES]; /* when it is heard, all cancels of before are */
+	int64_t mark_until_us;
+	bool caught_up; /* it was: jobs may start */
 	struct connection consuming, publishing;
 	struct meter meter;
 	int64_t started_mono_us;
@@ -196,6 +202,8 @@ void finish_resend(struct task *task, struct bytes result);
 int finish_unsent(struct supervisor *self, struct err *err) MUST_CHECK;
 /* The publisher has a message confirmed. */
 void finish_confirmed(struct supervisor *self, uint64_t tag);
+/* Something for all workers, this one included. */
+void finish_control(struct supervisor *self, struct bytes body);
 /* Hands a job back to the queue without a trace. */
 void finish_handback(struct task *task);
 /* Live news of a task. */

@@ -15,8 +15,8 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{"batch", batch_main}, {"wait", wait_main},	{"follow", follow_main},
-	{"dead", dead_main},   {"replay", replay_main},
+	{"batch", batch_main},	 {"wait", wait_main}, {"follow", follow_main},
+	{"cancel", cancel_main}, {"dead", dead_main}, {"replay", replay_main},
 };
 
 int main(int argc, char **argv)

@@ -9,7 +9,8 @@ import sbxtest
 
 MAN = os.path.join(sbxtest.ROOT, "contrib/man")
 COMPLETIONS = os.path.join(sbxtest.ROOT, "contrib/completions")
-COMMANDS = {"sbx-submit": [[], ["batch"], ["wait"], ["follow"], ["dead", "list"], ["dead", "show"],
+COMMANDS = {"sbx-submit": [[], ["batch"], ["wait"], ["follow"], ["cancel"],
+                           ["dead", "list"], ["dead", "show"],
                            ["dead", "purge"], ["dead", "export"], ["dead", "import"], ["replay"]]}
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 # Runs the completion as bash would, over the words it is given.

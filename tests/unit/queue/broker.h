@@ -147,6 +147,8 @@ struct watcher {
 	int blocked;
 	struct err lost_why;
 	bool ack_at_once;
+	int heard_len;	/* of what is said to all, with an id "heard-..." */
+	char heard[64]; /* the last one */
 };
 
 static inline void seen_copy(char to[64], const char *from)
@@ -193,6 +195,17 @@ static inline void on_delivered(void *ctx, const struct delivery *delivery)
 		assert_done(consumer_ack(watcher->consumer, delivery->epoch, delivery->tag, &err));
 }
 
+static inline void on_control(void *ctx, const struct delivery *delivery)
+{
+	struct watcher *watcher = ctx;
+
+	if (delivery->id == NULL || strncmp(delivery->id, "heard-", 6) != 0)
+		return;
+	assert_int_equal(delivery->body.len, strlen(delivery->id));
+	seen_copy(watcher->heard, delivery->id);
+	watcher->heard_len++;
+}
+
 static inline void on_connected(void *ctx, uint64_t epoch)
 {
 	assert_true(epoch > 0);
@@ -219,6 +232,7 @@ static inline struct watcher *watcher_new(const struct carrier_config *with, enu
 				       .lost = on_lost,
 				       .connected = on_connected,
 				       .blocked = on_blocked,
+				       .control = on_control,
 				       .ctx = watcher};
 
 	assert_non_null(watcher);
@@ -267,6 +281,16 @@ static inline void watcher_expect(struct watcher *watcher, size_t wanted)
 		watcher_run(watcher, 20);
 	if (watcher->seen_len < wanted)
 		fail_msg("%zu deliveries came, %zu were expected", watcher->seen_len, wanted);
+}
+
+/* What an earlier test has said is heard again: the last one tells. */
+static inline void watcher_hears(struct watcher *watcher, const char *last)
+{
+	int64_t end_us = clock_mono_us() + 15000000;
+
+	while (strcmp(watcher->heard, last) != 0 && clock_mono_us() < end_us)
+		watcher_run(watcher, 20);
+	assert_string_equal(watcher->heard, last);
 }
 
 static inline void watcher_ack(struct watcher *watcher, size_t i)

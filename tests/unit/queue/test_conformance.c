@@ -610,6 +610,42 @@ static int start_empty(void **state)
 	return 0;
 }
 
+/* --- to everybody ------------------------------------------------------ */
+
+static void what_is_said_to_all_is_heard_by_all(void **state)
+{
+	struct watcher *first = watcher_new(&config, SOURCE_JOBS, NULL);
+	struct watcher *second = watcher_new(&config, SOURCE_JOBS, NULL);
+	struct watcher *late;
+	struct message one = test_message("heard-1");
+	struct message two = test_message("heard-2");
+	struct message three = test_message("heard-3");
+	struct message job = test_message("job");
+
+	(void)state;
+	send_now(&config, ROUTE_CONTROL, &one);
+	send_now(&config, ROUTE_CONTROL, &two);
+	watcher_hears(first, "heard-2");
+	watcher_hears(second, "heard-2");
+	/* Who was away hears it, who drains as well. */
+	late = watcher_new(&config, SOURCE_JOBS, NULL);
+	watcher_hears(late, "heard-2");
+	assert_done(consumer_stop(first->consumer, &err));
+	send_now(&config, ROUTE_CONTROL, &three);
+	watcher_hears(first, "heard-3");
+	watcher_hears(late, "heard-3");
+	/* And jobs are another matter. */
+	assert_int_equal(late->seen_len, 0);
+	send_now(&config, ROUTE_JOB, &job);
+	while (late->seen_len + second->seen_len == 0) {
+		watcher_run(late, 20);
+		watcher_run(second, 20);
+	}
+	watcher_free(first);
+	watcher_free(second);
+	watcher_free(late);
+}
+
 #define conforms(name) cmocka_unit_test_setup(name, start_empty)
 
 int main(void)
@@ -632,6 +668,7 @@ int main(void)
 		conforms(a_stopped_consumer_settles_but_takes_nothing),
 		conforms(the_report_counts),
 		conforms(many_may_declare_at_once),
+		conforms(what_is_said_to_all_is_heard_by_all),
 	};
 	int failed = cmocka_run_group_tests_name("sqlite", tests, use_file, remove_file);
 

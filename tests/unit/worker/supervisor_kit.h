@@ -287,7 +287,10 @@ static int kit_setup(void **state)
 	struct err err = {0};
 
 	(void)state;
-	kit = (struct kit){.self = {.config = &kit.config, .consumer_fd = -1, .signal_fd = -1}};
+	kit = (struct kit){.self = {.config = &kit.config,
+				    .consumer_fd = -1,
+				    .signal_fd = -1,
+				    .caught_up = true}};
 	arena_init(&kit.self.arena, 4 << 20);
 	must(config_init(&kit.config, &kit.self.arena, &err), &err);
 	must(config_set(&kit.config, "worker.events", "false", &err), &err);

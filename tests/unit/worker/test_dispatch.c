@@ -403,6 +403,14 @@ static void lie_verdict_error(void)
 	kit_done(0, VERDICT_error);
 }
 
+/* Nobody has told it to stop. */
+static void lie_verdict_cancelled(void)
+{
+	give_layer(0);
+	kit_state(0, STATE_prepared);
+	kit_done(0, VERDICT_cancelled);
+}
+
 static void lie_reason_unknown(void)
 {
 	struct ipc_exec_done done = {.kind = IPC_EXEC_DONE, .verdict = VERDICT_failed};
@@ -502,6 +510,7 @@ static void a_lie_costs_the_attempt(void **state)
 		lie_passed_half_way,
 		lie_verdict_unknown,
 		lie_verdict_error,
+		lie_verdict_cancelled,
 		lie_reason_unknown,
 		lie_no_body,
 		lie_too_many_bodies,

@@ -1,0 +1,106 @@
+/*
+ * test_ledger_marks.c - what the ledger remembers about a job beside its
+ * result: that it was cancelled.
+ */
+#include "worker/ledger.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static char dir[64];
+static char path[96];
+static struct arena arena;
+static struct err err;
+
+static const struct ledger_key key_a = {"job-a", 1};
+static const struct ledger_key key_b = {"job-b", 1};
+
+/* --- fixtures --------------------------------------------------------- */
+
+static int setup(void **state)
+{
+	(void)state;
+	(void)snprintf(dir, sizeof(dir), "/tmp/sbx-ledger.XXXXXX");
+	if (mkdtemp(dir) == NULL)
+		return -1;
+	(void)snprintf(path, sizeof(path), "%s/ledger.db", dir);
+	arena_init(&arena, 16 << 20);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	static const char *const tails[] = {"", "-wal", "-shm"};
+	char name[128];
+
+	(void)state;
+	arena_release(&arena);
+	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
+		(void)snprintf(name, sizeof(name), "%s%s", path, tails[i]);
+		(void)unlink(name);
+	}
+	return rmdir(dir);
+}
+
+static void must(int rc)
+{
+	if (rc != 0)
+		fail_msg("%s", err.message);
+}
+
+static struct ledger *open_it(void)
+{
+	struct ledger *ledger;
+
+	must(ledger_open(&ledger, path, &err));
+	return ledger;
+}
+
+static struct ledger_entry begin(struct ledger *ledger, const struct ledger_key *key)
+{
+	struct ledger_entry entry;
+
+	must(ledger_begin(ledger, key, "digest", "tenant", &arena, &entry, &err));
+	return entry;
+}
+
+/* --- cancels ---------------------------------------------------------- */
+
+static void a_cancel_is_remembered_for_its_run(void **state)
+{
+	static const struct ledger_key next_run = {"job-a", 2};
+	struct ledger *ledger = open_it();
+
+	(void)state;
+	must(ledger_cancel(ledger, &key_a, &err));
+	must(ledger_cancel(ledger, &key_a, &err));
+	ledger_close(ledger);
+	ledger = open_it();
+	assert_true(begin(ledger, &key_a).cancelled);
+	assert_false(begin(ledger, &next_run).cancelled);
+	assert_false(begin(ledger, &key_b).cancelled);
+	/* tidying what is over keeps it */
+	must(ledger_tidy(ledger, clock_wall_us(), &err));
+	assert_true(begin(ledger, &key_a).cancelled);
+	ledger_close(ledger);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_cancel_is_remembered_for_its_run, setup,
+						teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
