@@ -1,0 +1,363 @@
+/*
+ * bench_warm.c - what a step costs in a box that waits for it, against
+ * posix_spawn(3) of the same program in the same rounds.
+ *
+ *	bench_warm ROUNDS LOWER
+ *
+ * LOWER is the directory below the workspace's overlay. Prints a line of JSON
+ * for each: {"name", "value", "unit", "note"}.
+ *
+ *	spawn        posix_spawn of /bin/true to its end reaped
+ *	warm         box_attach to the end of /bin/true, all layers, limits, overlay
+ *	warm, idle   the same when nothing was done for a quarter of a second
+ *	cold         the same with the making of the box
+ *	two slots    whole boxes made, used and freed by two processes at once
+ *	filter       what the seccomp filter adds to a getppid(2)
+ */
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "worker/sandbox/driver.h"
+
+enum {
+	ROUNDS_MAX = 100000,
+	IDLE_ROUNDS = 12,
+	IDLE_US = 250 * 1000,
+	SLOTS = 2,
+	UID_BASE = 1900000000,
+	CALLS = 2000000,
+};
+
+static const struct box_limits limits = {.wall_ms = 60000,
+					 .memory_bytes = 512 << 20,
+					 .disk_bytes = 64 << 20,
+					 .inodes = 10000,
+					 .processes = 64,
+					 .open_files = 256};
+
+struct bench {
+	struct box_host *host;
+	struct box_workspace workspace;
+	unsigned slot;
+};
+
+static NORETURN void fail(const char *what, const struct err *err)
+{
+	(void)fprintf(stderr, "bench_warm: %s: %s\n", what, err->message);
+	exit(1);
+}
+
+static int compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a;
+	int64_t y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int64_t percentile(int64_t *us, size_t len, size_t percent)
+{
+	qsort(us, len, sizeof(*us), compare);
+	return us[len * percent / 100];
+}
+
+static void print(const char *name, double value, const char *unit, const char *note)
+{
+	(void)printf("{\"name\": \"%s\", \"value\": %.4f, \"unit\": \"%s\", \"note\": \"%s\"}\n",
+		     name, value, unit, note);
+	(void)fflush(stdout);
+}
+
+static void print_times(const char *name, int64_t *us, size_t len, double base_us)
+{
+	int64_t p50 = percentile(us, len, 50), p95 = percentile(us, len, 95);
+	char note[96];
+
+	(void)snprintf(note, sizeof(note), "%.2f x posix_spawn; p95 %.3f ms, %.2f x its p50",
+		       (double)p50 / base_us, (double)p95 / 1000, (double)p95 / (double)p50);
+	print(name, (double)p50 / 1000, "ms", note);
+}
+
+/* --- one run ------------------------------------------------------------------ */
+
+static int64_t spawn_once(void)
+{
+	static char *const argv[] = {"/bin/true", NULL};
+	int64_t start_us = clock_mono_us();
+	const struct err err = {.message = "failed"};
+	int status;
+	pid_t pid;
+
+	if (posix_spawn(&pid, argv[0], NULL, NULL, argv, environ) != 0 ||
+	    waitpid(pid, &status, 0) != pid || status != 0)
+		fail("posix_spawn", &err);
+	return clock_mono_us() - start_us;
+}
+
+static struct box *make(struct bench *bench)
+{
+	struct err err = {0};
+	struct box *box;
+
+	if (box_new(bench->host, bench->slot, &box, &err) < 0)
+		fail("box_new", &err);
+	return box;
+}
+
+struct output {
+	char *text;
+	size_t size, len;
+};
+
+static void on_output(void *ctx, enum driver_stream stream, const void *data, size_t len)
+{
+	struct output *output = ctx;
+
+	(void)stream;
+	if (output->len + len < output->size) {
+		(void)memcpy(output->text + output->len, data, len);
+		output->len += len;
+		output->text[output->len] = '\0';
+	}
+}
+
+/* From what is to be run to its end, seen by who asked for it. */
+static int64_t run_in(struct bench *bench, struct box *box, const char *const *argv,
+		      char *ret_output, size_t size)
+{
+	static const char *const env[] = {"PATH=/usr/bin:/bin", NULL};
+	int64_t start_us = clock_mono_us();
+	struct output output = {ret_output, size, 0};
+	const struct driver_hooks hooks = {.output = on_output, .watch_fd = -1, .ctx = &output};
+	const struct driver_step step = {.argv = argv, .env = env, .tty_fd = -1};
+	struct driver_outcome outcome;
+	struct box_handle handle;
+	struct driver driver;
+	struct err err = {0};
+	int64_t took_us;
+
+	if (box_attach(box, &bench->workspace, &limits, &err) < 0)
+		fail("box_attach", &err);
+	box_handle_take(box, &handle);
+	driver_init(&driver, &handle, &limits);
+	if (driver_step(&driver, &step, &hooks, &outcome, &err) < 0)
+		fail("driver_step", &err);
+	took_us = clock_mono_us() - start_us;
+	driver_release(&driver);
+	if (outcome.exit_code != 0) {
+		(void)err_set(&err, ERR_PEER, "exit code %d, signal %d, %s limit, %s%s",
+			      outcome.exit_code, outcome.signal, box_limit_name(outcome.limit),
+			      outcome.syscall, outcome.start_error);
+		fail(argv[0], &err);
+	}
+	return took_us;
+}
+
+static int64_t true_in(struct bench *bench, struct box *box)
+{
+	static const char *const argv[] = {"/bin/true", NULL};
+
+	return run_in(bench, box, argv, NULL, 0);
+}
+
+/* --- one at a time ----------------------------------------------------------------- */
+
+static double one_at_a_time(struct bench *bench, int64_t *spawn, int64_t *warm, int64_t *cold,
+			    size_t rounds)
+{
+	double base_us;
+
+	for (size_t i = 0; i < rounds; i++) {
+		struct box *box = make(bench);
+		int64_t start_us;
+
+		spawn[i] = spawn_once();
+		warm[i] = true_in(bench, box);
+		box_free(box);
+		start_us = clock_mono_us();
+		box = make(bench);
+		(void)true_in(bench, box);
+		cold[i] = clock_mono_us() - start_us;
+		box_free(box);
+	}
+	base_us = (double)percentile(spawn, rounds, 50);
+	print_times("posix_spawn", spawn, rounds, base_us);
+	print_times("warm box", warm, rounds, base_us);
+	print_times("cold box", cold, rounds, base_us);
+	return base_us;
+}
+
+static void after_idling(struct bench *bench, double base_us)
+{
+	int64_t us[IDLE_ROUNDS];
+
+	for (size_t i = 0; i < IDLE_ROUNDS; i++) {
+		struct box *box = make(bench);
+
+		(void)usleep(IDLE_US);
+		us[i] = true_in(bench, box);
+		box_free(box);
+	}
+	print_times("warm box, after an idle gap", us, IDLE_ROUNDS, base_us);
+}
+
+/* --- two at a time -------------------------------------------------------------------- */
+
+static double per_second(struct bench *bench, size_t rounds, bool boxes)
+{
+	int64_t start_us = clock_mono_us();
+	const struct err err = {.message = "failed"};
+
+	for (unsigned slot = 0; slot < SLOTS; slot++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			fail("fork", &err);
+		if (pid > 0)
+			continue;
+		bench->slot = slot;
+		for (size_t i = 0; i < rounds; i++) {
+			struct box *box;
+
+			if (!boxes) {
+				(void)spawn_once();
+				continue;
+			}
+			box = make(bench);
+			(void)true_in(bench, box);
+			box_free(box);
+		}
+		_exit(0);
+	}
+	for (unsigned slot = 0; slot < SLOTS; slot++) {
+		int status;
+
+		if (wait(&status) < 0 || status != 0)
+			fail("two slots", &err);
+	}
+	return (double)rounds * SLOTS * 1e6 / (double)(clock_mono_us() - start_us);
+}
+
+static void two_at_a_time(struct bench *bench, size_t rounds)
+{
+	double boxes = per_second(bench, rounds, true), spawns = per_second(bench, rounds, false);
+	char note[96];
+
+	(void)snprintf(note, sizeof(note), "%.2f x two loops of posix_spawn, %.0f /s",
+		       boxes / spawns, spawns);
+	print("two slots, a fresh box each", boxes, "/s", note);
+}
+
+/* --- the filter ------------------------------------------------------------------------ */
+
+/* Run inside as well as outside: nanoseconds of one call. */
+static int count_calls(void)
+{
+	int64_t start_us = clock_mono_us();
+
+	for (int i = 0; i < CALLS; i++)
+		(void)syscall(SYS_getppid);
+	(void)printf("%.2f\n", (double)(clock_mono_us() - start_us) * 1000 / CALLS);
+	return 0;
+}
+
+static double calls_outside(const char *self)
+{
+	char command[512], text[64] = "";
+	FILE *pipe;
+
+	(void)snprintf(command, sizeof(command), "%s calls", self);
+	pipe = popen(command, "re");
+	if (pipe == NULL || fgets(text, sizeof(text), pipe) == NULL)
+		return 0;
+	(void)pclose(pipe);
+	return strtod(text, NULL);
+}
+
+static void filter_cost(struct bench *bench, const char *self)
+{
+	const char *const inside[] = {"./bench_warm", "calls", NULL};
+	struct bench here = *bench;
+	char text[64] = "", folder[512], note[96];
+	struct box *box;
+	double out, in;
+
+	(void)snprintf(folder, sizeof(folder), "%s", self);
+	*strrchr(folder, '/') = '\0';
+	here.workspace.lower_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	box = make(&here);
+	(void)run_in(&here, box, inside, text, sizeof(text));
+	box_free(box);
+	fd_close(here.workspace.lower_fd);
+	out = calls_outside(self);
+	in = strtod(text, NULL);
+	(void)snprintf(note, sizeof(note), "%.1f ns outside: %+.1f %%", out, (in / out - 1) * 100);
+	print("getppid under the filter", in, "ns", note);
+}
+
+/* --- all of it --------------------------------------------------------------------------- */
+
+static void open_all(struct bench *bench, const struct box_config *config, const char *lower)
+{
+	struct err err = {0};
+	struct stat st;
+
+	bench->workspace.lower_fd = open(lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (bench->workspace.lower_fd < 0 || fstat(bench->workspace.lower_fd, &st) < 0) {
+		(void)err_sys(&err, "cannot open");
+		fail(lower, &err);
+	}
+	bench->workspace.lower_uid = st.st_uid;
+	bench->workspace.lower_gid = st.st_gid;
+	if (box_host_open(&bench->host, config, &err) < 0)
+		fail("box_host_open", &err);
+}
+
+static void measure(struct bench *bench, size_t rounds)
+{
+	int64_t *us = calloc(rounds * 3, sizeof(*us));
+	const struct err err = {.message = "out of memory"};
+	char self[512] = "";
+	double base_us;
+
+	if (us == NULL || readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		fail("start", &err);
+	base_us = one_at_a_time(bench, us, us + rounds, us + 2 * rounds, rounds);
+	free(us);
+	after_idling(bench, base_us);
+	two_at_a_time(bench, rounds);
+	filter_cost(bench, self);
+}
+
+int main(int argc, char **argv)
+{
+	const struct box_config config = {
+		.instance = "bench-warm", .uid_base = UID_BASE, .slots = SLOTS};
+	struct bench bench = {.workspace = {.lower_fd = -1}};
+	struct err err = {0};
+	int64_t rounds;
+
+	if (argc == 2 && strcmp(argv[1], "calls") == 0)
+		return count_calls();
+	if (argc != 3 || !text_parse_int(argv[1], &rounds) || rounds < 1 || rounds > ROUNDS_MAX) {
+		(void)fputs("usage: bench_warm ROUNDS LOWER\n", stderr);
+		return 2;
+	}
+	open_all(&bench, &config, argv[2]);
+	measure(&bench, (size_t)rounds);
+	if (box_host_sweep(bench.host, config.instance, &err) < 0)
+		fail("sweep", &err);
+	box_host_close(bench.host);
+	fd_close(bench.workspace.lower_fd);
+	return 0;
+}
