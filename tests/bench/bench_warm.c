@@ -260,28 +260,14 @@ static void two_at_a_time(struct bench *bench, size_t rounds)
 
 /* --- the filter ------------------------------------------------------------------------ */
 
-/* Run inside as well as outside: nanoseconds of one call. */
-static int count_calls(void)
+/* Nanoseconds of one call, inside as well as outside. */
+static double call_ns(void)
 {
 	int64_t start_us = clock_mono_us();
 
 	for (int i = 0; i < CALLS; i++)
 		(void)syscall(SYS_getppid);
-	(void)printf("%.2f\n", (double)(clock_mono_us() - start_us) * 1000 / CALLS);
-	return 0;
-}
-
-static double calls_outside(const char *self)
-{
-	char command[512], text[64] = "";
-	FILE *pipe;
-
-	(void)snprintf(command, sizeof(command), "%s calls", self);
-	pipe = popen(command, "re");
-	if (pipe == NULL || fgets(text, sizeof(text), pipe) == NULL)
-		return 0;
-	(void)pclose(pipe);
-	return strtod(text, NULL);
+	return (double)(clock_mono_us() - start_us) * 1000 / CALLS;
 }
 
 static void filter_cost(struct bench *bench, const char *self)
@@ -299,7 +285,7 @@ static void filter_cost(struct bench *bench, const char *self)
 	(void)run_in(&here, box, inside, text, sizeof(text));
 	box_free(box);
 	fd_close(here.workspace.lower_fd);
-	out = calls_outside(self);
+	out = call_ns();
 	in = strtod(text, NULL);
 	(void)snprintf(note, sizeof(note), "%.1f ns outside: %+.1f %%", out, (in / out - 1) * 100);
 	print("getppid under the filter", in, "ns", note);
@@ -348,7 +334,7 @@ int main(int argc, char **argv)
 	int64_t rounds;
 
 	if (argc == 2 && strcmp(argv[1], "calls") == 0)
-		return count_calls();
+		return printf("%.2f\n", call_ns()) < 0;
 	if (argc != 3 || !text_parse_int(argv[1], &rounds) || rounds < 1 || rounds > ROUNDS_MAX) {
 		(void)fputs("usage: bench_warm ROUNDS LOWER\n", stderr);
 		return 2;
