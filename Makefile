@@ -53,7 +53,7 @@ producer_LIBS  := $(queue_LIBS)
 DEPS := gcc make pkg-config git patch ca-certificates libmsgpack-dev libjansson-dev librabbitmq-dev \
         libssl-dev libgit2-dev libmd-dev libseccomp-dev libinih-dev libexpat1-dev libzstd-dev \
         libsqlite3-dev libmicrohttpd-dev libcmocka-dev openssl rabbitmq-server python3 python3-pika python3-msgpack \
-        clang clang-format bubblewrap
+        clang clang-format bubblewrap busybox-static
 
 # --- programs: worker/bin/NAME.c and producer/bin/NAME.c
 WORKER_BIN   := $(patsubst worker/bin/%.c,$(B)/bin/%,$(wildcard worker/bin/*.c))

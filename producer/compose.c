@@ -258,6 +258,8 @@ static const struct option_row step_rows[] = {
 	 .path = "tests.fail_to_pass"},
 	{"pass-to-pass", "ID", "a test that must pass still", append_text,
 	 .path = "tests.pass_to_pass"},
+	{"root", "NAME", "root directory of the steps, as the workers name it", put_text,
+	 .path = "sandbox.root"},
 	{"artifact", "GLOB", "files to send back", append_text, .path = "artifacts.paths"},
 	{"on-failure", "WHAT", "rollback (default) or keep", put_text, .path = "on_failure"},
 };

@@ -95,6 +95,10 @@ struct job_limits {
 	int64_t millicpus;
 };
 
+struct job_sandbox {
+	const char *root; /* a name that the worker knows; NULL: its usual one */
+};
+
 struct job_artifacts {
 	struct text_list paths; /* globs */
 	int64_t max_bytes;
@@ -114,6 +118,7 @@ struct job {
 	size_t steps_len;
 	struct job_tests tests;
 	struct job_limits limits;
+	struct job_sandbox sandbox;
 	struct job_artifacts artifacts;
 	bool keep_on_failure;
 	int64_t deadline_ms; /* Unix time; 0: none */

@@ -216,6 +216,12 @@ static const struct field network_fields[] = {
 
 static const struct map network_map = {FIELDS(network_fields)};
 
+static const struct field sandbox_fields[] = {
+	{"root", TEXT(struct job_sandbox, root, 1, LIMIT_NAME_CHARS), .rule = &printable_rule},
+};
+
+static const struct map sandbox_map = {FIELDS(sandbox_fields), sizeof(struct job_sandbox)};
+
 static const struct field artifacts_fields[] = {
 	{"tree", UNBUILT(FIELD_BOOL)},
 	{"paths", GLOBS(struct job_artifacts, paths)},
@@ -254,6 +260,7 @@ static const struct field job_fields[] = {
 	 .max = LIMIT_STEPS, .map = &step_map},
 	{"tests", MAP(struct job, tests, struct job_tests, tests_map)},
 	{"limits", MAP(struct job, limits, struct job_limits, limits_map)},
+	{"sandbox", MAP(struct job, sandbox, struct job_sandbox, sandbox_map)},
 	{"artifacts", MAP(struct job, artifacts, struct job_artifacts, artifacts_map)},
 	{"on_failure", .kind = FIELD_FLAG, FIELD_AT(struct job, keep_on_failure, bool),
 	 .choices = endings},

@@ -21,10 +21,11 @@
 #include "base/fd.h"
 #include "worker/check_private.h"
 #include "worker/role.h"
+#include "worker/roots.h"
 #include "worker/sandbox/box.h"
 #include "worker/sandbox/driver.h"
 
-enum { TRIAL_MS = 30000, STEP_MS = 10000, DETAIL_BYTES = 512, NAME_BYTES = 64 };
+enum { TRIAL_MS = 30000, STEP_MS = 10000, DETAIL_BYTES = 512, NAME_BYTES = 128 };
 
 struct trial_row {
 	enum check_status status;
@@ -121,14 +122,15 @@ static int run_true(struct box *box, const struct box_limits *limits, struct err
 	return 0;
 }
 
-static int try_box(struct box_host *host, const struct config *config, struct err *err)
+static int try_box(struct box_host *host, const struct config *config, unsigned root,
+		   struct err *err)
 {
 	const struct box_workspace workspace = {.lower_fd = -1};
 	const struct box_limits limits = trial_limits(config);
 	struct box *box = NULL;
 	int rc;
 
-	if (box_new(host, 0, &box, err) < 0)
+	if (box_new_in(host, 0, root, &box, err) < 0)
 		return -1;
 	rc = box_attach(box, &workspace, &limits, err);
 	if (rc == 0)
@@ -137,14 +139,36 @@ static int try_box(struct box_host *host, const struct config *config, struct er
 	return rc;
 }
 
-static void child(int sock, const struct config *config)
+/* A real box of one root, which runs a command. */
+static void try_root(int sock, struct box_host *host, const struct config *config,
+		     const struct root *root, unsigned index)
 {
+	int64_t start = clock_mono_us();
+	char name[NAME_BYTES], detail[DETAIL_BYTES];
+	struct err err = {0};
+
+	(void)snprintf(name, sizeof(name), index == 0 ? "sandbox.trial" : "sandbox.trial.%s",
+		       root->name);
+	if (try_box(host, config, index, &err) < 0) {
+		send_row(sock, CHECK_FAIL, name, err.message,
+			 "mend what the message names; the layers above say what is missing");
+		return;
+	}
+	(void)snprintf(detail, sizeof(detail),
+		       "made with root '%s', ran /bin/true and gone in %.1f ms", root->name,
+		       (double)(clock_mono_us() - start) / 1000.0);
+	send_row(sock, CHECK_OK, name, detail, "");
+}
+
+static void child(int sock, const struct config *config, const struct roots *roots)
+{
+	const char *paths[ROOTS_MAX];
 	struct box_host *host = NULL;
 	char instance[32];
-	char detail[DETAIL_BYTES];
 	struct err err = {0};
-	int64_t start;
 
+	for (size_t i = 0; i < roots->len; i++)
+		paths[i] = roots->items[i].path;
 	(void)snprintf(instance, sizeof(instance), "check-%d", (int)getpid());
 	const struct box_config box_config = {
 		.instance = instance,
@@ -154,7 +178,8 @@ static void child(int sock, const struct config *config)
 		.allow_missing_cgroup = config->sandbox_allow_missing.len > 0,
 		.uid_base = (uid_t)(config->worker_uid_base + ROLE_UID_SANDBOX),
 		.slots = 1,
-		.root = *config->sandbox_root == '\0' ? NULL : config->sandbox_root,
+		.roots = paths,
+		.roots_len = (unsigned)roots->len,
 	};
 	if (box_host_open(&host, &box_config, &err) < 0) {
 		send_row(sock, CHECK_FAIL, "sandbox", err.message,
@@ -162,15 +187,8 @@ static void child(int sock, const struct config *config)
 		return;
 	}
 	send_layers(sock, host);
-	start = clock_mono_us();
-	if (try_box(host, config, &err) < 0) {
-		send_row(sock, CHECK_FAIL, "sandbox.trial", err.message,
-			 "mend what the message names; the layers above say what is missing");
-	} else {
-		(void)snprintf(detail, sizeof(detail), "made, ran /bin/true and gone in %.1f ms",
-			       (double)(clock_mono_us() - start) / 1000.0);
-		send_row(sock, CHECK_OK, "sandbox.trial", detail, "");
-	}
+	for (size_t i = 0; i < roots->len; i++)
+		try_root(sock, host, config, &roots->items[i], (unsigned)i);
 	box_host_close(host);
 }
 
@@ -213,26 +231,66 @@ static void report_end(pid_t pid, bool in_time, struct check_report *report)
 			  "the trial crashed with signal %d", WTERMSIG(status));
 }
 
-static void check_root(const struct config *config, struct check_report *report)
-{
-	struct stat st;
+/* --- the roots -------------------------------------------------------- */
 
-	if (*config->sandbox_root != '\0' &&
-	    (stat(config->sandbox_root, &st) < 0 || !S_ISDIR(st.st_mode)))
-		check_add(report, CHECK_FAIL, "sandbox.root",
-			  "name a directory with a usr/ in it, or leave [sandbox] root empty",
-			  "'%s' is not a directory", config->sandbox_root);
+/* What is in a root and should not be. The kernel ignores set-id bits and device
+ * nodes in a sandbox, but somebody had a reason to put them there. */
+static const struct {
+	const char *what, *fix;
+	enum check_status status;
+} root_flaws[ROOT_FLAWS] = {
+	[ROOT_FOREIGN] = {"of another owner, who could change them",
+			  "make the root anew with mkroot, or chown -R root:root it", CHECK_FAIL},
+	[ROOT_WRITABLE] = {"that others may write", "chmod -R go-w it", CHECK_FAIL},
+	[ROOT_SET_ID] = {"with a set-id bit, which no sandbox honours",
+			 "make the root anew with mkroot, which takes it off", CHECK_WARN},
+	[ROOT_DEVICE] = {"that are devices, sockets or pipes, which no sandbox opens",
+			 "make the root anew with mkroot, which leaves them out", CHECK_WARN},
+};
+
+static void check_root(const struct root *root, struct check_report *report)
+{
+	struct root_audit audit;
+	struct err err = {0};
+	char name[NAME_BYTES];
+	bool good = true;
+
+	(void)snprintf(name, sizeof(name), "sandbox.root.%s", root->name);
+	if (root_check(root->path, &err) < 0 || root_walk(root->path, &audit, &err) < 0) {
+		check_add(
+			report, CHECK_FAIL, name,
+			"name a directory that mkroot has made, or take the root out of [sandbox]",
+			"%s", err.message);
+		return;
+	}
+	for (size_t i = 0; i < ROOT_FLAWS; i++) {
+		if (audit.flaws[i] == 0)
+			continue;
+		good = good && root_flaws[i].status != CHECK_FAIL;
+		check_add(report, root_flaws[i].status, name, root_flaws[i].fix,
+			  "%s: %lld files %s: the first is %s", root->path,
+			  (long long)audit.flaws[i], root_flaws[i].what, audit.first[i]);
+	}
+	if (good)
+		check_add(report, CHECK_OK, name, "", "%s: %lld files, %lld MiB%s", root->path,
+			  (long long)audit.files, (long long)(audit.bytes >> 20),
+			  audit.cut ? ", and more that were not looked at" : "");
 }
 
 void check_sandbox(const struct config *config, struct check_report *report)
 {
+	struct roots roots;
 	int pair[2];
 	struct err err = {0};
 	pid_t parent = getpid();
 	pid_t pid;
 	bool in_time;
 
-	check_root(config, report);
+	if (roots_read(config, config->arena, &roots, &err) < 0)
+		return; /* a misfit of the settings, which are reported by themselves */
+	for (size_t i = 0; i < roots.len; i++)
+		if (*roots.items[i].path != '\0')
+			check_root(&roots.items[i], report);
 	if (fd_socketpair(pair, &err) < 0) {
 		check_add(report, CHECK_FAIL, "sandbox", "free some descriptors", "%s",
 			  err.message);
@@ -242,7 +300,7 @@ void check_sandbox(const struct config *config, struct check_report *report)
 	if (pid == 0) {
 		fd_close(pair[0]);
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent)
-			child(pair[1], config);
+			child(pair[1], config, &roots);
 		_exit(0);
 	}
 	fd_close(pair[1]);

@@ -18,6 +18,7 @@
 #include "worker/metrics.h"
 #include "worker/preset.h"
 #include "worker/role.h"
+#include "worker/roots.h"
 
 enum {
 	UID_SYSTEM_MAX = 65535,
@@ -76,9 +77,25 @@ static int derive_queue(struct config *config, struct err *err)
 	return 0;
 }
 
+/* Wanted only where a root is named without a directory. */
+static int derive_roots_dir(struct config *config, struct err *err)
+{
+	const char *path;
+
+	if (*config->sandbox_roots_dir != '\0' || config->sandbox_roots.len == 0)
+		return 0;
+	path = roots_default_dir(config->arena, err);
+	if (path == NULL)
+		return -1;
+	config->sandbox_roots_dir = path;
+	return 0;
+}
+
 int config_derive(struct config *config, struct err *err)
 {
 	derive_slots(config);
+	if (derive_roots_dir(config, err) < 0)
+		return -1;
 	if (derive_name(config, err) < 0 || derive_state_dir(config, err) < 0)
 		return -1;
 	return derive_queue(config, err);
@@ -136,7 +153,7 @@ static int rule_paths(const struct config *config, struct err *err)
 	    absolute("queue.ca_file", config->queue_ca_file, err) < 0 ||
 	    absolute("queue.cert_file", config->queue_cert_file, err) < 0 ||
 	    absolute("queue.key_file", config->queue_key_file, err) < 0 ||
-	    absolute("sandbox.root", config->sandbox_root, err) < 0)
+	    absolute("sandbox.roots_dir", config->sandbox_roots_dir, err) < 0)
 		return -1;
 	return 0;
 }
@@ -205,6 +222,13 @@ static int rule_sources(const struct config *config, struct err *err)
 	/* A job that runs needs its base, however long it takes. */
 	return in_range("sources.keep_refs (ms)", config->sources_keep_refs, KEEP_REFS_MIN_MS,
 			INT64_MAX, err);
+}
+
+static int rule_roots(const struct config *config, struct err *err)
+{
+	struct roots roots;
+
+	return roots_read(config, config->arena, &roots, err);
 }
 
 static int rule_allow_missing(const struct config *config, struct err *err)
@@ -305,10 +329,10 @@ static int rule_quota(const struct config *config, struct err *err)
 }
 
 static int (*const rules[])(const struct config *config, struct err *err) = {
-	rule_name,	  rule_slots,	      rule_uid_base,  rule_attempts,	rule_paths,
-	rule_url,	  rule_prefix,	      rule_heartbeat, rule_certificate, rule_sources,
-	rule_credentials, rule_allow_missing, rule_log,	      rule_metrics,	rule_limits,
-	rule_quota,	  rule_presets,
+	rule_name,   rule_slots,       rule_uid_base,	   rule_attempts,    rule_paths,
+	rule_url,    rule_prefix,      rule_heartbeat,	   rule_certificate, rule_sources,
+	rule_roots,  rule_credentials, rule_allow_missing, rule_log,	     rule_metrics,
+	rule_limits, rule_quota,       rule_presets,
 };
 
 void config_misfits(const struct config *config, const struct config_sink *sink)

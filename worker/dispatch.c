@@ -86,7 +86,8 @@ static void on_fetched(struct supervisor *self, struct ipc_store_fetched *reply)
 	task_move(task, STATE_fetched, now_us);
 	task_move(task, STATE_snapshotted, now_us);
 	if (task->slot != NULL) {
-		dispatch_job(task);
+		if (task->slot->executor.socket >= 0) /* else when it comes, on_ready */
+			dispatch_job(task);
 	} else {
 		assert(!task_needs_slot(task));
 		answer_base(task);

@@ -50,6 +50,23 @@ void dispatch_kill(struct slot *slot)
 		supervisor_die(slot->supervisor, &err);
 }
 
+/* While its sources are fetched, a box of the task's root takes the place of the
+ * one that waits in its slot. */
+void dispatch_fit_root(struct slot *slot)
+{
+	struct ipc_box_remake message = {.kind = IPC_BOX_REMAKE,
+					 .slot = slot->number,
+					 .serial = slot->serial,
+					 .root = slot->task->root};
+	struct err err = {0};
+
+	if (slot->root == slot->task->root)
+		return;
+	outbox_release(&slot->executor);
+	if (outbox_send(&slot->supervisor->zygote, &message, sizeof(message), -1, &err) < 0)
+		supervisor_die(slot->supervisor, &err);
+}
+
 /* The executor is gone, or must go for what it said. */
 static void executor_lost(struct slot *slot, const char *why)
 {
@@ -284,11 +301,22 @@ static void on_host(struct supervisor *self, const struct ipc_box_host *host)
 	self->host_known = true;
 }
 
+/* The box of a slot that a task has taken already. */
+static void on_ready_for(struct task *task)
+{
+	struct slot *slot = task->slot;
+
+	dispatch_fit_root(slot); /* it may have been on its way when that was asked for */
+	if (slot->executor.socket >= 0 && task->state == STATE_snapshotted)
+		dispatch_job(task);
+}
+
 static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 {
 	struct slot *slot;
 	struct err err = {0};
 	uint64_t serial = ready->serial;
+	unsigned root = ready->root;
 	bool stale = ready->config != self->zygote_config;
 	int socket;
 
@@ -300,6 +328,7 @@ static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 	drain_executor(slot);
 	outbox_init(&slot->executor, &self->loop, socket);
 	slot->serial = serial;
+	slot->root = root;
 	slot->layer = LAYER_NONE;
 	if (stale) { /* it was on its way when the settings changed */
 		outbox_release(&slot->executor);
@@ -309,6 +338,8 @@ static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 	if (loop_add(&self->loop, slot->executor.socket, EPOLLIN, dispatch_executor, slot, &err) <
 	    0)
 		supervisor_die(self, &err);
+	else if (slot->task != NULL)
+		on_ready_for(slot->task);
 	else
 		intake_pump(self);
 }
@@ -351,13 +382,20 @@ static void on_attached(struct supervisor *self, struct ipc_box_attached *attach
 
 static void on_failed(struct supervisor *self, const struct ipc_box_failed *failed)
 {
+	struct task *task;
 	char number[16];
 
-	assert(failed->slot < self->slots_len);
+	assert(failed->slot < self->slots_len && failed->root < self->roots.len);
+	task = self->slots[failed->slot].task;
 	(void)snprintf(number, sizeof(number), "%u", failed->slot);
-	log_error("cannot make sandbox, trying again", "slot", number, "error", failed->error,
-		  NULL);
-	trouble(self, failed->error);
+	log_error("cannot make sandbox, trying again", "slot", number, "root",
+		  self->roots.items[failed->root].name, "error", failed->error, NULL);
+	if (failed->root == 0)
+		trouble(self, failed->error);
+	/* The zygote falls back to the first root: who waits for another has failed. */
+	if (task != NULL && failed->root != 0 && task->kill_at_mono_us == 0 &&
+	    task->root == failed->root)
+		finish_fault(task, REASON_HOST_SANDBOX, failed->error, false);
 }
 
 static void on_zygote(struct supervisor *self)

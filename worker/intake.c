@@ -49,6 +49,20 @@ static int check_deadline(const struct task *task, struct reason *ret_reason)
 			  "the deadline passed %lld ms ago", (long long)late_ms);
 }
 
+static int check_root(struct task *task, struct reason *ret_reason)
+{
+	const struct roots *roots = &task->supervisor->roots;
+	CLEANUP(buf_release) struct buf names;
+
+	buf_init(&names, REASON_MESSAGE_BYTES);
+	if (roots_find(roots, task->job.sandbox.root, &task->root))
+		return 0;
+	roots_names(roots, &names);
+	return reason_set(ret_reason, REASON_POLICY_ROOT, "sandbox.root",
+			  "this worker has no root '%s', only: %s", task->job.sandbox.root,
+			  buf_text(&names));
+}
+
 /* Whether the job may run; sets its limits. */
 static void admit(struct task *task)
 {
@@ -62,7 +76,8 @@ static void admit(struct task *task)
 		finish_refused(task, VERDICT_expired, &reason);
 		return;
 	}
-	if (commands_check(self->commands, &task->job, &reason) == REFUSED) {
+	if (commands_check(self->commands, &task->job, &reason) == REFUSED ||
+	    check_root(task, &reason) == REFUSED) {
 		finish_refused(task, VERDICT_rejected, &reason);
 		return;
 	}
@@ -278,9 +293,11 @@ void intake_local(struct supervisor *self, size_t index)
 
 /* --- slots ------------------------------------------------------------ */
 
-/* A box whose executor waits; NULL too while as many jobs run as may. */
-static struct slot *free_slot(struct supervisor *self)
+/* A box whose executor waits, rather one of this root than another; NULL too while
+ * as many jobs run as may. */
+static struct slot *free_slot(struct supervisor *self, unsigned root)
 {
+	struct slot *other = NULL;
 	size_t running = 0;
 
 	for (size_t i = 0; i < self->slots_len; i++)
@@ -290,10 +307,13 @@ static struct slot *free_slot(struct supervisor *self)
 	for (size_t i = 0; i < self->slots_len; i++) {
 		struct slot *slot = &self->slots[i];
 
-		if (slot->task == NULL && slot->executor.socket >= 0)
+		if (slot->task != NULL || slot->executor.socket < 0)
+			continue;
+		if (slot->root == root)
 			return slot;
+		other = slot;
 	}
-	return NULL;
+	return other;
 }
 
 static struct task *take_waiting(struct supervisor *self, bool have_slot)
@@ -319,8 +339,8 @@ static struct task *take_waiting(struct supervisor *self, bool have_slot)
 void intake_pump(struct supervisor *self)
 {
 	while (self->host_known && self->caught_up && !self->dying) {
-		struct slot *slot = free_slot(self);
-		struct task *task = take_waiting(self, slot != NULL);
+		struct task *task = take_waiting(self, free_slot(self, 0) != NULL);
+		struct slot *slot;
 		struct err err = {0};
 
 		struct reason reason;
@@ -332,8 +352,10 @@ void intake_pump(struct supervisor *self)
 			continue;
 		}
 		if (task_needs_slot(task)) {
+			slot = free_slot(self, task->root);
 			task->slot = slot;
 			slot->task = task;
+			dispatch_fit_root(slot);
 		}
 		task_move(task, STATE_admitted, clock_wall_us());
 		if (dispatch_start(task, &err) < 0)

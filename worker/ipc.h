@@ -7,7 +7,7 @@
  *	publisher  -> supervisor	PUB_FATE, PUB_STATE
  *	supervisor -> storekeeper	STORE_FETCH, STORE_SETTLE [objects]
  *	storekeeper -> supervisor	STORE_FETCHED, STORE_SETTLED
- *	supervisor -> zygote		BOX_ATTACH, BOX_KILL
+ *	supervisor -> zygote		BOX_ATTACH, BOX_KILL, BOX_REMAKE
  *	zygote     -> supervisor	BOX_HOST, BOX_READY [executor], BOX_ATTACHED, BOX_FAILED
  *	supervisor -> executor		EXEC_JOB [payload], EXEC_LAYER, EXEC_STOP
  *	executor   -> supervisor	EXEC_STATE, EXEC_WANT_LAYER, EXEC_OUTPUT, EXEC_DONE [body,
@@ -43,6 +43,7 @@ enum ipc_kind {
 	IPC_BOX_ATTACH,
 	IPC_BOX_ATTACHED,
 	IPC_BOX_KILL,
+	IPC_BOX_REMAKE,
 	IPC_BOX_FAILED,
 	IPC_EXEC_JOB,
 	IPC_EXEC_LAYER,
@@ -151,6 +152,7 @@ struct ipc_box_ready {
 	uint32_t slot;
 	uint64_t serial;
 	uint64_t config; /* how many IPC_CONFIG its executor has seen */
+	uint32_t root;	 /* which of roots.h the box has */
 };
 
 struct ipc_box_attach {
@@ -177,10 +179,22 @@ struct ipc_box_kill {
 	uint64_t serial;
 };
 
-/* No box could be made; the zygote tries again by itself. */
+/* What waits in the slot is to have another root: it is made anew, and then
+ * BOX_READY follows, or BOX_FAILED. When it has got a workspace already, the
+ * request is void. */
+struct ipc_box_remake {
+	enum ipc_kind kind;
+	uint32_t slot;
+	uint64_t serial;
+	uint32_t root;
+};
+
+/* No box could be made with this root; the zygote tries again by itself, with the
+ * first root. */
 struct ipc_box_failed {
 	enum ipc_kind kind;
 	uint32_t slot;
+	uint32_t root;
 	char error[ERR_MESSAGE_BYTES];
 };
 

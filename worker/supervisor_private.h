@@ -15,6 +15,7 @@
 #include "worker/meter.h"
 #include "worker/outbox.h"
 #include "worker/role.h"
+#include "worker/roots.h"
 #include "worker/supervisor.h"
 
 enum {
@@ -56,6 +57,7 @@ struct task {
 	int64_t state_at_us[STATE_COUNT];
 	int64_t received_mono_us;
 	struct slot *slot; /* NULL: none taken */
+	unsigned root;	   /* which of supervisor.roots its box must have */
 	struct box_limits limits;
 	struct text_list clamped;
 	struct oid commit, tree;
@@ -81,6 +83,7 @@ struct slot {
 	struct supervisor *supervisor;
 	unsigned number;
 	uint64_t serial;	/* of what the zygote made there last */
+	unsigned root;		/* that this has */
 	struct outbox executor; /* socket -1: no executor waits here */
 	struct task *task;	/* NULL: free */
 	enum { LAYER_NONE, LAYER_ASKED, LAYER_GIVEN } layer; /* of the executor's box */
@@ -99,6 +102,7 @@ struct supervisor {
 	struct arena arena;
 	struct loop loop;
 	struct commands *commands;
+	struct roots roots;
 	const struct supervisor_source *source; /* NULL: nothing to read again */
 	struct arena live;			/* settings that SIGHUP brought */
 	uint64_t zygote_config;			/* how often it was sent others */
@@ -183,6 +187,8 @@ void dispatch_storekeeper(void *ctx, int fd, uint32_t events);
 void dispatch_zygote(void *ctx, int fd, uint32_t events);
 /* The slot is to be made anew, whatever runs in it. */
 void dispatch_kill(struct slot *slot);
+/* A task has taken the slot: what waits there must have its root. */
+void dispatch_fit_root(struct slot *slot);
 
 /* --- finish.c: results, retries, dead letters, acks -------------------- */
 

@@ -35,6 +35,7 @@
 #include "worker/instance.h"
 #include "worker/ipc.h"
 #include "worker/role.h"
+#include "worker/roots.h"
 
 enum { CONFIG_ARENA_BYTES = 1 << 20, RETRY_US = 1000 * 1000, IDLE_MS = 1000 };
 
@@ -44,6 +45,7 @@ struct slot {
 	pid_t executor;
 	int executor_pidfd;
 	uint64_t serial;
+	unsigned root; /* of its box, or of the next; see roots.h */
 	bool attached;
 	int lower_fd; /* the checkout, flocked: it is not removed while the box lives */
 	int64_t made_at_us;
@@ -54,6 +56,8 @@ struct zygote {
 	struct config *config;
 	bool as_root;
 	int store_fd;
+	struct roots roots;
+	const char *root_paths[ROOTS_MAX];
 	struct box_config box_config;
 	struct box_host *host;
 	struct instance instance;
@@ -151,7 +155,8 @@ static int make(struct zygote *zygote, size_t slot, struct err *err)
 	CLEANUP(fd_cleanup) int socket = -1;
 	int rc;
 
-	if (box_new(zygote->host, (unsigned)slot, &self->box, err) < 0)
+	message.root = self->root;
+	if (box_new_in(zygote->host, (unsigned)slot, self->root, &self->box, err) < 0)
 		return -1;
 	box_handle_take(self->box, &handle);
 	rc = start_executor(zygote, slot, &handle, &socket, err);
@@ -183,7 +188,10 @@ static void fill(struct zygote *zygote)
 			continue;
 		if (make(zygote, i, &err) == 0)
 			continue;
-		self->retry_at_us = now + RETRY_US;
+		message.root = self->root;
+		/* Another one may do; whoever wants this one asks again. */
+		self->retry_at_us = self->root == 0 ? now + RETRY_US : 0;
+		self->root = 0;
 		ipc_text(message.error, err.message);
 		tell(zygote, &message, sizeof(message), NULL);
 	}
@@ -288,6 +296,21 @@ static void on_kill(struct zygote *zygote, const struct ipc_box_kill *request)
 		(void)kill(self->executor, SIGKILL);
 }
 
+/* The root stays for the boxes that follow: what was asked for once will be
+ * again. A box that is on its way out already is followed by one of that root. */
+static void on_remake(struct zygote *zygote, const struct ipc_box_remake *request)
+{
+	struct slot *self;
+
+	assert(request->slot < zygote->slots_len && request->root < zygote->roots.len);
+	self = &zygote->slots[request->slot];
+	if (self->state == SLOT_READY && (self->serial != request->serial || self->attached))
+		return; /* the supervisor sees from BOX_READY what this one is */
+	self->root = request->root;
+	if (self->state == SLOT_READY)
+		(void)kill(self->executor, SIGKILL);
+}
+
 /* Executors are made with the settings of their time; the supervisor lets go of
  * those that were made before. */
 static void on_config(struct zygote *zygote, int fd)
@@ -309,6 +332,8 @@ static void on_supervisor(struct zygote *zygote)
 		on_attach(zygote, (struct ipc_box_attach *)room);
 	else if (len == sizeof(struct ipc_box_kill) && *kind == IPC_BOX_KILL)
 		on_kill(zygote, (struct ipc_box_kill *)room);
+	else if (len == sizeof(struct ipc_box_remake) && *kind == IPC_BOX_REMAKE)
+		on_remake(zygote, (struct ipc_box_remake *)room);
 	else if (len == sizeof(struct ipc_config) && *kind == IPC_CONFIG && fds_len == 1)
 		on_config(zygote, fds[0]);
 	else
@@ -394,10 +419,27 @@ static int open_store(struct zygote *zygote, struct arena *arena, struct err *er
 	return 0;
 }
 
+/* The settings' roots, none of which anybody else may change. */
+static int open_roots(struct zygote *zygote, struct arena *arena, struct err *err)
+{
+	struct roots *roots = &zygote->roots;
+
+	if (roots_read(zygote->config, arena, roots, err) < 0)
+		return -1;
+	for (size_t i = 0; i < roots->len; i++) {
+		zygote->root_paths[i] = roots->items[i].path;
+		if (*roots->items[i].path != '\0' && root_check(roots->items[i].path, err) < 0)
+			return err_prefix(err, "root '%s'", roots->items[i].name);
+	}
+	return 0;
+}
+
 static int start(struct zygote *zygote, struct arena *arena, struct err *err)
 {
 	const struct config *config = zygote->config;
 
+	if (open_roots(zygote, arena, err) < 0)
+		return -1;
 	zygote->as_root = geteuid() == 0;
 	zygote->slots_len = (size_t)config->worker_slots + ROLE_BOXES_SPARE;
 	zygote->box_config = (struct box_config){
@@ -405,7 +447,8 @@ static int start(struct zygote *zygote, struct arena *arena, struct err *err)
 		.allow_missing_cgroup = allows_missing_cgroup(config),
 		.uid_base = (uid_t)(config->worker_uid_base + ROLE_UID_SANDBOX),
 		.slots = (unsigned)zygote->slots_len,
-		.root = text_or_null(config->sandbox_root),
+		.roots = zygote->root_paths,
+		.roots_len = (unsigned)zygote->roots.len,
 	};
 	(void)umask(022);
 	if (open_store(zygote, arena, err) < 0 || gitdb_library_init(err) < 0 ||

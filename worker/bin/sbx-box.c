@@ -19,10 +19,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "worker/preset.h"
+#include "worker/roots.h"
 #include "worker/sandbox/driver.h"
 
 enum {
@@ -61,7 +63,8 @@ static const char usage[] =
 	"\n"
 	"other:\n"
 	"  --env NAME=VALUE   add to its environment, which starts with PATH, HOME, LANG\n"
-	"  --root DIR         show this directory's /usr and /etc instead of the host's\n"
+	"  --root NAME|DIR    see this root directory as / instead of the host's /usr: the\n"
+	"                     one that mkroot has made under this name, or any other\n"
 	"  --allow-missing cgroup\n"
 	"                     run although a limit has no control group to hold it\n"
 	"  --outcome-fd N     write the outcome as JSON to this descriptor\n"
@@ -472,7 +475,7 @@ static int run(const struct options *options, const struct box_host *host, struc
 	return result;
 }
 
-static int run_box(const struct options *options, struct err *err)
+static int run_box(const struct options *options, const char *root, struct err *err)
 {
 	char instance[40];
 	struct box_config config = {.instance = instance,
@@ -483,7 +486,8 @@ static int run_box(const struct options *options, struct err *err)
 				    .without_cpu = !options->explain &&
 						   options->limits.cpu_ms == 0 &&
 						   options->limits.millicpus == 0,
-				    .root = options->root};
+				    .roots = &root,
+				    .roots_len = root != NULL};
 	struct box_host *host;
 	struct box *box;
 	int result = -1;
@@ -499,6 +503,20 @@ static int run_box(const struct options *options, struct err *err)
 		box_free(box);
 	}
 	box_host_close(host);
+	return result;
+}
+
+/* Finds the root that was named, and makes the box. */
+static int start(const struct options *options, struct err *err)
+{
+	const char *root = NULL;
+	struct arena arena;
+	int result = -1;
+
+	arena_init(&arena, 64 << 10);
+	if (options->root == NULL || (root = roots_locate(options->root, &arena, err)) != NULL)
+		result = run_box(options, root, err);
+	arena_release(&arena);
 	return result;
 }
 
@@ -522,7 +540,7 @@ int main(int argc, char **argv)
 		if (options.outcome_fd < 0)
 			bad_usage("cannot write the outcome file", options.outcome_file);
 	}
-	code = run_box(&options, &err);
+	code = start(&options, &err);
 	if (code < 0) {
 		(void)fprintf(stderr, "sbx-box: %s\n", err.message);
 		return EXIT_FAULT;

@@ -47,6 +47,7 @@
 struct box {
 	struct box_host *host;
 	unsigned slot;
+	unsigned root;
 	struct cgroup cgroup;
 	bool has_cgroup;
 	bool taken;
@@ -112,6 +113,10 @@ static int expect(struct box *box, uint32_t kind, int *ret_fd, struct err *err)
 	if (n == 0)
 		return err_set(err, ERR_TIMEOUT, "the init of the sandbox does not answer");
 	len = fd_recv(box->host_fd, &message, sizeof(message), fds, &fds_len, err);
+	/* When init ends with something of ours unread, the kernel tells that before
+	 * it gives out what init has said last. */
+	if (len == 0)
+		len = fd_recv(box->host_fd, &message, sizeof(message), fds, &fds_len, err);
 	if (len < 0)
 		return -1;
 	for (size_t i = 0; i < fds_len; i++) {
@@ -183,7 +188,8 @@ static int start_init(struct box *box, int top_fd, struct err *err)
 		.uid = host_slot_uid(host, box->slot),
 		.gid = host_slot_gid(host, box->slot),
 		.drop_groups = !host->user_mode,
-		.template_fd = host->templates[box->slot].mount_ns_fd,
+		.template_fd = root_template_of(host, box->slot, box->root)->mount_ns_fd,
+		.root = box->root,
 		.top_fd = top_fd,
 		.host = host,
 		.filter = &host->filter,
@@ -240,16 +246,6 @@ static int make_network(const struct box_host *host, int *ret_fd, struct err *er
 	return result;
 }
 
-static int give_network(struct box *box, struct err *err)
-{
-	CLEANUP(fd_cleanup) int fd = -1;
-	uint32_t kind = WIRE_NET;
-
-	if (make_network(box->host, &fd, err) < 0)
-		return -1;
-	return fd_send(box->host_fd, &kind, sizeof(kind), &fd, 1, err);
-}
-
 static int await_root(struct box *box, struct err *err)
 {
 	if (!box->rooted && expect(box, WIRE_ROOT, &box->mount_ns_fd, err) < 0)
@@ -268,17 +264,39 @@ static int await_ready(struct box *box, struct err *err)
 	return 0;
 }
 
+/* init does not listen any more: what it said last is the reason. */
+static int ask_why(struct box *box, struct err *err)
+{
+	if (await_ready(box, err) == 0)
+		NEGLECT(expect(box, WIRE_ATTACHED, NULL, err));
+	return -1;
+}
+
+static int give_network(struct box *box, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	uint32_t kind = WIRE_NET;
+
+	if (make_network(box->host, &fd, err) < 0)
+		return -1;
+	return fd_send(box->host_fd, &kind, sizeof(kind), &fd, 1, err) < 0 ? ask_why(box, err) : 0;
+}
+
 static int make(struct box *box, struct err *err)
 {
+	const char *image = box->host->roots[box->root].path;
 	CLEANUP(fd_cleanup) int top_fd = -1;
 
-	if (root_template_open(box->host, box->slot, err) < 0 || make_cgroup(box, err) < 0)
+	if (root_template_open(box->host, box->slot, box->root, err) < 0 ||
+	    make_cgroup(box, err) < 0)
 		return -1;
 	if (box->host->once && skeleton_new(&top_fd, err) < 0)
 		return -1;
+	if (top_fd >= 0 && *image != '\0' && skeleton_fill(image, top_fd, err) < 0)
+		return -1;
 	if (start_init(box, top_fd, err) < 0)
 		return -1;
-	if (top_fd >= 0 && skeleton_fill(box->host, top_fd, err) < 0)
+	if (top_fd >= 0 && *image == '\0' && skeleton_fill(image, top_fd, err) < 0)
 		return -1;
 	if (give_network(box, err) < 0)
 		return -1;
@@ -286,16 +304,18 @@ static int make(struct box *box, struct err *err)
 	return box->host->once ? 0 : await_ready(box, err);
 }
 
-int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *err)
+int box_new_in(struct box_host *host, unsigned slot, unsigned root, struct box **ret,
+	       struct err *err)
 {
 	struct box *box;
 
-	assert(slot < host->slots);
+	assert(slot < host->slots && root < host->roots_len);
 	box = calloc(1, sizeof(*box));
 	if (box == NULL)
 		return err_set(err, ERR_SYSTEM, "cannot make a sandbox: out of memory");
 	*box = (struct box){.host = host,
 			    .slot = slot,
+			    .root = root,
 			    .pidfd = -1,
 			    .host_fd = -1,
 			    .mount_ns_fd = -1,
@@ -308,6 +328,11 @@ int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *
 	}
 	*ret = box;
 	return 0;
+}
+
+int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *err)
+{
+	return box_new_in(host, slot, 0, ret, err);
 }
 
 /* --- attaching -------------------------------------------------------------------- */
@@ -365,7 +390,7 @@ static int attach(struct box *box, const struct workspace_parts *parts,
 		return -1;
 	fd_cleanup(&box->mount_ns_fd); /* from now on init's alone, whose end unmounts all */
 	if (fd_send(box->host_fd, &message, sizeof(message), &parts->top_fd, 1, err) < 0)
-		return -1;
+		return ask_why(box, err);
 	return box->host->once ? 0 : await_attached(box, err);
 }
 

@@ -52,7 +52,10 @@ struct box_config {
 	 * that (an ordinary user before Linux 6.6, root on a file system without
 	 * idmapped mounts) they are copied anyway. */
 	bool copy_workspace;
-	const char *root; /* root directory to offer read-only; NULL: the host's /usr etc. */
+	/* What boxes may have as their root, read-only, as box_new_in names them:
+	 * whole directories, or "" for parts of the host's own; none: that alone. */
+	const char *const *roots;
+	unsigned roots_len;
 };
 
 /* 0 means "no such limit" for every field but memory, processes and disk,
@@ -136,6 +139,10 @@ size_t box_host_layers(const struct box_host *host, const struct box_layer **ret
 /* --- one box ---------------------------------------------------------- */
 
 int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *err) MUST_CHECK;
+
+/* The same with another root than the first of the host's, counted from 0. */
+int box_new_in(struct box_host *host, unsigned slot, unsigned root, struct box **ret,
+	       struct err *err) MUST_CHECK;
 
 /* Moves the handle out; to be called once. */
 void box_handle_take(struct box *box, struct box_handle *ret);

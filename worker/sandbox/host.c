@@ -73,14 +73,6 @@ void mount_visit_leave(struct mount_visit *visit)
 	fd_close(visit->cwd_fd);
 }
 
-int host_root_open(const struct box_host *host, struct err *err)
-{
-	const char *root = host->root[0] != '\0' ? host->root : "/";
-	int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	return fd < 0 ? err_sys(err, "cannot open root directory '%s'", root) : fd;
-}
-
 /* --- ids ------------------------------------------------------------------------ */
 
 uid_t host_slot_uid(const struct box_host *host, unsigned slot)
@@ -255,10 +247,9 @@ static int check_required(const struct box_host *host, struct err *err)
 }
 
 /* Whether something is mounted below /usr, which an overlay would not show. */
-static bool mounted_below_usr(const struct box_host *host, const char *mounts)
+static bool mounted_below_usr(const char *mounts)
 {
-	char prefix[sizeof(host->root) + 8];
-	size_t len = (size_t)snprintf(prefix, sizeof(prefix), "%s/usr/", host->root);
+	static const char prefix[] = "/usr/";
 
 	for (const char *line = mounts; *line != '\0';) {
 		const char *point = line;
@@ -267,7 +258,7 @@ static bool mounted_below_usr(const struct box_host *host, const char *mounts)
 			point += strcspn(point, " \n");
 			point += *point == ' ';
 		}
-		if (strncmp(point, prefix, len) == 0)
+		if (strncmp(point, prefix, sizeof(prefix) - 1) == 0)
 			return true;
 		line = strchrnul(line, '\n');
 		line += *line == '\n';
@@ -288,6 +279,13 @@ static bool valid_instance(const char *instance)
 	return len > 0 && len < sizeof(((struct box_host *)0)->instance);
 }
 
+/* The separators of an overlay's options cannot be in it. */
+static bool valid_root(const char *root)
+{
+	return *root == '\0' ||
+	       (*root == '/' && strpbrk(root, ":,\\") == NULL && strlen(root) < ROOT_PATH_BYTES);
+}
+
 static int check_config(const struct box_config *config, struct err *err)
 {
 	if (config->instance == NULL || !valid_instance(config->instance))
@@ -297,26 +295,45 @@ static int check_config(const struct box_config *config, struct err *err)
 	if (config->slots == 0 || config->slots > BOX_SLOTS_MAX)
 		return err_set(err, ERR_INPUT, "slots: expected 1-%d, got %u", BOX_SLOTS_MAX,
 			       config->slots);
-	if (config->root != NULL &&
-	    (config->root[0] != '/' || strpbrk(config->root, ":,\\") != NULL ||
-	     strlen(config->root) >= sizeof(((struct box_host *)0)->root)))
-		return err_set(err, ERR_INPUT,
-			       "root: expected an absolute path without ':', ',' or '\\', got '%s'",
-			       config->root);
+	if (config->roots_len > BOX_ROOTS_MAX)
+		return err_set(err, ERR_INPUT, "roots: expected %d at most, got %u", BOX_ROOTS_MAX,
+			       config->roots_len);
+	for (unsigned i = 0; i < config->roots_len; i++)
+		if (!valid_root(config->roots[i]))
+			return err_set(
+				err, ERR_INPUT,
+				"root: expected an absolute path of at most %d bytes without "
+				"':', ',' or '\\', got '%s'",
+				ROOT_PATH_BYTES - 1, config->roots[i]);
+	return 0;
+}
+
+static int open_roots(struct box_host *host, const struct box_config *config, struct err *err)
+{
+	host->roots_len = config->roots_len == 0 ? 1 : config->roots_len;
+	host->roots = calloc(host->roots_len, sizeof(host->roots[0]));
+	host->templates = calloc((size_t)host->slots * host->roots_len, sizeof(host->templates[0]));
+	if (host->roots == NULL || host->templates == NULL)
+		return err_set(err, ERR_SYSTEM, "cannot open the host of sandboxes: out of memory");
+	for (unsigned i = 0; i < host->slots * host->roots_len; i++)
+		host->templates[i].mount_ns_fd = -1;
+	for (unsigned i = 0; i < config->roots_len; i++)
+		if (strcmp(config->roots[i], "/") != 0)
+			(void)snprintf(host->roots[i].path, ROOT_PATH_BYTES, "%s",
+				       config->roots[i]);
 	return 0;
 }
 
 static int open_parts(struct box_host *host, const struct box_config *config, const char *mounts,
 		      struct err *err)
 {
-	host->templates = calloc(host->slots, sizeof(host->templates[0]));
+	if (open_roots(host, config, err) < 0)
+		return -1;
 	host->idmaps = calloc(host->slots, sizeof(host->idmaps[0]));
-	if (host->templates == NULL || host->idmaps == NULL)
+	if (host->idmaps == NULL)
 		return err_set(err, ERR_SYSTEM, "cannot open the host of sandboxes: out of memory");
-	for (unsigned i = 0; i < host->slots; i++) {
-		host->templates[i].mount_ns_fd = -1;
+	for (unsigned i = 0; i < host->slots; i++)
 		host->idmaps[i].userns_fd = -1;
-	}
 	probe_namespaces(host);
 	probe_seccomp(host);
 	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent,
@@ -331,7 +348,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 	}
 	probe_ids(host);
 	probe_cgroups(host);
-	host->overlay_usr = !mounted_below_usr(host, mounts);
+	host->overlay_usr = !mounted_below_usr(mounts);
 	if (check_required(host, err) < 0 || filter_compile(&host->filter, err) < 0)
 		return -1;
 	host->own_mount_ns_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
@@ -358,8 +375,6 @@ int box_host_open(struct box_host **ret, const struct box_config *config, struct
 	host->copy_workspace = config->copy_workspace;
 	host->allow_missing_cgroup = config->allow_missing_cgroup;
 	(void)snprintf(host->instance, sizeof(host->instance), "%s", config->instance);
-	if (config->root != NULL && strcmp(config->root, "/") != 0)
-		(void)snprintf(host->root, sizeof(host->root), "%s", config->root);
 	buf_init(&mounts, 4 << 20);
 	result = fd_read_file("/proc/self/mountinfo", 4 << 20, &mounts, err);
 	if (result == 0)
@@ -377,14 +392,13 @@ void box_host_close(struct box_host *host)
 {
 	if (host == NULL)
 		return;
-	for (unsigned i = 0; i < host->slots; i++) {
-		if (host->templates != NULL)
-			fd_close(host->templates[i].mount_ns_fd);
-		if (host->idmaps != NULL) {
-			idmap_reap(&host->idmaps[i], true);
-			fd_close(host->idmaps[i].userns_fd);
-		}
+	for (unsigned i = 0; host->templates != NULL && i < host->slots * host->roots_len; i++)
+		fd_close(host->templates[i].mount_ns_fd);
+	for (unsigned i = 0; host->idmaps != NULL && i < host->slots; i++) {
+		idmap_reap(&host->idmaps[i], true);
+		fd_close(host->idmaps[i].userns_fd);
 	}
+	free(host->roots);
 	free(host->templates);
 	free(host->idmaps);
 	filter_release(&host->filter);

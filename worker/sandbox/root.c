@@ -16,6 +16,10 @@
  * where the kernel refuses one, /usr is bound. The directories of /etc are shown
  * in the same way for the same reason.
  *
+ * A root directory of its own (an image) is shown whole instead: one overlay of
+ * the skeleton over that directory, so that the names that a box needs are there
+ * whatever the image has in their place, and nothing in it is written.
+ *
  * A host that makes one box only lets init build its root in place instead, and
  * fills the skeleton meanwhile.
  *
@@ -79,6 +83,8 @@ static const char *const masked_files[] = {
 };
 static const char *const masked_dirs[] = {"acpi", "asound", "bus", "driver", "fs", "irq", "scsi"};
 
+#define IMAGE_AT "work" /* a directory of the skeleton, see mount_image */
+
 enum {
 	PART_ATTRS = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
 	DEVICE_ATTRS = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
@@ -96,15 +102,15 @@ static int bind(int host_fd, int top_fd, const char *path, struct err *err)
 	return 0;
 }
 
-/* Shows the directory `path` of `root` at `at`, with inodes that are not the
+/* Shows the host's directory `path` at `at`, with inodes that are not the
  * host's. The current directory is the top of the skeleton: "empty" is in it. */
-static int overlay(const struct box_host *host, const char *path, int top_fd, const char *at)
+static int overlay(const char *path, int top_fd, const char *at)
 {
 	char lower[PATH_MAX];
 	const struct mount_option options[] = {{"lowerdir", lower}};
 	CLEANUP(fd_cleanup) int fd = -1;
 
-	if (snprintf(lower, sizeof(lower), "%s/%s:empty", host->root, path) >= (int)sizeof(lower))
+	if (snprintf(lower, sizeof(lower), "/%s:empty", path) >= (int)sizeof(lower))
 		return -1;
 	fd = mounts_make("overlay", options, ARRAY_LEN(options), PART_ATTRS, NULL);
 	if (fd < 0)
@@ -112,8 +118,7 @@ static int overlay(const struct box_host *host, const char *path, int top_fd, co
 	return mounts_attach(fd, top_fd, at);
 }
 
-static int show_dir(const struct box_host *host, int host_fd, int top_fd, const char *path,
-		    struct err *err)
+static int show_dir(int host_fd, int top_fd, const char *path, struct err *err)
 {
 	struct stat st;
 
@@ -121,20 +126,19 @@ static int show_dir(const struct box_host *host, int host_fd, int top_fd, const 
 		return 0;
 	if (mkdirat(top_fd, path, 0755) < 0 && errno != EEXIST)
 		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
-	if (overlay(host, path, top_fd, path) == 0)
+	if (overlay(path, top_fd, path) == 0)
 		return 0;
 	return bind(host_fd, top_fd, path, err);
 }
 
 /* A link stays a link when it stays inside, as /bin -> usr/bin does. */
-static int mount_beside_usr(const struct box_host *host, int host_fd, int top_fd, const char *path,
-			    struct err *err)
+static int mount_beside_usr(int host_fd, int top_fd, const char *path, struct err *err)
 {
 	char target[256];
 	ssize_t len = readlinkat(host_fd, path, target, sizeof(target) - 1);
 
 	if (len < 0)
-		return show_dir(host, host_fd, top_fd, path, err);
+		return show_dir(host_fd, top_fd, path, err);
 	target[len] = '\0';
 	if (symlinkat(target, top_fd, path) < 0)
 		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
@@ -143,9 +147,9 @@ static int mount_beside_usr(const struct box_host *host, int host_fd, int top_fd
 
 /* One overlay serves all directories of /etc: it lies where the box's own
  * /dev/pts will cover it, and only those directories are shown. */
-static int open_etc(const struct box_host *host, int host_fd, int top_fd)
+static int open_etc(int host_fd, int top_fd)
 {
-	if (overlay(host, "etc", top_fd, "dev/pts") == 0)
+	if (overlay("etc", top_fd, "dev/pts") == 0)
 		return openat(top_fd, "dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return openat(host_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
@@ -174,14 +178,14 @@ static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, stru
 {
 	CLEANUP(fd_cleanup) int etc_fd = -1;
 
-	if (host->overlay_usr && overlay(host, "usr", top_fd, "usr") < 0)
+	if (host->overlay_usr && overlay("usr", top_fd, "usr") < 0)
 		host->overlay_usr = false;
 	if (!host->overlay_usr && bind(host_fd, top_fd, "usr", err) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(beside_usr); i++)
-		if (mount_beside_usr(host, host_fd, top_fd, beside_usr[i], err) < 0)
+		if (mount_beside_usr(host_fd, top_fd, beside_usr[i], err) < 0)
 			return -1;
-	etc_fd = open_etc(host, host_fd, top_fd);
+	etc_fd = open_etc(host_fd, top_fd);
 	for (size_t i = 0; etc_fd >= 0 && i < ARRAY_LEN(bound); i++)
 		if (show_etc(host_fd, etc_fd, top_fd, bound[i], err) < 0)
 			return -1;
@@ -245,7 +249,7 @@ static int mount_devices(const struct box_host *host, int slash_fd, int top_fd, 
 	return 0;
 }
 
-/* What comes from the machine itself, whatever root was configured. In a user
+/* What comes from the machine itself, whatever the root. In a user
  * namespace the kernel allows a new /proc only where another is in full view. */
 static int mount_machine(const struct box_host *host, int top_fd, int dev_fd, struct err *err)
 {
@@ -267,22 +271,68 @@ static int pivot(struct err *err)
 	return 0;
 }
 
-/* In a new mount namespace, of which nothing is left but what is made here. */
-static int build(struct box_host *host, int top_fd, struct err *err)
+/* The parts of the host's own root, around the skeleton. */
+static int mount_host(struct box_host *host, int top_fd, struct err *err)
 {
-	CLEANUP(fd_cleanup) int host_fd = host_root_open(host, err);
-	CLEANUP(fd_cleanup) int dev_fd = -1;
+	CLEANUP(fd_cleanup) int host_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (host_fd < 0)
-		return -1;
-	if (mounts_attach(top_fd, AT_FDCWD, "/") < 0 || fchdir(top_fd) < 0)
+		return err_sys(err, "cannot open '/'");
+	return mount_host_parts(host, host_fd, top_fd, err);
+}
+
+/* The whole of an image below the skeleton, which is where we are. It waits in a
+ * directory of the skeleton until we are in that: a second pivot leads there, for
+ * after a single one the skeleton would cover the old root, and only the upper of
+ * the two would be taken away. */
+static int mount_image(const char *image, int skeleton_fd, int *ret_top_fd, struct err *err)
+{
+	char lower[ROOT_PATH_BYTES + 8];
+	const struct mount_option options[] = {{"lowerdir", lower}};
+	CLEANUP(fd_cleanup) int image_fd = open(image, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(fd_cleanup) int top_fd = -1;
+	struct stat st;
+
+	if (image_fd < 0)
+		return err_sys(err, "cannot open root directory '%s'", image);
+	if (fstatat(image_fd, "usr", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+		return err_set(err, ERR_NOT_FOUND, "'%s' is no root directory: no usr/ is in it",
+			       image);
+	(void)snprintf(lower, sizeof(lower), ".:%s", image);
+	top_fd = mounts_make("overlay", options, ARRAY_LEN(options), PART_ATTRS, err);
+	if (top_fd < 0)
+		return err_prefix(err, "cannot show root directory '%s'", image);
+	if (mounts_attach(top_fd, skeleton_fd, IMAGE_AT) < 0)
 		return err_sys(err, "cannot mount the root of the sandbox");
-	dev_fd = mounts_clone(top_fd, "dev");
+	*ret_top_fd = fd_take(&top_fd);
+	return 0;
+}
+
+/* In a new mount namespace, of which nothing is left but what is made here. */
+static int build(struct box_host *host, const char *image, int skeleton_fd, struct err *err)
+{
+	CLEANUP(fd_cleanup) int image_top_fd = -1;
+	CLEANUP(fd_cleanup) int dev_fd = -1;
+	int top_fd = skeleton_fd;
+
+	if (mounts_attach(skeleton_fd, AT_FDCWD, "/") < 0 || fchdir(skeleton_fd) < 0)
+		return err_sys(err, "cannot mount the root of the sandbox");
+	dev_fd = mounts_clone(skeleton_fd, "dev");
 	if (dev_fd < 0)
 		return err_sys(err, "cannot clone '/dev' of the sandbox");
-	if (mount_host_parts(host, host_fd, top_fd, err) < 0 ||
-	    mount_machine(host, top_fd, dev_fd, err) < 0)
+	if (*image != '\0') {
+		if (mount_image(image, skeleton_fd, &image_top_fd, err) < 0)
+			return -1;
+		top_fd = image_top_fd;
+	} else if (mount_host(host, skeleton_fd, err) < 0) {
 		return -1;
+	}
+	if (mount_machine(host, top_fd, dev_fd, err) < 0 || pivot(err) < 0)
+		return -1;
+	if (*image == '\0')
+		return 0;
+	if (chdir(IMAGE_AT) < 0)
+		return err_sys(err, "cannot enter the root of the sandbox");
 	return pivot(err);
 }
 
@@ -293,34 +343,39 @@ int root_seal(int top_fd, struct err *err)
 	return 0;
 }
 
-int root_build_here(struct box_host *host, int top_fd, struct err *err)
+int root_build_here(struct box_host *host, unsigned root, int top_fd, struct err *err)
 {
 	if (unshare(CLONE_NEWNS) < 0)
 		return err_sys(err, "cannot make a mount namespace");
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_sys(err, "cannot make the mounts private");
-	return build(host, top_fd, err);
+	return build(host, host->roots[root].path, top_fd, err);
 }
 
-static int build_template(struct box_host *host, struct err *err)
+static int build_template(struct box_host *host, const char *image, struct err *err)
 {
 	CLEANUP(fd_cleanup) int top_fd = -1;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_sys(err, "cannot make the mounts private");
-	if (skeleton_new(&top_fd, err) < 0 || skeleton_fill(host, top_fd, err) < 0 ||
-	    build(host, top_fd, err) < 0)
+	if (skeleton_new(&top_fd, err) < 0 || skeleton_fill(image, top_fd, err) < 0 ||
+	    build(host, image, top_fd, err) < 0)
 		return -1;
-	return root_seal(top_fd, err);
+	return *image == '\0' ? root_seal(top_fd, err) : 0;
 }
 
-int root_template_open(struct box_host *host, unsigned slot, struct err *err)
+struct root_template *root_template_of(const struct box_host *host, unsigned slot, unsigned root)
 {
-	struct root_template *template = &host->templates[slot];
+	assert(slot < host->slots && root < host->roots_len);
+	return &host->templates[(size_t)slot * host->roots_len + root];
+}
+
+int root_template_open(struct box_host *host, unsigned slot, unsigned root, struct err *err)
+{
+	struct root_template *template = root_template_of(host, slot, root);
 	struct mount_visit visit;
 	int fd = -1, result = -1;
 
-	assert(slot < host->slots);
 	if (template->mount_ns_fd >= 0 || host->once)
 		return 0;
 	if (mount_visit_new(&visit, host, err) < 0)
@@ -329,7 +384,7 @@ int root_template_open(struct box_host *host, unsigned slot, struct err *err)
 	if (fd < 0)
 		(void)err_sys(err, "cannot open '/proc/self/ns/mnt'");
 	else
-		result = build_template(host, err);
+		result = build_template(host, host->roots[root].path, err);
 	mount_visit_leave(&visit);
 	if (result < 0)
 		fd_close(fd);

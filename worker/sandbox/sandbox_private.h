@@ -32,6 +32,8 @@ enum {
 	BOX_INIT_MEMORY_BYTES = 8 << 20, /* init and kernel objects, beyond the job's */
 	BOX_TICK_MS = 50,		 /* how often running counters are looked at */
 	BOX_SLOTS_MAX = 1024,
+	BOX_ROOTS_MAX = 64,
+	ROOT_PATH_BYTES = 256,
 };
 
 /* --- messages ----------------------------------------------------------- */
@@ -134,9 +136,14 @@ enum {
 	LAYER_DETAIL_BYTES = 192,
 };
 
-/* The mount namespace that the boxes of one slot start from, see root.c. */
+/* The mount namespace that the boxes of one slot and root start from, see root.c. */
 struct root_template {
 	int mount_ns_fd; /* -1: not built yet */
+};
+
+/* A root that boxes may have. */
+struct host_root {
+	char path[ROOT_PATH_BYTES]; /* of an image; "": parts of the host's own */
 };
 
 struct idmap {
@@ -161,12 +168,13 @@ struct box_host {
 	gid_t gid_base;
 	unsigned slots;
 	unsigned serial; /* of boxes, for names */
-	char root[256];	 /* "" for the host's own */
 	int own_mount_ns_fd;
 	int own_net_ns_fd;
 	struct cgroup_host cgroups;
 	struct sock_fprog filter;
-	struct root_template *templates; /* one a slot */
+	struct host_root *roots;
+	unsigned roots_len;
+	struct root_template *templates; /* one a slot and root, those of a slot together */
 	struct idmap *idmaps;		 /* one a slot, for the last owner asked for */
 	struct box_layer layers[LAYERS_MAX];
 	char details[LAYERS_MAX][LAYER_DETAIL_BYTES];
@@ -188,21 +196,22 @@ int mount_visit_enter(struct mount_visit *visit, const struct box_host *host, in
 		      struct err *err) MUST_CHECK;
 void mount_visit_leave(struct mount_visit *visit);
 
-/* The root directory that /usr and the like are taken from; or -1. */
-int host_root_open(const struct box_host *host, struct err *err) MUST_CHECK;
-
 /* --- root_skeleton.c, root.c, workspace.c ---------------------------------- */
 
 /* A detached file system with the directories of a root, and the files in it. */
 int skeleton_new(int *ret_top_fd, struct err *err) MUST_CHECK;
-int skeleton_fill(const struct box_host *host, int top_fd, struct err *err) MUST_CHECK;
+int skeleton_fill(const char *image, int top_fd, struct err *err) MUST_CHECK;
 
-/* Builds the template of `slot` unless it is there. */
-int root_template_open(struct box_host *host, unsigned slot, struct err *err) MUST_CHECK;
+struct root_template *root_template_of(const struct box_host *host, unsigned slot, unsigned root);
+
+/* Builds the template of `slot` and `root` unless it is there. */
+int root_template_open(struct box_host *host, unsigned slot, unsigned root,
+		       struct err *err) MUST_CHECK;
 
 /* The same in a new mount namespace of the caller, which is init, around a
- * skeleton that another may still be filling. To be sealed after that. */
-int root_build_here(struct box_host *host, int top_fd, struct err *err) MUST_CHECK;
+ * skeleton that another may still be filling (not that of an image, which is
+ * below an overlay then). To be sealed after that. */
+int root_build_here(struct box_host *host, unsigned root, int top_fd, struct err *err) MUST_CHECK;
 int root_seal(int top_fd, struct err *err) MUST_CHECK;
 
 /* Called by init in a copy of a template, still with the host's privilege:
@@ -239,6 +248,7 @@ struct init_start {
 	int host_fd;
 	int control_fd;
 	int template_fd; /* mount namespace to copy; -1: build one */
+	unsigned root;	 /* of this one */
 	int top_fd;	 /* around this skeleton, which the host fills meanwhile */
 	struct box_host *host;
 	int cgroup_fds[CGROUP_JOINS];

@@ -67,6 +67,13 @@ class Limits(Record):
 
 
 @dataclasses.dataclass
+class Sandbox(Record):
+    """What the steps run in; `root` is a name that the worker's operator gave."""
+
+    root: Optional[str] = None
+
+
+@dataclasses.dataclass
 class Artifacts(Record):
     paths: Optional[list[str]] = None
     max_bytes: Optional[int] = None
@@ -90,6 +97,7 @@ class Job(Record):
     protect: Optional[Protect] = None
     tests: Optional[Tests] = None
     limits: Optional[Limits] = None
+    sandbox: Optional[Sandbox] = None
     artifacts: Optional[Artifacts] = None
     on_failure: Optional[str] = None
     deadline_ms: Optional[int] = None

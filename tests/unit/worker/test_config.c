@@ -343,7 +343,6 @@ static void misfits_are_named(void **state)
 		{"sources.max_files", "0", "sources.max_files: 0"},
 		{"sandbox.allow_missing", "cgroup, seccomp", "'seccomp' cannot be missing"},
 		{"sandbox.allow_missing", "cgroup", NULL},
-		{"sandbox.root", "rootfs", "sandbox.root"},
 		{"log.level", "loud", "log.level: 'loud'"},
 		{"limits.wall", "2h", "limits.wall: 7200000 is above max.wall, 3600000"},
 		{"limits.memory", "0", "limits.memory: 0"},

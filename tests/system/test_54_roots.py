@@ -1,0 +1,185 @@
+"""Root directories by name: what steps see as / instead of the machine's own /usr."""
+import json
+import os
+import shutil
+import subprocess
+
+import sbxtest
+
+BUSYBOX = "/bin/busybox"
+APPLETS = ("sh", "cat", "ls", "id", "true", "touch", "grep", "rm", "mkdir", "env", "readlink")
+
+
+def make_root(path, mark):
+    """A root directory by hand: busybox, and a file that says which one it is."""
+    for folder in ("bin", "usr", "etc", "opt"):
+        os.makedirs(os.path.join(path, folder))
+    shutil.copy(BUSYBOX, os.path.join(path, "bin"))
+    for applet in APPLETS:
+        os.symlink("busybox", os.path.join(path, "bin", applet))
+    for name, text in (("opt/mark", mark + "\n"), ("etc/passwd", "app:x:7:7::/:/bin/sh\n")):
+        with open(os.path.join(path, name), "w", encoding="utf-8") as stream:
+            stream.write(text)
+    return path
+
+
+class Roots(sbxtest.Case):
+    needs_broker = False
+    user = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.repo.commit({"README": "one\n"})
+        cls.roots = {}
+        for name in ("one", "two"):
+            cls.roots[name] = make_root(os.path.join(cls.folder, "roots", name), name)
+
+    def job(self, *steps, root=None, **fields):
+        more = {} if root is None else {"sandbox": {"root": root}}
+        return sbxtest.job_of(self.repo, steps=steps, **more, **fields)
+
+    def run_jobs(self, *jobs, **config):
+        """sbx-run over the jobs; the results in the order of the jobs."""
+        paths, sets = [], []
+        for number, job in enumerate(jobs):
+            paths.append(os.path.join(self.folder, f"job-{number}.json"))
+            with open(paths[-1], "w", encoding="utf-8") as stream:
+                stream.write(sbxtest.json_of(job))
+        for key, value in {"sandbox__roots": "one,two=" + self.roots["two"],
+                           "sandbox__roots_dir": os.path.join(self.folder, "roots"),
+                           "worker__slots": "1", **config}.items():
+            sets += ["--set", f"{key.replace('__', '.')}={value}"]
+        done = self.program("sbx-run", "--json", *sets, "--state-dir",
+                            os.path.join(self.folder, "state"), *paths)
+        self.assertTrue(done.stdout, done.stderr)
+        found = {result["job"]: result for result in map(json.loads, done.stdout.splitlines())}
+        return [found[job["id"]] for job in jobs]
+
+    def marks(self, results):
+        for result in results:
+            self.assert_verdict(result, "passed")
+        return [result["steps"][0]["stdout"].strip() for result in results]
+
+    def test_a_job_names_its_root_and_the_slot_follows(self):
+        wanted = ["one", "two", "two", None, "one", "host", "two", "one"]
+        results = self.run_jobs(*(self.job("cat /opt/mark 2>/dev/null || echo host", root=name)
+                                  for name in wanted))
+        self.assertEqual(self.marks(results), [name or "host" for name in wanted])
+
+    def test_the_workspace_and_the_patch_are_there(self):
+        job = self.job("cat README && touch made && id && grep app /etc/passwd", root="one",
+                       patch={"diff": self.repo.diff({"README": "uno\n"}).decode()})
+        result, = self.run_jobs(job)
+        self.assert_verdict(result, "passed")
+        self.assertIn("uno\nuid=1000(sbx) gid=1000(sbx)", result["steps"][0]["stdout"])
+        self.assertIn("app:x:7", result["steps"][0]["stdout"])
+        self.assertIn("made", [each["path"] for each in result["changes"]])
+
+    def test_the_usual_root_is_the_operators(self):
+        results = self.run_jobs(self.job("cat /opt/mark"), self.job("cat /opt/mark", root="two"),
+                                sandbox__root="one")
+        self.assertEqual(self.marks(results), ["one", "two"])
+        # The host's own is not to be had then, unless it is listed.
+        result, = self.run_jobs(self.job(root="host"), sandbox__root="one")
+        self.assert_verdict(result, "rejected", "policy.root")
+
+    def test_an_unknown_root_is_refused(self):
+        result, = self.run_jobs(self.job(root="three"))
+        self.assert_verdict(result, "rejected", "policy.root", "sandbox.root")
+        self.assertIn("host, one, two", result["reason"]["message"])
+        result, = self.run_jobs(self.job(root="../roots/one"))
+        self.assert_verdict(result, "rejected", "policy.root")
+
+    def test_nothing_in_it_can_be_changed(self):
+        script = ("for path in / /bin /opt /etc /usr /dev /proc; do touch $path/x 2>/dev/null && "
+                  "exit 3; done; echo x 2>/dev/null > /opt/mark && exit 4; exit 0")
+        result, = self.run_jobs(self.job(script, root="one"))
+        self.assert_verdict(result, "passed")
+        with open(os.path.join(self.roots["one"], "opt/mark"), encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), "one\n")
+
+    def test_nothing_of_the_host_is_in_it(self):
+        result, = self.run_jobs(self.job("ls /usr /etc; readlink /etc/mtab; test ! -e /usr/bin",
+                                         root="one"))
+        self.assert_verdict(result, "passed")
+        self.assertEqual(result["steps"][0]["stdout"].split(),
+                         ["/etc:", "group", "hostname", "hosts", "mtab", "nsswitch.conf", "passwd",
+                          "resolv.conf", "ssl", "/usr:", "../proc/self/mounts"])
+
+    def test_a_root_that_breaks_while_the_worker_runs_is_a_fault(self):
+        path = make_root(os.path.join(self.folder, "roots", "short"), "short")
+        jobs = [self.job("true"), self.job("true", root="short", max_attempts=1),
+                self.job("cat /opt/mark", root="one")]
+        jobs[0]["steps"] = [{"run": ["/bin/sh", "-c", "sleep 1"]}]
+        paths = {"sandbox__roots": f"one,short={path}", "sandbox__roots_dir":
+                 os.path.join(self.folder, "roots")}
+        # It is looked at when the worker starts; it goes while the first job runs.
+        mover = subprocess.Popen(["sh", "-c", f"sleep 0.6; mv {path} {path}-gone"])
+        results = self.run_jobs(*jobs, **paths)
+        mover.wait()
+        self.assert_verdict(results[0], "passed")
+        self.assert_verdict(results[1], "error", "host.sandbox")
+        self.assertEqual(self.marks(results[2:]), ["one"])
+
+    def test_a_root_that_others_can_change_is_not_offered(self):
+        path = make_root(os.path.join(self.folder, "loose"), "loose")
+        os.chmod(path, 0o777)
+        job = os.path.join(self.folder, "job.json")
+        with open(job, "w", encoding="utf-8") as stream:
+            stream.write(sbxtest.json_of(self.job()))
+        done = self.program("sbx-run", "--set", f"sandbox.root={path}", "--state-dir",
+                            os.path.join(self.folder, "state"), job)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("can be written by others", done.stderr)
+
+    def check(self, *settings):
+        sets = [word for each in settings for word in ("--set", each)]
+        done = self.program("sbx-worker", "check", "--json", *sets)
+        return {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+
+    def test_check_looks_at_each_root(self):
+        found = self.check(f"sandbox.roots=one={self.roots['one']},two={self.roots['two']}")
+        for name in ("sandbox.root.one", "sandbox.root.two", "sandbox.trial",
+                     "sandbox.trial.one", "sandbox.trial.two"):
+            self.assertEqual(found[name]["status"], "ok", found.get(name))
+        os.chmod(os.path.join(self.roots["two"], "opt/mark"), 0o666)
+        self.addCleanup(os.chmod, os.path.join(self.roots["two"], "opt/mark"), 0o644)
+        found = self.check(f"sandbox.roots=two={self.roots['two']}")
+        self.assertEqual(found["sandbox.root.two"]["status"], "fail")
+        self.assertIn("/opt/mark", found["sandbox.root.two"]["detail"])
+
+    def test_sbx_box_finds_a_root_by_directory_and_by_name(self):
+        box = os.path.join(sbxtest.BIN, "sbx-box")
+        for root in (self.roots["two"], "host"):
+            done = self.program("sbx-box", "--empty", "--root", root, "--", "sh", "-c",
+                                "cat /opt/mark 2>/dev/null || echo host")
+            self.assertEqual((done.returncode, done.stdout),
+                             (0, "host\n" if root == "host" else "two\n"), done.stderr)
+        done = self.program("sbx-box", "--empty", "--root", "no-such-root", "--", "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("mkroot", done.stderr)
+        done = self.program("sbx-box", "--empty", "--root", self.folder, "--", "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("no usr/ is in it", done.stderr)
+        if os.geteuid() == 0:
+            self.as_user_by_name(box)
+
+    def as_user_by_name(self, box):
+        home = os.path.join(self.folder, "home")
+        make_root(os.path.join(home, ".local/share/sbx-roots/mine"), "mine")
+        subprocess.run(["chown", "-R", "65531:65531", home], check=True)
+        os.chmod(self.folder, 0o755)
+        program = shutil.copy(box, home)
+        done = subprocess.run(
+            ["setpriv", "--reuid", "65531", "--regid", "65531", "--clear-groups", program,
+             "--allow-missing", "cgroup", "--empty", "--root", "mine", "--", "cat", "/opt/mark"],
+            env={"HOME": home, "PATH": "/usr/bin:/bin"}, cwd=home, text=True,
+            capture_output=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, "mine\n"), done.stderr)
+
+
+if __name__ == "__main__":
+    if not os.path.exists(BUSYBOX):
+        raise SystemExit("needs the package busybox-static")
+    sbxtest.main(verbosity=2)
