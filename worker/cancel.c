@@ -100,13 +100,15 @@ static void cancel(struct task *task)
 {
 	bool fetching =
 		task->state == STATE_admitted && (task->slot != NULL || !task_needs_slot(task));
+	/* Its base is there, the box of its root is still being made. */
+	bool fitting = task->state == STATE_snapshotted && task->slot != NULL;
 
 	log_info("job cancelled", "job", task->job.id, NULL);
 	if (task->confirms_due > 0)
 		return;
 	if (task->kill_at_mono_us != 0)
 		stop_executor(task);
-	else if (take_from_waiting(task) || fetching)
+	else if (take_from_waiting(task) || fetching || fitting)
 		cancel_finish(task);
 }
 
