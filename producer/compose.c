@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "producer/tree.h"
 #include "producer/words.h"
+#include "schema/job_directory.h"
 #include "schema/limits.h"
 
 /* --- single fields ---------------------------------------------------- */
@@ -120,6 +121,7 @@ static int put_repo(void *ctx, const struct option_row *row, const char *value, 
 	char *absolute;
 	const char *copy;
 
+	c->repo_given = true;
 	if (value[0] == '/' || strstr(value, "://") != NULL || stat(value, &st) < 0 ||
 	    !S_ISDIR(st.st_mode))
 		return put_text(ctx, row, value, err);
@@ -168,6 +170,17 @@ static int put_patch(void *ctx, const struct option_row *row, const char *value,
 	if (*value == '\0')
 		return err_set(err, ERR_INPUT, "the value is empty");
 	c->patch_path = value;
+	return 0;
+}
+
+static int put_files(void *ctx, const struct option_row *row, const char *value, struct err *err)
+{
+	struct compose *c = composing(ctx);
+
+	(void)row;
+	if (*value == '\0')
+		return err_set(err, ERR_INPUT, "the value is empty");
+	c->files_path = value;
 	return 0;
 }
 
@@ -234,6 +247,8 @@ static int put_step(void *ctx, const struct option_row *row, const char *value, 
 static const struct option_row what_rows[] = {
 	{"repo", "URL|DIR", "repository of the base", put_repo, .path = "source.repo"},
 	{"commit", "COMMIT", "base: oid, branch or tag", put_text, .path = "source.commit"},
+	{"files", "DIR", "all files below DIR but .git as the base, sent with the job", put_files,
+	 .path = NULL},
 	{"subdir", "DIR", "where in it the steps start", put_text, .path = "source.subdir"},
 	{"patch", "FILE", "diff to apply; '-' reads standard input", put_patch, .path = NULL},
 	{"strip", "N", "leading components to drop from its paths (1)", put_int,
@@ -344,6 +359,23 @@ static int read_patch(struct compose *c, struct err *err)
 			value_bin(c->arena, (struct bytes){(const uint8_t *)copy, diff.len}), err);
 }
 
+/* They take the place of a repository that the file of the job names. */
+static int read_files(struct compose *c, struct err *err)
+{
+	struct value *subdir = tree_item(tree_item(c->tree, "source"), "subdir");
+	struct value *source = value_map(c->arena);
+
+	if (c->repo_given)
+		return err_set(err, ERR_INPUT, "--files and --repo: only one can be the base");
+	if (source == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	if (job_source_directory(c->arena, c->files_path, source, err) < 0)
+		return err_prefix(err, "--files");
+	if (subdir != NULL)
+		value_put(c->arena, source, "subdir", subdir);
+	return tree_put(c->arena, c->tree, "source", source, err);
+}
+
 /* What the line says goes before what a file says about one step. */
 static int spread_env(struct compose *c, struct err *err)
 {
@@ -373,6 +405,8 @@ static int spread_env(struct compose *c, struct err *err)
 int compose_finish(struct compose *compose, struct err *err)
 {
 	if (compose->patch_path != NULL && read_patch(compose, err) < 0)
+		return -1;
+	if (compose->files_path != NULL && read_files(compose, err) < 0)
 		return -1;
 	if (spread_env(compose, err) < 0)
 		return -1;

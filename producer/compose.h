@@ -19,8 +19,10 @@ struct compose {
 	struct arena *arena;
 	struct value *tree;
 	const char *patch_path; /* "-" is standard input */
-	struct value *env;	/* for every step */
-	bool touched;		/* an option has changed the tree */
+	const char *files_path; /* a directory whose files are the source */
+	bool repo_given;
+	struct value *env; /* for every step */
+	bool touched;	   /* an option has changed the tree */
 };
 
 /* The options that write into `compose`. */

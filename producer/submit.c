@@ -36,6 +36,7 @@ struct submit {
 static const struct cli_help submit_help = {
 	.usage = "usage: sbx-submit JOB.json [OPTIONS]\n"
 		 "       sbx-submit --repo R --commit C [--patch F] --run COMMAND [OPTIONS]\n"
+		 "       sbx-submit --files DIR [--patch F] --run COMMAND [OPTIONS]\n"
 		 "       sbx-submit batch|wait|follow|cancel|replay ...\n"
 		 "       sbx-submit dead list|show|purge|export|import ...\n",
 	.intro = "\nSends a job to the queue and prints its id. JOB.json may be '-' for standard "

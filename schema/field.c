@@ -41,6 +41,7 @@ const char *field_type_name(const struct field *field)
 		[FIELD_BIN] = "bin",
 		[FIELD_TEXTS] = "list of str",
 		[FIELD_PAIRS] = "map str to str",
+		[FIELD_FILES] = "map str to bin",
 		[FIELD_MAP] = "map",
 		[FIELD_MAPS] = "list of map",
 	};

@@ -48,7 +48,7 @@ static bool is_empty(const struct value *value)
 	return false;
 }
 
-/* --- lists of texts --------------------------------------------------- */
+/* --- lists of texts and files ----------------------------------------- */
 
 static int decode_texts(struct decoder *decoder, const struct field *field,
 			const struct value *value, const struct path *path, struct text_list *ret)
@@ -82,6 +82,14 @@ static int decode_texts(struct decoder *decoder, const struct field *field,
 	return 0;
 }
 
+static int decode_key(struct decoder *decoder, const struct field *field, struct bytes key,
+		      const struct path *path, const char **ret)
+{
+	return string_decode(decoder, key, path, 1,
+			     field->key_max == 0 ? LIMIT_NAME_CHARS : field->key_max,
+			     field->key_rule, ret);
+}
+
 static int decode_pair(struct decoder *decoder, const struct field *field, struct bytes key,
 		       const struct value *value, const struct path *path, struct pair *ret)
 {
@@ -90,7 +98,7 @@ static int decode_pair(struct decoder *decoder, const struct field *field, struc
 	int r;
 
 	quote_text(key, quoted);
-	r = string_decode(decoder, key, &here, 1, LIMIT_NAME_CHARS, field->key_rule, &ret->key);
+	r = decode_key(decoder, field, key, &here, &ret->key);
 	if (r != 0)
 		return r;
 	if (value->kind != VALUE_STR)
@@ -122,6 +130,45 @@ static int decode_pairs(struct decoder *decoder, const struct field *field,
 			return r;
 	}
 	*ret = (struct pair_list){items, value->map.len};
+	return 0;
+}
+
+static int decode_file(struct decoder *decoder, const struct field *field, struct bytes key,
+		       const struct value *value, const struct path *path, struct job_file *ret)
+{
+	const struct field content = {
+		.kind = FIELD_BIN, .min = field->item_min, .max = field->item_max};
+	char quoted[QUOTE_BYTES];
+	struct path here = {path, quoted, PATH_NO_INDEX};
+	int r;
+
+	quote_text(key, quoted);
+	r = decode_key(decoder, field, key, &here, &ret->path);
+	return r != 0 ? r : scalar_decode(decoder, &content, value, &here, &ret->content);
+}
+
+static int decode_files(struct decoder *decoder, const struct field *field,
+			const struct value *value, const struct path *path, struct file_list *ret)
+{
+	struct job_file *items;
+	int r;
+
+	if (value->kind != VALUE_MAP)
+		return decoder_wrong_kind(decoder, field, value, path);
+	r = decoder_check_range(decoder, path, (int64_t)value->map.len, field->min, field->max,
+				" items");
+	if (r != 0)
+		return r;
+	items = arena_array(decoder->arena, value->map.len, sizeof(*items));
+	if (items == NULL)
+		return decoder_exhausted(decoder);
+	for (size_t i = 0; i < value->map.len; i++) {
+		r = decode_file(decoder, field, value->map.keys[i], value->map.items[i], path,
+				&items[i]);
+		if (r != 0)
+			return r;
+	}
+	*ret = (struct file_list){items, value->map.len};
 	return 0;
 }
 
@@ -188,6 +235,8 @@ static int decode_present(struct decoder *decoder, const struct field *field,
 		return decode_texts(decoder, field, value, path, to);
 	case FIELD_PAIRS:
 		return decode_pairs(decoder, field, value, path, to);
+	case FIELD_FILES:
+		return decode_files(decoder, field, value, path, to);
 	case FIELD_MAP:
 		return map_decode(decoder, field->map, value, path, to);
 	case FIELD_MAPS:

@@ -92,6 +92,16 @@ static struct value *encode_pairs(struct arena *arena, const struct pair_list *p
 	return map;
 }
 
+static struct value *encode_files(struct arena *arena, const struct file_list *files)
+{
+	struct value *map = value_map(arena);
+
+	for (size_t i = 0; i < files->len; i++)
+		value_put(arena, map, files->items[i].path,
+			  value_bin(arena, files->items[i].content));
+	return map;
+}
+
 /* --- numbers ---------------------------------------------------------- */
 
 static struct value *encode_milli(struct arena *arena, int64_t thousandths)
@@ -170,11 +180,14 @@ static void encode_many(struct arena *arena, struct value *map, const struct fie
 	const struct bytes *bytes = from;
 	const struct text_list *texts = from;
 	const struct pair_list *pairs = from;
+	const struct file_list *files = from;
 
 	if (field->kind == FIELD_BIN)
 		put(arena, map, field, bytes->len > 0, value_bin(arena, *bytes));
 	else if (field->kind == FIELD_TEXTS)
 		put(arena, map, field, texts->len > 0, encode_texts(arena, texts));
+	else if (field->kind == FIELD_FILES)
+		put(arena, map, field, files->len > 0, encode_files(arena, files));
 	else
 		put(arena, map, field, pairs->len > 0, encode_pairs(arena, pairs));
 }
@@ -234,6 +247,7 @@ static void encode_field(struct arena *arena, struct value *map, const struct fi
 	case FIELD_BIN:
 	case FIELD_TEXTS:
 	case FIELD_PAIRS:
+	case FIELD_FILES:
 		encode_many(arena, map, field, from);
 		return;
 	case FIELD_MAP:

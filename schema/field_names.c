@@ -91,19 +91,30 @@ void map_list_unknown(struct arena *arena, const struct map *map, const struct v
 
 /* --- binaries --------------------------------------------------------- */
 
+static void make_binary(struct arena *arena, struct value *item)
+{
+	struct bytes bytes;
+
+	if (item->kind != VALUE_NULL && value_binary(arena, item, &bytes)) {
+		item->kind = VALUE_BIN;
+		item->bytes = bytes;
+	}
+}
+
 void map_make_binaries(struct arena *arena, const struct map *map, struct value *tree)
 {
 	for (size_t i = 0; tree->kind == VALUE_MAP && i < tree->map.len; i++) {
 		const struct field *field = map_find(map, tree->map.keys[i]);
 		struct value *item = tree->map.items[i];
-		struct bytes bytes;
 
 		if (field == NULL || item->kind == VALUE_NULL)
 			continue;
-		if (field->kind == FIELD_BIN && value_binary(arena, item, &bytes)) {
-			item->kind = VALUE_BIN;
-			item->bytes = bytes;
-		}
+		if (field->kind == FIELD_BIN)
+			make_binary(arena, item);
+		for (size_t k = 0;
+		     field->kind == FIELD_FILES && item->kind == VALUE_MAP && k < item->map.len;
+		     k++)
+			make_binary(arena, item->map.items[k]);
 		if (field->kind == FIELD_MAP && field->map != NULL)
 			map_make_binaries(arena, field->map, item);
 		if (field->kind != FIELD_MAPS || field->map == NULL || item->kind != VALUE_LIST)

@@ -28,6 +28,7 @@ enum field_kind {
 	FIELD_BIN,     /* struct bytes */
 	FIELD_TEXTS,   /* struct text_list */
 	FIELD_PAIRS,   /* struct pair_list */
+	FIELD_FILES,   /* struct file_list */
 	FIELD_MAP,     /* a struct */
 	FIELD_MAPS,    /* a pointer to structs, and their number */
 };
@@ -52,11 +53,12 @@ struct field {
 	/* Anything but nil, false, 0 and empty is job.unsupported. */
 	bool unbuilt;
 
-	/* INT: the value; TEXT, BIN: bytes; TEXTS, PAIRS, MAPS: items. */
+	/* INT: the value; TEXT, BIN: bytes; TEXTS, PAIRS, FILES, MAPS: items. */
 	int64_t min;
 	int64_t max;
-	int64_t item_min; /* TEXTS, PAIRS: bytes of each text */
+	int64_t item_min; /* TEXTS, PAIRS, FILES: bytes of each text or file */
 	int64_t item_max;
+	int64_t key_max; /* PAIRS, FILES: bytes of each key; 0: LIMIT_NAME_CHARS */
 
 	int64_t fallback; /* INT: the value when absent */
 	const char *fallback_text;
@@ -67,7 +69,7 @@ struct field {
 	bool open;		    /* texts beyond the choices: job.unsupported too */
 
 	const struct text_rule *rule;	  /* TEXT, TEXTS, PAIRS' values */
-	const struct text_rule *key_rule; /* PAIRS */
+	const struct text_rule *key_rule; /* PAIRS, FILES */
 	const struct map *map;		  /* MAP, MAPS */
 };
 

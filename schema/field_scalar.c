@@ -265,6 +265,7 @@ int scalar_decode(struct decoder *decoder, const struct field *field, const stru
 		return decode_bin(decoder, field, value, path, ret);
 	case FIELD_TEXTS:
 	case FIELD_PAIRS:
+	case FIELD_FILES:
 	case FIELD_MAP:
 	case FIELD_MAPS:
 		break;

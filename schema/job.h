@@ -38,10 +38,24 @@ struct pair_list {
 	size_t len;
 };
 
+struct job_file {
+	const char *path;
+	struct bytes content;
+};
+
+struct file_list {
+	struct job_file *items;
+	size_t len;
+};
+
+/* Either a repository and a commit, or files. */
 struct job_source {
-	const char *repo;   /* URL or absolute path */
-	const char *commit; /* full or abbreviated oid, or ref name */
-	const char *subdir; /* working directory of the steps, or NULL */
+	struct file_list files;
+	struct text_list executable; /* which of `files` have mode 100755 */
+	struct pair_list links;	     /* path to target */
+	const char *repo;	     /* URL or absolute path; NULL: files, or no source at all */
+	const char *commit;	     /* full or abbreviated oid, or ref name */
+	const char *subdir;	     /* working directory of the steps, or NULL */
 };
 
 struct job_patch {
@@ -155,6 +169,9 @@ struct value *job_to_value(struct arena *arena, const struct job *job);
 int job_prepare(struct arena *arena, struct value *tree, struct buf *ret_message,
 		struct text_list *ret_unknown, struct reason *ret_reason,
 		struct err *err) MUST_CHECK;
+
+/* Whether the job has a base: a repository or files. */
+bool job_has_source(const struct job *job);
 
 const char *job_priority_name(enum job_priority priority);
 

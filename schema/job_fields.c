@@ -5,6 +5,7 @@
  * In each table the fields that this version refuses come first, so that a
  * message that uses one is told so rather than that something else is missing.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -70,17 +71,111 @@ static const struct text_rule env_rule = {is_env_name, "a name of A-Za-z0-9_ (no
 
 static const struct field source_fields[] = {
 	{"template", UNBUILT(FIELD_TEXT)},
-	{"files", UNBUILT(FIELD_MAP)},
 	{"job", UNBUILT(FIELD_TEXT)},
 	{"at", UNBUILT(FIELD_TEXT)},
-	{"repo", TEXT(struct job_source, repo, 1, LIMIT_TEXT_CHARS), .required = true,
-	 .rule = &printable_rule},
-	{"commit", TEXT(struct job_source, commit, 1, LIMIT_PATH_BYTES), .required = true,
-	 .rule = &printable_rule},
+	{"files", .kind = FIELD_FILES, FIELD_AT(struct job_source, files, struct file_list),
+	 .min = 1, .max = LIMIT_FILES, .item_max = LIMIT_FILES_BYTES, .key_max = LIMIT_PATH_BYTES,
+	 .key_rule = &path_rule},
+	{"executable", .kind = FIELD_TEXTS,
+	 FIELD_AT(struct job_source, executable, struct text_list), .max = LIMIT_FILES,
+	 .item_min = 1, .item_max = LIMIT_PATH_BYTES, .rule = &path_rule},
+	{"links", .kind = FIELD_PAIRS, FIELD_AT(struct job_source, links, struct pair_list),
+	 .max = LIMIT_FILES, .item_min = 1, .item_max = LIMIT_PATH_BYTES,
+	 .key_max = LIMIT_PATH_BYTES, .key_rule = &path_rule, .rule = &printable_rule},
+	{"repo", TEXT(struct job_source, repo, 1, LIMIT_TEXT_CHARS), .rule = &printable_rule},
+	{"commit", TEXT(struct job_source, commit, 1, LIMIT_PATH_BYTES), .rule = &printable_rule},
 	{"subdir", TEXT(struct job_source, subdir, 1, LIMIT_PATH_BYTES), .rule = &path_rule},
 };
 
-static const struct map source_map = {FIELDS(source_fields), sizeof(struct job_source)};
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The paths of the files in order, so that many of them are looked up soon. */
+static const char **sort_names(struct arena *arena, const struct file_list *files)
+{
+	const char **names = arena_array(arena, files->len, sizeof(*names));
+
+	for (size_t i = 0; names != NULL && i < files->len; i++)
+		names[i] = files->items[i].path;
+	if (names != NULL)
+		qsort(names, files->len, sizeof(*names), compare_names);
+	return names;
+}
+
+static bool has_name(const char *const *names, size_t len, const char *name)
+{
+	return bsearch(&name, names, len, sizeof(*names), compare_names) != NULL;
+}
+
+static int check_names(struct decoder *decoder, const struct path *path,
+		       const struct job_source *source)
+{
+	struct path executable = {path, "executable", 0};
+	struct path links = {path, "links", PATH_NO_INDEX};
+	const char **names = sort_names(decoder->arena, &source->files);
+
+	if (names == NULL)
+		return decoder_exhausted(decoder);
+	for (; executable.index < source->executable.len; executable.index++) {
+		const char *name = source->executable.items[executable.index];
+
+		if (!has_name(names, source->files.len, name))
+			return decoder_refuse(decoder, REASON_JOB_INVALID, &executable,
+					      "'%.80s' is not among the files", name);
+	}
+	for (size_t i = 0; i < source->links.len; i++) {
+		const char *name = source->links.items[i].key;
+
+		if (has_name(names, source->files.len, name))
+			return decoder_refuse(decoder, REASON_JOB_INVALID, &links,
+					      "'%.80s' is among the files too", name);
+	}
+	return 0;
+}
+
+static int check_files(struct decoder *decoder, const struct path *path,
+		       const struct job_source *source)
+{
+	struct path files = {path, "files", PATH_NO_INDEX};
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < source->files.len; i++)
+		bytes += source->files.items[i].content.len;
+	if (bytes > LIMIT_FILES_BYTES)
+		return decoder_refuse(decoder, REASON_JOB_INVALID, &files,
+				      "%zu bytes is above the maximum %u", bytes,
+				      LIMIT_FILES_BYTES);
+	return check_names(decoder, path, source);
+}
+
+static int check_source(struct decoder *decoder, const struct path *path, const void *at)
+{
+	const struct job_source *source = at;
+	struct path repo = {path, "repo", PATH_NO_INDEX};
+	struct path commit = {path, "commit", PATH_NO_INDEX};
+	bool files = source->files.len > 0;
+
+	if (files && (source->repo != NULL || source->commit != NULL))
+		return decoder_refuse(decoder, REASON_JOB_INVALID, path,
+				      "expected either 'files' or 'repo' and 'commit', found both");
+	if (files)
+		return check_files(decoder, path, source);
+	if (source->executable.len > 0 || source->links.len > 0)
+		return decoder_refuse(decoder, REASON_JOB_INVALID, path,
+				      "'executable' and 'links' go with 'files', found none");
+	if (source->repo == NULL)
+		return decoder_refuse(decoder, REASON_JOB_INVALID, &repo,
+				      "is missing; expected str, or 'files'");
+	if (source->commit == NULL)
+		return decoder_refuse(decoder, REASON_JOB_INVALID, &commit,
+				      "is missing; expected str");
+	return 0;
+}
+
+static const struct map source_map = {FIELDS(source_fields), sizeof(struct job_source),
+				      .check = check_source};
 
 /* --- patch and protection --------------------------------------------- */
 
@@ -275,6 +370,11 @@ static const struct field job_fields[] = {
 	 .rule = &printable_rule},
 };
 
+bool job_has_source(const struct job *job)
+{
+	return job->source.repo != NULL || job->source.files.len > 0;
+}
+
 /* A job without source, patch and steps is legal: it shows that the road from
  * producer to worker and back is open. */
 static int check_job(struct decoder *decoder, const struct path *path, const void *at)
@@ -283,7 +383,7 @@ static int check_job(struct decoder *decoder, const struct path *path, const voi
 	struct path source = {path, "source", PATH_NO_INDEX};
 	struct path tests = {path, "tests", PATH_NO_INDEX};
 
-	if (job->source.repo == NULL && (job->patch.present || job->steps_len > 0))
+	if (!job_has_source(job) && (job->patch.present || job->steps_len > 0))
 		return decoder_refuse(decoder, REASON_JOB_INVALID, &source,
 				      "is missing; a job with %s needs one",
 				      job->patch.present ? "a patch" : "steps");

@@ -28,6 +28,7 @@ static enum job_type type_of(const struct field *field)
 	case FIELD_MAYBE:
 	case FIELD_TEXTS:
 	case FIELD_PAIRS:
+	case FIELD_FILES:
 	case FIELD_MAP:
 	case FIELD_MAPS:
 		break;
@@ -65,6 +66,8 @@ static enum job_type follow(const struct field *field, const char **at, const st
 		return JOB_TYPE_UNKNOWN;
 	if (field->kind == FIELD_PAIRS && !indexed)
 		return JOB_TYPE_TEXT;
+	if (field->kind == FIELD_FILES && !indexed)
+		return JOB_TYPE_BIN;
 	if (field->kind == (indexed ? FIELD_MAPS : FIELD_MAP))
 		*ret_map = field->map;
 	return JOB_TYPE_UNKNOWN;

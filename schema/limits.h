@@ -31,6 +31,8 @@
 #define LIMIT_GLOBS	  256
 #define LIMIT_TEST_IDS	  20000
 #define LIMIT_STDIN_BYTES (4u << 20)
+#define LIMIT_FILES	  2000		  /* of a source that comes inline; of its links */
+#define LIMIT_FILES_BYTES (6u << 20)	  /* of all of them together */
 #define LIMIT_DEADLINE_MS 253402300799999 /* the end of the year 9999 */
 #define LIMIT_TIME_MS	  604800000	  /* one week: the most a job may ask for */
 #define LIMIT_SIZE_BYTES  (1ll << 40)	  /* likewise, of memory or disk */
@@ -66,6 +68,8 @@
 
 static_assert(LIMIT_DIFF_BYTES < LIMIT_MESSAGE_BYTES, "a diff travels inside a message");
 static_assert(LIMIT_STDIN_BYTES < LIMIT_MESSAGE_BYTES, "so does an input");
+static_assert(LIMIT_FILES_BYTES < LIMIT_MESSAGE_BYTES, "so do files");
+static_assert(LIMIT_FILES < LIMIT_OPEN_KEYS / 2, "the names of files are keys of one map");
 static_assert(LIMIT_STREAMS_TOTAL_BYTES + LIMIT_ARTIFACTS_INLINE_BYTES < LIMIT_RESULT_BYTES,
 	      "a result holds its streams and artifacts");
 static_assert(LIMIT_RESULT_BYTES <= LIMIT_MESSAGE_BYTES, "the walk bounds both");

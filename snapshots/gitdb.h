@@ -150,9 +150,14 @@ int gitdb_export(struct gitdb *db, struct buf *out, struct err *err) MUST_CHECK;
  * hostile: each object's oid is computed anew, its form is checked (trees
  * sorted and sane, commits as gitdb_commit_write makes them), and each object
  * that it refers to must stand before it or be in the repository, with the
- * type that is claimed. All of it is judged before anything is written. The
- * database must not have quarantined objects.
+ * type that is claimed; the parent of a commit must be `base`, or a commit that
+ * stands before it. `base` may be NULL, then the first commit has no parent.
+ * `keep` must be `base` or a commit of the stream (NULL: whatever), so that the
+ * stream's author cannot pass off as made what was there. The number and size
+ * of objects are bounded: ERR_LIMIT. All of it is judged before anything is
+ * written. The database must not have quarantined objects.
  */
-int gitdb_import(struct gitdb *db, struct bytes stream, struct err *err) MUST_CHECK;
+int gitdb_import(struct gitdb *db, struct bytes stream, const struct oid *base,
+		 const struct oid *keep, struct err *err) MUST_CHECK;
 
 #endif

@@ -25,8 +25,10 @@ static const git_oid *to_git(const struct oid *oid)
 
 void quarantine_release(struct quarantine *q)
 {
-	for (size_t i = 0; i < q->len; i++)
-		free(q->objects[i].data);
+	for (size_t i = 0; i < q->len; i++) {
+		if (q->objects[i].owned)
+			free((void *)(uintptr_t)q->objects[i].data);
+	}
 	free(q->objects);
 	free(q->slots);
 	*q = (struct quarantine){0};
@@ -83,26 +85,36 @@ static bool quarantine_grow(struct quarantine *q)
 }
 
 int quarantine_add(struct quarantine *q, const struct oid *oid, git_object_t type,
-		   struct bytes data, struct err *err)
+		   struct bytes data, enum quarantine_data how, struct err *err)
 {
-	uint8_t *copy;
+	struct quarantine_object object = {
+		.oid = *oid, .type = type, .len = data.len, .data = data.data};
 	size_t *slot;
 
 	if (data.len > GITDB_QUARANTINE_BYTES_MAX - q->bytes)
 		return err_set(err, ERR_LIMIT, "cannot keep object: more than %d bytes are new",
 			       GITDB_QUARANTINE_BYTES_MAX);
-	copy = malloc(data.len + 1);
-	if (copy == NULL || !quarantine_grow(q)) {
-		free(copy);
+	if (q->len == GITDB_QUARANTINE_OBJECTS_MAX)
+		return err_set(err, ERR_LIMIT, "cannot keep object: more than %d are new",
+			       GITDB_QUARANTINE_OBJECTS_MAX);
+	if (how == QUARANTINE_COPIES) {
+		uint8_t *copy = malloc(data.len + 1);
+
+		if (copy == NULL)
+			return gitdb_oom(err, "cannot keep object");
+		if (data.len > 0)
+			(void)memcpy(copy, data.data, data.len);
+		object.data = copy;
+		object.owned = true;
+	}
+	if (!quarantine_grow(q)) {
+		if (object.owned)
+			free((void *)(uintptr_t)object.data);
 		return gitdb_oom(err, "cannot keep object");
 	}
-	if (data.len > 0)
-		(void)memcpy(copy, data.data, data.len);
-	copy[data.len] = 0;
 	slot = find_slot(q, oid);
 	assert(*slot == 0);
-	q->objects[q->len] = (struct quarantine_object){
-		.oid = *oid, .type = type, .len = data.len, .data = copy};
+	q->objects[q->len] = object;
 	q->len++;
 	*slot = q->len;
 	q->bytes += data.len;
@@ -281,7 +293,7 @@ static int write_as(struct gitdb *db, git_object_t type, struct bytes content,
 	if (db->mode == GITDB_QUARANTINE) {
 		if (quarantine_find(&db->quarantine, oid) != NULL)
 			return 0;
-		return quarantine_add(&db->quarantine, oid, type, content, err);
+		return quarantine_add(&db->quarantine, oid, type, content, QUARANTINE_COPIES, err);
 	}
 	/* Without a look for new packs: at worst an object is there twice. */
 	if (object_is_here(db, oid))

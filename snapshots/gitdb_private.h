@@ -20,6 +20,7 @@ enum {
 	GITDB_DIR_MODE = 0755,		   /* as the umask allows, in a directory of the store's */
 	GITDB_DEPTH_MAX = 256,		   /* directories inside each other */
 	GITDB_QUARANTINE_BYTES_MAX = 1 << 30,
+	GITDB_QUARANTINE_OBJECTS_MAX = 1 << 18,
 };
 
 /* --- the quarantine: objects in memory, in the order they were made ---- */
@@ -28,7 +29,8 @@ struct quarantine_object {
 	struct oid oid;
 	git_object_t type;
 	size_t len;
-	uint8_t *data;
+	const uint8_t *data;
+	bool owned; /* `data` is freed with it */
 };
 
 struct quarantine {
@@ -42,8 +44,10 @@ struct quarantine {
 
 void quarantine_release(struct quarantine *q);
 const struct quarantine_object *quarantine_find(const struct quarantine *q, const struct oid *oid);
+/* Copies `data`, or borrows it for the life of the quarantine. */
+enum quarantine_data { QUARANTINE_COPIES, QUARANTINE_BORROWS };
 int quarantine_add(struct quarantine *q, const struct oid *oid, git_object_t type,
-		   struct bytes data, struct err *err) MUST_CHECK;
+		   struct bytes data, enum quarantine_data how, struct err *err) MUST_CHECK;
 
 /* --- where a repository's parts are ------------------------------------ */
 

@@ -127,21 +127,37 @@ static bool take_time(struct bytes *left)
 	return digits > 0 && take_text(left, " +0000\n");
 }
 
-/* Only the form that gitdb_commit_write writes: nobody forges an author. */
-static int check_commit(struct gitdb *db, struct bytes text, struct err *err)
+/* The base, or what this stream has made of it: nobody claims another's work. */
+static int check_parent(struct gitdb *db, const struct oid *parent, const struct oid *base,
+			struct err *err)
 {
+	const struct quarantine_object *before = quarantine_find(&db->quarantine, parent);
+
+	if (before != NULL && before->type == GIT_OBJECT_COMMIT)
+		return 0;
+	if (base == NULL || !oid_equal(parent, base))
+		return err_set(err, ERR_INPUT, "bad commit: its parent is not the base");
+	return check_reference(db, parent, GIT_OBJECT_COMMIT, err);
+}
+
+/* Only the form that gitdb_commit_write writes: nobody forges an author. */
+static int check_commit(struct gitdb *db, struct bytes text, const struct oid *base,
+			struct err *err)
+{
+	bool has_parent;
 	struct oid oid;
 
 	if (!take_text(&text, "tree ") || !take_oid(&text, &oid) || !take_text(&text, "\n"))
 		return err_set(err, ERR_INPUT, "bad commit: no tree");
 	if (check_reference(db, &oid, GIT_OBJECT_TREE, err) < 0)
 		return -1;
-	if (take_text(&text, "parent ")) {
-		if (!take_oid(&text, &oid) || !take_text(&text, "\n"))
-			return err_set(err, ERR_INPUT, "bad commit: bad parent");
-		if (check_reference(db, &oid, GIT_OBJECT_COMMIT, err) < 0)
-			return -1;
-	}
+	has_parent = take_text(&text, "parent ");
+	if (has_parent && (!take_oid(&text, &oid) || !take_text(&text, "\n")))
+		return err_set(err, ERR_INPUT, "bad commit: bad parent");
+	if (has_parent && check_parent(db, &oid, base, err) < 0)
+		return -1;
+	if (!has_parent && base != NULL)
+		return err_set(err, ERR_INPUT, "bad commit: it does not stand on the base");
 	if (!take_text(&text, "author sbx <sbx@localhost> ") || !take_time(&text) ||
 	    !take_text(&text, "committer sbx <sbx@localhost> ") || !take_time(&text) ||
 	    !take_text(&text, "\n"))
@@ -167,7 +183,8 @@ static bool take_number(struct bytes *left, uint64_t *ret)
 	return true;
 }
 
-static int take_object(struct gitdb *db, char letter, struct bytes content, struct err *err)
+static int take_object(struct gitdb *db, char letter, struct bytes content, const struct oid *base,
+		       struct err *err)
 {
 	git_object_t type;
 	struct oid oid;
@@ -188,7 +205,7 @@ static int take_object(struct gitdb *db, char letter, struct bytes content, stru
 		type = GIT_OBJECT_COMMIT;
 		good = content.len > GITDB_COMMIT_BYTES_MAX
 			       ? err_set(err, ERR_LIMIT, "bad commit: too large")
-			       : check_commit(db, content, err);
+			       : check_commit(db, content, base, err);
 		break;
 	default:
 		return err_set(err, ERR_INPUT, "unknown kind of object");
@@ -198,10 +215,11 @@ static int take_object(struct gitdb *db, char letter, struct bytes content, stru
 	object_oid(type, content, &oid);
 	if (quarantine_find(&db->quarantine, &oid) != NULL)
 		return err_set(err, ERR_INPUT, "an object is there twice");
-	return quarantine_add(&db->quarantine, &oid, type, content, err);
+	return quarantine_add(&db->quarantine, &oid, type, content, QUARANTINE_BORROWS, err);
 }
 
-static int take_stream(struct gitdb *db, struct bytes stream, struct err *err)
+static int take_stream(struct gitdb *db, struct bytes stream, const struct oid *base,
+		       struct err *err)
 {
 	uint64_t number;
 
@@ -219,21 +237,37 @@ static int take_stream(struct gitdb *db, struct bytes stream, struct err *err)
 			return err_set(err, ERR_INPUT, "its end does not fit");
 		if (number > stream.len)
 			return err_set(err, ERR_INPUT, "it is cut off");
-		if (take_object(db, letter, (struct bytes){stream.data, number}, err) < 0)
+		if (take_object(db, letter, (struct bytes){stream.data, number}, base, err) < 0)
 			return -1;
 		stream = (struct bytes){stream.data + number, stream.len - number};
 	}
 	return err_set(err, ERR_INPUT, "it is cut off");
 }
 
-int gitdb_import(struct gitdb *db, struct bytes stream, struct err *err)
+static int check_keep(struct gitdb *db, const struct oid *base, const struct oid *keep,
+		      struct err *err)
+{
+	const struct quarantine_object *object = quarantine_find(&db->quarantine, keep);
+	char hex[OID_HEX_BYTES];
+
+	if ((object != NULL && object->type == GIT_OBJECT_COMMIT) ||
+	    (base != NULL && oid_equal(keep, base)))
+		return 0;
+	oid_hex(keep, hex);
+	return err_set(err, ERR_INPUT, "%s is neither the base nor among them", hex);
+}
+
+int gitdb_import(struct gitdb *db, struct bytes stream, const struct oid *base,
+		 const struct oid *keep, struct err *err)
 {
 	struct quarantine taken;
 	struct oid oid;
 	int result;
 
 	assert(db->mode == GITDB_WRITE && db->quarantine.len == 0);
-	result = take_stream(db, stream, err);
+	result = take_stream(db, stream, base, err);
+	if (result == 0 && keep != NULL)
+		result = check_keep(db, base, keep, err);
 	/* From here on the objects must be found on disk, not in memory. */
 	taken = db->quarantine;
 	db->quarantine = (struct quarantine){0};

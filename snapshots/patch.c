@@ -28,6 +28,8 @@ int patch_refuse(struct patch_run *run, enum reason_code code, size_t line, cons
 	va_start(args, fmt);
 	(void)vsnprintf(message, sizeof(message), fmt, args);
 	va_end(args);
+	if (line == 0)
+		return reason_set(run->reason, code, path, "%s", message);
 	return reason_set(run->reason, code, path, "line %zu: %s", line, message);
 }
 
@@ -35,6 +37,8 @@ int patch_refuse_at(struct patch_run *run, size_t line)
 {
 	struct reason old = *run->reason;
 
+	if (line == 0)
+		return REFUSED;
 	return reason_set(run->reason, old.code, old.subject, "line %zu: %s", line, old.message);
 }
 

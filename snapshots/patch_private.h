@@ -93,7 +93,7 @@ bool patch_differs(const struct patch_entry *entry);
 
 /* --- steps ---------------------------------------------------------------- */
 
-/* Refuses: "line N: ..." */
+/* Refuses: "line N: ..."; without that when `line` is 0: there is no diff. */
 int patch_refuse(struct patch_run *run, enum reason_code code, size_t line, const char *path,
 		 const char *fmt, ...) PRINTF_LIKE(5, 6);
 

@@ -328,6 +328,11 @@ static char *make_name(struct arena *arena, const char *url)
 	return arena_printf(arena, "%s-%s", len > 0 ? slug : "root", hex);
 }
 
+struct source_url source_of_files(void)
+{
+	return (struct source_url){.url = "the files of the job", .local = true, .name = "files"};
+}
+
 static int fill(struct arena *arena, const struct place *place, struct source_url *ret,
 		struct err *err)
 {

@@ -31,6 +31,9 @@ struct source_url {
 	const char *secret;
 };
 
+/* Where the store keeps what comes with jobs (files.h). Its name is no URL's. */
+struct source_url source_of_files(void);
+
 /* REFUSED with SOURCE_URL or SOURCE_FORBIDDEN. No network, no object read. */
 int source_normalise(struct arena *arena, const char *repo, const struct text_list *allow,
 		     struct source_url *ret, struct reason *ret_reason, struct err *err) MUST_CHECK;

@@ -330,20 +330,24 @@ const char *store_job_ref(struct arena *arena, const char *job)
 	return ref;
 }
 
-static int settle_in(struct gitdb *db, const char *ref, struct bytes objects,
-		     const struct oid *keep, struct err *err)
+static int settle_in(struct gitdb *db, const char *ref, const struct store_outcome *outcome,
+		     struct err *err)
 {
 	struct oid tree;
 
-	if (objects.len > 0 && gitdb_import(db, objects, err) < 0)
+	if (outcome->objects.len > 0) {
+		if (gitdb_import(db, outcome->objects, &outcome->base, &outcome->keep, err) < 0)
+			return -1;
+	} else if (!oid_equal(&outcome->keep, &outcome->base)) {
+		return err_set(err, ERR_INPUT, "a commit is to be kept that did not come along");
+	}
+	if (gitdb_commit_tree(db, &outcome->keep, &tree, err) < 0)
 		return -1;
-	if (gitdb_commit_tree(db, keep, &tree, err) < 0)
-		return -1;
-	return gitdb_ref_set(db, ref, keep, err);
+	return gitdb_ref_set(db, ref, &outcome->keep, err);
 }
 
 int store_settle(struct store *store, const struct source_url *source, const char *job,
-		 struct bytes objects, const struct oid *keep, struct err *err)
+		 const struct store_outcome *outcome, struct err *err)
 {
 	int64_t deadline_us = clock_mono_us() + store->config.fetch_timeout_ms * 1000;
 	CLEANUP(arena_cleanup) struct arena arena = {0};
@@ -363,7 +367,7 @@ int store_settle(struct store *store, const struct source_url *source, const cha
 	if (store_write_lock(store, source->name, STORE_WRITES, deadline_us, &lock, err) < 0 ||
 	    gitdb_open(path, GITDB_WRITE, &db, err) < 0)
 		return err_prefix(err, "cannot settle job '%s'", job);
-	result = settle_in(db, ref, objects, keep, err);
+	result = settle_in(db, ref, outcome, err);
 	gitdb_close(db);
 	return result < 0 ? err_prefix(err, "cannot settle job '%s'", job) : 0;
 }

@@ -3,7 +3,8 @@
  * shared checkouts. Below the state directory:
  *
  *	store/repos/<name>.git		objects of one source, refs/sbx/<job>, and
- *					refs/sbx-base/<oid> for each usable commit
+ *					refs/sbx-base/<oid> for each usable commit; "files"
+ *					for all files that came with jobs
  *	store/repos/<name>.lock		flock(2): who fetches
  *	store/repos/<name>.gc		flock(2): shared who writes, alone who deletes
  *	store/blobs/<xx>/<oid>-<mode>	files of checkouts: neighbours share them by hard links
@@ -23,6 +24,7 @@
 #ifndef SBX_SNAPSHOTS_STORE_H
 #define SBX_SNAPSHOTS_STORE_H
 
+#include "schema/job.h"
 #include "snapshots/gitdb.h"
 #include "snapshots/source.h"
 
@@ -67,6 +69,13 @@ int store_fetch(struct store *store, const struct source_url *source, const char
  * Returns 0, or 1 when store_fetch must be asked. */
 int store_fetch_fast(struct store *store, const struct source_url *source, const char *commit,
 		     struct store_base *ret);
+
+/*
+ * As store_fetch, for files that come with the job (source_of_files): in the
+ * calling process, which reads hostile bytes then. REFUSED with SOURCE_FILES.
+ */
+int store_files(struct store *store, const struct job_source *source, struct store_base *ret,
+		struct reason *ret_reason, struct err *err) MUST_CHECK;
 
 /*
  * The shared checkout of `tree`: built when it is not there (once, whoever
@@ -139,11 +148,19 @@ int store_upkeep(struct store *store, const struct store_policy *policy, struct 
 const char *store_job_ref(struct arena *arena, const char *job);
 
 /*
- * Keeps what a job made: imports the executor's objects (none when empty) and
- * sets the job's ref to the commit `keep`, in this order. Doing it again
- * changes nothing. Needs no lock: objects and refs appear by rename(2).
+ * Keeps what a job made of the commit `base`: imports the executor's objects
+ * (none when empty) and sets the job's ref to the commit `keep`, in this order.
+ * `keep` is the base, or a commit of these objects: ERR_INPUT for any other,
+ * and for objects that are not what they should be (gitdb_import); ERR_LIMIT
+ * for too many. Doing it again changes nothing. Objects and refs appear by
+ * rename(2); the lock it takes only keeps off who deletes.
  */
+struct store_outcome {
+	struct oid base;
+	struct oid keep;
+	struct bytes objects;
+};
 int store_settle(struct store *store, const struct source_url *source, const char *job,
-		 struct bytes objects, const struct oid *keep, struct err *err) MUST_CHECK;
+		 const struct store_outcome *outcome, struct err *err) MUST_CHECK;
 
 #endif

@@ -214,7 +214,7 @@ static void remove_leftovers(const struct store *store, const char *repo)
 	(void)closedir(stream);
 }
 
-static int make_repo(const struct store *store, const char *path, struct err *err)
+int store_make_repo(const struct store *store, const char *path, struct err *err)
 {
 	CLEANUP(store_build_release) struct store_build build = {.fd = -1};
 	struct stat st;
@@ -244,7 +244,7 @@ static void fetch_locked(const struct store *store, const struct source_url *sou
 	if (answer->result < 0)
 		return;
 	(void)snprintf(path, sizeof(path), "%s/repos/%s.git", store->path, source->name);
-	answer->result = make_repo(store, path, &answer->err);
+	answer->result = store_make_repo(store, path, &answer->err);
 	if (answer->result < 0)
 		return;
 	answer->result = gitdb_open(path, GITDB_WRITE, &to, &answer->err);

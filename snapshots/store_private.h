@@ -42,6 +42,9 @@ int store_build_finish(struct store_build *build, const char *final, struct err 
 /* Removes it unless it was finished. Also for CLEANUP. */
 void store_build_release(struct store_build *build);
 
+/* Makes an empty repository at `path`, unless it is there. */
+int store_make_repo(const struct store *store, const char *path, struct err *err) MUST_CHECK;
+
 /* Removes a directory with all in it. Best effort: what stays is found again. */
 void store_remove_tree(const char *path);
 

@@ -19,11 +19,15 @@
 static int fetch(struct task *task, struct err *err)
 {
 	struct ipc_store_fetch message = {.kind = IPC_STORE_FETCH, .task = task->id};
+	CLEANUP(fd_cleanup) int fd = -1;
 
 	message.checkout = task->job.steps_len > 0;
 	ipc_text(message.repo, task->job.source.repo);
 	ipc_text(message.commit, task->job.source.commit);
-	return outbox_send(&task->supervisor->storekeeper, &message, sizeof(message), -1, err);
+	if (task->job.source.repo == NULL &&
+	    fd_memfd("sbx-files", task->payload.data, task->payload.len, &fd, err) < 0)
+		return -1;
+	return outbox_send(&task->supervisor->storekeeper, &message, sizeof(message), fd, err);
 }
 
 int dispatch_start(struct task *task, struct err *err)
@@ -36,7 +40,7 @@ int dispatch_start(struct task *task, struct err *err)
 			return -1;
 		task->started = true;
 	}
-	if (task->job.source.repo != NULL)
+	if (job_has_source(&task->job))
 		return fetch(task, err);
 	assert(task->slot == NULL);
 	task->verdict = VERDICT_passed;
@@ -50,7 +54,11 @@ int dispatch_start(struct task *task, struct err *err)
 static void answer_base(struct task *task)
 {
 	struct ipc_store_settle message = {
-		.kind = IPC_STORE_SETTLE, .task = task->id, .keep = task->commit};
+		.kind = IPC_STORE_SETTLE,
+		.task = task->id,
+		.base = task->commit,
+		.keep = task->commit,
+	};
 	struct err err = {0};
 
 	ipc_text(message.repo, task->job.source.repo);
@@ -100,7 +108,9 @@ static void on_settled(struct supervisor *self, struct ipc_store_settled *reply)
 
 	if (task == NULL || task->confirms_due > 0)
 		return;
-	if (reply->end != IPC_OK)
+	if (reply->end == IPC_REFUSED)
+		finish_fault(task, REASON_HOST_EXECUTOR, reply->error, true);
+	else if (reply->end != IPC_OK)
 		finish_fault(task, REASON_HOST_STORE, reply->error, false);
 	else
 		finish_result(task);

@@ -139,7 +139,11 @@ static void want_layer(struct slot *slot)
 static void settle(struct task *task, const struct ipc_exec_done *done, int objects_fd)
 {
 	struct ipc_store_settle message = {
-		.kind = IPC_STORE_SETTLE, .task = task->id, .keep = done->keep};
+		.kind = IPC_STORE_SETTLE,
+		.task = task->id,
+		.base = task->commit,
+		.keep = done->keep,
+	};
 	struct err err = {0};
 
 	if (task->repo_path == NULL || done->verdict == VERDICT_rejected) {

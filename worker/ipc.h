@@ -5,7 +5,7 @@
  *	supervisor -> any role		CONFIG [settings]
  *	supervisor -> publisher		PUB_MESSAGE [body]
  *	publisher  -> supervisor	PUB_FATE, PUB_STATE
- *	supervisor -> storekeeper	STORE_FETCH, STORE_SETTLE [objects]
+ *	supervisor -> storekeeper	STORE_FETCH [payload], STORE_SETTLE [objects]
  *	storekeeper -> supervisor	STORE_FETCHED, STORE_SETTLED
  *	supervisor -> zygote		BOX_ATTACH, BOX_KILL, BOX_REMAKE
  *	zygote     -> supervisor	BOX_HOST, BOX_READY [executor], BOX_ATTACHED, BOX_FAILED
@@ -99,12 +99,14 @@ struct ipc_pub_state {
 
 /* --- storekeeper ------------------------------------------------------ */
 
+/* With `repo` "" the source is files that come with the job, whose message goes
+ * along; `commit` is then "", or theirs when it is known already. */
 struct ipc_store_fetch {
 	enum ipc_kind kind;
 	uint64_t task;
 	bool checkout;
 	char repo[LIMIT_TEXT_CHARS + 1];
-	char commit[IPC_KEY_BYTES];
+	char commit[LIMIT_PATH_BYTES + 1];
 };
 
 /* How a request ended, in the three kinds of failure. */
@@ -125,7 +127,8 @@ struct ipc_store_fetched {
 struct ipc_store_settle {
 	enum ipc_kind kind;
 	uint64_t task;
-	struct oid keep;
+	struct oid base; /* as the storekeeper answered it */
+	struct oid keep; /* as the executor says: the base, or what it has made of it */
 	char repo[LIMIT_TEXT_CHARS + 1];
 	char job[LIMIT_ID_CHARS + 1];
 };
@@ -133,7 +136,7 @@ struct ipc_store_settle {
 struct ipc_store_settled {
 	enum ipc_kind kind;
 	uint64_t task;
-	enum ipc_end end; /* IPC_OK or IPC_FAULT */
+	enum ipc_end end; /* IPC_REFUSED: for what the executor handed over */
 	char error[ERR_MESSAGE_BYTES];
 };
 

@@ -143,19 +143,20 @@ static void settle(struct bench *bench, const struct store_base *base, int64_t *
 	buf_init(&stream, WIDE);
 	for (size_t i = 0; i < rounds; i++) {
 		struct oid commit = change(bench, base, i, &stream);
+		const struct store_outcome made = {
+			.base = base->commit, .keep = commit, .objects = buf_bytes(&stream)};
+		const struct store_outcome back = {.base = base->commit, .keep = base->commit};
 		struct err err = {0};
 		char job[32];
 		int64_t start_us;
 
 		(void)snprintf(job, sizeof(job), "bench-%zu", i);
 		start_us = clock_mono_us();
-		if (store_settle(bench->store, &bench->source, job, buf_bytes(&stream), &commit,
-				 &err) < 0)
+		if (store_settle(bench->store, &bench->source, job, &made, &err) < 0)
 			fail("settle", err.message);
 		us[i] = clock_mono_us() - start_us;
 		start_us = clock_mono_us();
-		if (store_settle(bench->store, &bench->source, job, (struct bytes){NULL, 0},
-				 &base->commit, &err) < 0)
+		if (store_settle(bench->store, &bench->source, job, &back, &err) < 0)
 			fail("roll back", err.message);
 		back_us[i] = clock_mono_us() - start_us;
 	}

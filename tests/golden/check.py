@@ -18,19 +18,19 @@ import msgpack
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# (map, field), whatever the depth: the fields that PROTOCOL.md calls bin.
+# Where the fields are that PROTOCOL.md calls bin; None stands for any key.
 BINARY = {("patch", "diff"), ("steps", "stdin"), ("steps", "stdout"), ("steps", "stderr"),
-          ("artifacts", "data")}
+          ("artifacts", "data"), ("source", "files", None)}
 
 
-def from_json(tree, parent="", key=""):
-    """The tree that goes on the wire."""
-    if (parent, key) in BINARY:
+def from_json(tree, place=()):
+    """The tree that goes on the wire. Lists add nothing to a place."""
+    if place in BINARY or place[:-1] + (None,) in BINARY:
         return base64.b64decode(tree["base64"]) if isinstance(tree, dict) else tree.encode()
     if isinstance(tree, dict):
-        return {name: from_json(item, key or parent, name) for name, item in tree.items()}
+        return {name: from_json(item, place + (name,)) for name, item in tree.items()}
     if isinstance(tree, list):
-        return [from_json(item, key, "") for item in tree]
+        return [from_json(item, place) for item in tree]
     return tree
 
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/terminal.h"
 #include "base/text.h"
+#include "schema/job_directory.h"
 #include "schema/limits.h"
 #include "schema/result.h"
 #include "worker/cli.h"
@@ -26,6 +27,7 @@ static const char help[] =
 	"JOB.json is a job as schema/PROTOCOL.md describes it; '-' reads standard input.\n"
 	"\n"
 	"      --json             print each result as one line of JSON\n"
+	"      --files DIR        all files below DIR but .git are the base of every job\n"
 	"      --follow           show states and output as they come (to standard error)\n"
 	"      --repeat N         run the jobs N times over, each with an id of its own\n"
 	"      --config FILE      configuration as of sbx-worker (default /etc/sbx/worker.ini)\n"
@@ -48,6 +50,7 @@ struct options {
 	size_t sets_len;
 	bool json;
 	bool follow;
+	const char *files;
 	int64_t repeat;
 };
 
@@ -64,6 +67,7 @@ struct run {
 
 enum {
 	OPT_JSON = 256,
+	OPT_FILES,
 	OPT_FOLLOW,
 	OPT_REPEAT,
 	OPT_CONFIG,
@@ -75,6 +79,7 @@ enum {
 
 static const struct option long_options[] = {
 	{"json", no_argument, NULL, OPT_JSON},
+	{"files", required_argument, NULL, OPT_FILES},
 	{"follow", no_argument, NULL, OPT_FOLLOW},
 	{"repeat", required_argument, NULL, OPT_REPEAT},
 	{"config", required_argument, NULL, OPT_CONFIG},
@@ -98,6 +103,9 @@ static int parse_option(struct run *run, int option)
 	switch (option) {
 	case OPT_JSON:
 		run->options.json = true;
+		return -1;
+	case OPT_FILES:
+		run->options.files = optarg;
 		return -1;
 	case OPT_FOLLOW:
 		run->options.follow = true;
@@ -139,6 +147,23 @@ static int read_text(const char *path, struct buf *out, struct err *err)
 	if (strcmp(path, "-") == 0)
 		return fd_read_all(STDIN_FILENO, out, err);
 	return fd_read_file(path, out->limit_bytes, out, err);
+}
+
+/* The job's own source goes, but for where the steps start. */
+static int set_files(struct run *run, struct value *tree, struct err *err)
+{
+	const struct value *old = value_get(tree, "source");
+	const char *subdir = value_text(&run->arena, value_get(old, "subdir"));
+	struct value *source = value_map(&run->arena);
+
+	if (tree->kind != VALUE_MAP || source == NULL)
+		return 0; /* what is wrong is said later, in other words */
+	if (job_source_directory(&run->arena, run->options.files, source, err) < 0)
+		return err_prefix(err, "--files");
+	if (subdir != NULL)
+		value_put(&run->arena, source, "subdir", value_str(&run->arena, subdir));
+	value_put(&run->arena, tree, "source", source);
+	return 0;
 }
 
 /* One message of the tree; with --repeat the id is counted on. */
@@ -194,6 +219,8 @@ static int read_job(struct run *run, const char *path, struct err *err)
 			rc = err_set(err, ERR_LIMIT, "out of memory");
 		else
 			rc = value_from_json(&run->arena, copy, text.len, &tree, err);
+		if (rc == 0 && run->options.files != NULL)
+			rc = set_files(run, tree, err);
 		if (rc == 0)
 			rc = add_job(run, tree, round, err);
 	}

@@ -1,5 +1,6 @@
 """A job as it is enqueued. None leaves a field out, so that the worker's default holds."""
 import dataclasses
+import os
 import uuid
 from typing import Optional
 
@@ -8,9 +9,35 @@ from .record import Record
 
 @dataclasses.dataclass
 class Source(Record):
-    repo: str
-    commit: str
+    """Either `repo` and `commit`, or `files` (path to content), which travel with the job."""
+
+    repo: Optional[str] = None
+    commit: Optional[str] = None
     subdir: Optional[str] = None
+    files: Optional[dict[str, bytes]] = None
+    executable: Optional[list[str]] = None
+    links: Optional[dict[str, str]] = None
+
+    @classmethod
+    def of_directory(cls, top, subdir=None):
+        """The files below a directory, without what is in .git."""
+        files, executable, links = {}, [], {}
+        for folder, folders, names in os.walk(top):
+            if ".git" in folders:
+                folders.remove(".git")
+            for name in sorted(set(names) - {".git"}) + folders:
+                at = os.path.join(folder, name)
+                path = os.path.relpath(at, top)
+                if os.path.islink(at):
+                    links[path] = os.readlink(at)
+                elif os.path.isfile(at):
+                    with open(at, "rb") as stream:
+                        files[path] = stream.read()
+                    if os.access(at, os.X_OK):
+                        executable.append(path)
+                elif name in names:
+                    raise ValueError(f"{at}: neither file, directory nor link")
+        return cls(files=files, executable=executable or None, links=links or None, subdir=subdir)
 
 
 @dataclasses.dataclass

@@ -55,7 +55,7 @@ def _to_wire(hint, value, name):
     if kind is list:
         return [_to_wire(argument, item, f"{name}[{at}]") for at, item in enumerate(value)]
     if kind is dict:
-        return {key: _check(argument, item, f"{name}.{key}") for key, item in value.items()}
+        return {key: _to_wire(argument, item, f"{name}.{key}") for key, item in value.items()}
     return value.encode() if kind is bytes and isinstance(value, str) else value
 
 
@@ -66,4 +66,6 @@ def _from_wire(hint, value, name):
     _check(kind, value, name)
     if kind is list:
         return [_from_wire(argument, item, f"{name}[{at}]") for at, item in enumerate(value)]
+    if kind is dict:
+        return {key: _from_wire(argument, item, f"{name}.{key}") for key, item in value.items()}
     return value.encode() if kind is bytes and isinstance(value, str) else value

@@ -54,7 +54,7 @@ static const struct {
 	{"{'v': 1, 'id': 'a', 'source': 'x'}", REASON_JOB_INVALID,
 	 "source: expected map, found str"},
 	{"{'v': 1, 'id': 'a', 'source': {}}", REASON_JOB_INVALID,
-	 "source.repo: is missing; expected str"},
+	 "source.repo: is missing; expected str, or 'files'"},
 	{"{'v': 1, 'id': 'a', 'source': {'repo': '/r'}}", REASON_JOB_INVALID,
 	 "source.commit: is missing; expected str"},
 	{"{'v': 1, 'id': 'a', 'source': {'repo': '/r\\n', 'commit': 'c'}}", REASON_JOB_INVALID,
@@ -67,8 +67,36 @@ static const struct {
 	 REASON_NONE, NULL},
 	{"{'v': 1, 'id': 'a', 'source': {'template': 't'}}", REASON_JOB_UNSUPPORTED,
 	 "source.template: is not supported by this version"},
-	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': 'b'}}}", REASON_JOB_UNSUPPORTED,
-	 "source.files: is not supported by this version"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': 'b', 'd/e.sh': {'base64': 'AAH/'}}, "
+	 "'executable': ['d/e.sh'], 'links': {'l': 'a'}, 'subdir': 'd'}}",
+	 REASON_NONE, NULL},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': ''}}}", REASON_NONE, NULL},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {}}}", REASON_JOB_INVALID,
+	 "source.files: 0 items is below the minimum 1"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': ['a']}}", REASON_JOB_INVALID,
+	 "source.files: expected map str to bin, found list"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': 7}}}", REASON_JOB_INVALID,
+	 "source.files.a: expected bin, found int"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': {'base64': '?'}}}}", REASON_JOB_INVALID,
+	 "source.files.a: 'base64' does not hold base64 text"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'': 'x'}}}", REASON_JOB_INVALID,
+	 "source.files.: 0 bytes is below the minimum 1"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a/../b': 'x'}}}", REASON_JOB_INVALID,
+	 "source.files.a/../b: 'a/../b' is not a relative path without '..'"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'/etc/x': 'x'}}}", REASON_JOB_INVALID,
+	 "source.files./etc/x: '/etc/x' is not a relative path without '..'"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': 'b'}, 'repo': '/r', 'commit': 'c'}}",
+	 REASON_JOB_INVALID, "source: expected either 'files' or 'repo' and 'commit', found both"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': 'b'}, 'commit': 'c'}}", REASON_JOB_INVALID,
+	 "source: expected either 'files' or 'repo' and 'commit', found both"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': 'b'}, 'executable': ['b']}}",
+	 REASON_JOB_INVALID, "source.executable[0]: 'b' is not among the files"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': 'b'}, 'links': {'a': 'b'}}}",
+	 REASON_JOB_INVALID, "source.links: 'a' is among the files too"},
+	{"{'v': 1, 'id': 'a', 'source': {'files': {'a': 'b'}, 'links': {'b': ''}}}",
+	 REASON_JOB_INVALID, "source.links.b: 0 bytes is below the minimum 1"},
+	{"{'v': 1, 'id': 'a', 'source': {'links': {'b': 'c'}}}", REASON_JOB_INVALID,
+	 "source: 'executable' and 'links' go with 'files', found none"},
 	{"{'v': 1, 'id': 'a', 'source': {'job': 'b', 'at': 'final'}}", REASON_JOB_UNSUPPORTED,
 	 "source.job: is not supported by this version"},
 	{"{'v': 1, 'id': 'a', 'steps': [{'run': ['true']}]}", REASON_JOB_INVALID,
@@ -294,6 +322,8 @@ static void lists_are_bounded(void **state)
 		 "protect.paths: 257 items is above the maximum 256"},
 		{STEP "'x': 1}], 'tests': {'pass_to_pass': [", "'t#'", "]}}", LIMIT_TEST_IDS,
 		 "tests.pass_to_pass: 20001 items is above the maximum 20000"},
+		{"{'v': 1, 'id': 'a', 'source': {'files': {", "'d/f#': ''", "}}}", LIMIT_FILES,
+		 "source.files: 2001 items is above the maximum 2000"},
 	};
 
 	(void)state;
@@ -346,6 +376,36 @@ static void argv_and_env_are_bounded_as_a_whole(void **state)
 				more == 0 ? 0 : REFUSED);
 			arena_release(&arena);
 		}
+	}
+}
+
+static void files_are_bounded_as_a_whole(void **state)
+{
+	(void)state;
+	for (size_t more = 0; more < 2; more++) {
+		struct arena arena;
+		struct reason reason = {0};
+		struct job job;
+		char *half;
+		const char *text;
+
+		kit_arena(&arena);
+		half = arena_alloc(&arena, LIMIT_FILES_BYTES / 2 + 1);
+		assert_non_null(half);
+		(void)memset(half, 'x', LIMIT_FILES_BYTES / 2);
+		text = arena_printf(&arena,
+				    "{'v': 1, 'id': 'a', 'source': {'files': "
+				    "{'a': '%s', 'b': '%s%s'}}}",
+				    half, half, more == 0 ? "" : "x");
+		assert_non_null(text);
+		assert_int_equal(
+			job_from_value(&arena, kit_tree(&arena, text), &job, &reason, NULL),
+			more == 0 ? 0 : REFUSED);
+		if (more == 1)
+			assert_string_equal(
+				reason.message,
+				"source.files: 6291457 bytes is above the maximum 6291456");
+		arena_release(&arena);
 	}
 }
 
@@ -437,11 +497,37 @@ static void every_field_arrives(void **state)
 	arena_release(&arena);
 }
 
+static const char with_files[] =
+	"{'v':1,'id':'a','source':{'files':{'a':{'base64':'/w=='},'d/b':'x'},"
+	"'executable':['d/b'],'links':{'l':'d/b'}}}";
+
+static void files_arrive(void **state)
+{
+	struct arena arena;
+	struct reason reason = {0};
+	struct job job;
+
+	(void)state;
+	kit_arena(&arena);
+	if (job_from_value(&arena, kit_tree(&arena, with_files), &job, &reason, NULL) != 0)
+		fail_msg("%s", reason.message);
+	assert_true(job_has_source(&job));
+	assert_null(job.source.repo);
+	assert_int_equal(job.source.files.len, 2);
+	assert_string_equal(job.source.files.items[0].path, "a");
+	assert_int_equal(job.source.files.items[0].content.data[0], 0xff);
+	assert_string_equal(job.source.files.items[1].path, "d/b");
+	assert_string_equal(job.source.executable.items[0], "d/b");
+	assert_string_equal(job.source.links.items[0].value, "d/b");
+	arena_release(&arena);
+}
+
 /* Out and in again: the same tree, and nothing in it that is a default. */
 static void jobs_come_back_as_they_were(void **state)
 {
 	static const char *const jobs[] = {
 		full,
+		with_files,
 		"{'v':1,'id':'a'}",
 		"{'v':1,'id':'a','source':{'repo':'/r','commit':'c'},'patch':{'diff':''},"
 		"'steps':[{'shell':'x'}],'tests':{},'limits':{'cpus':2},'priority':'high'}",
@@ -534,6 +620,8 @@ int main(void)
 		cmocka_unit_test(each_rule_names_field_and_expectation),
 		cmocka_unit_test(lists_are_bounded),
 		cmocka_unit_test(argv_and_env_are_bounded_as_a_whole),
+		cmocka_unit_test(files_are_bounded_as_a_whole),
+		cmocka_unit_test(files_arrive),
 		cmocka_unit_test(absent_fields_have_defaults),
 		cmocka_unit_test(every_field_arrives),
 		cmocka_unit_test(jobs_come_back_as_they_were),

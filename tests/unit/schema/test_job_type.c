@@ -26,6 +26,9 @@ static void a_path_has_the_type_of_its_field(void **state)
 		{"steps[0].env.PATH", JOB_TYPE_TEXT},
 		{"labels.a.b", JOB_TYPE_TEXT},
 		{"tests.report[0]", JOB_TYPE_TEXT},
+		{"source.files", JOB_TYPE_OTHER},
+		{"source.files.src/a.py", JOB_TYPE_BIN},
+		{"source.links.src/a", JOB_TYPE_TEXT},
 	};
 
 	(void)state;

@@ -60,9 +60,11 @@ static void add_bounds(struct buf *out, const struct field *field)
 		buf_printf(out, "%g to %g", (double)field->min / 1000, (double)field->max / 1000);
 	if (field->kind == FIELD_TEXT || field->kind == FIELD_BIN)
 		add_range(out, field->min, field->max, " bytes");
-	if (field->kind == FIELD_TEXTS || field->kind == FIELD_PAIRS || field->kind == FIELD_MAPS)
+	if (field->kind == FIELD_TEXTS || field->kind == FIELD_PAIRS ||
+	    field->kind == FIELD_FILES || field->kind == FIELD_MAPS)
 		add_range(out, field->min, field->max, " items");
-	if (field->kind == FIELD_TEXTS || field->kind == FIELD_PAIRS) {
+	if (field->kind == FIELD_TEXTS || field->kind == FIELD_PAIRS ||
+	    field->kind == FIELD_FILES) {
 		buf_add_text(out, " of ");
 		add_range(out, field->item_min, field->item_max, " bytes");
 	}

@@ -317,12 +317,12 @@ static void trees_are_rewritten_as_git_does(void **state)
 
 	OK(gitdb_open("import.git", GITDB_WRITE, &store, &err));
 	assert_false(gitdb_has(store, &commit));
-	OK(gitdb_import(store, buf_bytes(&stream), &err));
+	OK(gitdb_import(store, buf_bytes(&stream), NULL, NULL, &err));
 	OK(gitdb_ref_set(store, "refs/sbx/job-1", &commit, &err));
 	assert_fsck("import.git");
 	sh("test $(git -C import.git rev-list refs/sbx/job-1 | wc -l) = %d", CASES);
 	/* Again changes nothing and fails nothing. */
-	OK(gitdb_import(store, buf_bytes(&stream), &err));
+	OK(gitdb_import(store, buf_bytes(&stream), NULL, NULL, &err));
 	gitdb_close(store);
 	buf_release(&stream);
 }

@@ -53,7 +53,7 @@ static int import_tree(struct gitdb *db, const char *const *entries, size_t len,
 	add_object(&stream, 't', "", 0);
 	add_object(&stream, 't', tree.data, tree.len);
 	add_end(&stream, 3);
-	result = gitdb_import(db, buf_bytes(&stream), err);
+	result = gitdb_import(db, buf_bytes(&stream), NULL, NULL, err);
 	buf_release(&tree);
 	buf_release(&stream);
 	return result;
@@ -136,7 +136,7 @@ static void references_must_exist_and_have_their_type(void **state)
 	begin(&stream);
 	add_object(&stream, 't', tree.data, tree.len);
 	add_end(&stream, 1);
-	FAILS(gitdb_import(db, buf_bytes(&stream), &err), ERR_NOT_FOUND);
+	FAILS(gitdb_import(db, buf_bytes(&stream), NULL, NULL, &err), ERR_NOT_FOUND);
 	/* in the wrong order */
 	buf_clear(&tree);
 	add_entry(&tree, "100644 a", &blob);
@@ -144,7 +144,7 @@ static void references_must_exist_and_have_their_type(void **state)
 	add_object(&stream, 't', tree.data, tree.len);
 	add_object(&stream, 'b', "x", 1);
 	add_end(&stream, 2);
-	FAILS(gitdb_import(db, buf_bytes(&stream), &err), ERR_NOT_FOUND);
+	FAILS(gitdb_import(db, buf_bytes(&stream), NULL, NULL, &err), ERR_NOT_FOUND);
 	/* a blob as a directory, a directory as a blob */
 	buf_clear(&tree);
 	add_entry(&tree, "40000 a", &blob);
@@ -152,14 +152,14 @@ static void references_must_exist_and_have_their_type(void **state)
 	add_object(&stream, 'b', "x", 1);
 	add_object(&stream, 't', tree.data, tree.len);
 	add_end(&stream, 2);
-	FAILS(gitdb_import(db, buf_bytes(&stream), &err), ERR_INPUT);
+	FAILS(gitdb_import(db, buf_bytes(&stream), NULL, NULL, &err), ERR_INPUT);
 	buf_clear(&tree);
 	add_entry(&tree, "100644 a", &empty);
 	begin(&stream);
 	add_object(&stream, 't', "", 0);
 	add_object(&stream, 't', tree.data, tree.len);
 	add_end(&stream, 2);
-	FAILS(gitdb_import(db, buf_bytes(&stream), &err), ERR_INPUT);
+	FAILS(gitdb_import(db, buf_bytes(&stream), NULL, NULL, &err), ERR_INPUT);
 	/* none of all this left anything behind */
 	assert_false(gitdb_has(db, &blob));
 	assert_false(gitdb_has(db, &empty));
@@ -210,7 +210,7 @@ static void hostile_commits_are_refused(void **state)
 		add_object(&stream, 't', "", 0);
 		add_object(&stream, 'c', rows[i].text, strlen(rows[i].text));
 		add_end(&stream, 2);
-		result = gitdb_import(db, buf_bytes(&stream), &err);
+		result = gitdb_import(db, buf_bytes(&stream), NULL, NULL, &err);
 		if (rows[i].good != (result == 0))
 			fail_msg("row %zu: %d %s", i, result, err.message);
 	}
@@ -242,18 +242,111 @@ static void damaged_streams_are_refused(void **state)
 	gitdb_close(db);
 	OK(gitdb_open("damaged.git", GITDB_WRITE, &store, &err));
 	for (size_t len = 0; len < stream.len; len++)
-		FAILS(gitdb_import(store, (struct bytes){stream.data, len}, &err), ERR_INPUT);
+		FAILS(gitdb_import(store, (struct bytes){stream.data, len}, NULL, NULL, &err),
+		      ERR_INPUT);
 	sh("test -z \"$(find damaged.git/objects -type f)\"");
 	for (size_t at = 0; at < stream.len; at++) {
 		uint8_t flip = (uint8_t)(1u << random_below(8));
 
 		stream.data[at] ^= flip;
-		assert_in_range(gitdb_import(store, buf_bytes(&stream), &err) + 1, 0, 1);
+		assert_in_range(gitdb_import(store, buf_bytes(&stream), NULL, NULL, &err) + 1, 0,
+				1);
 		stream.data[at] ^= flip;
 	}
 	gitdb_close(store);
 	buf_release(&stream);
 	assert_fsck("damaged.git");
+}
+
+/* A commit of `tree` on `parent` as text, so that nothing of ours has to make it. */
+static void add_commit(struct buf *stream, const struct oid *tree, const struct oid *parent,
+		       struct oid *ret)
+{
+	char tree_hex[OID_HEX_BYTES], parent_hex[OID_HEX_BYTES], text[512];
+	int len;
+
+	oid_hex(tree, tree_hex);
+	if (parent != NULL)
+		oid_hex(parent, parent_hex);
+	len = snprintf(text, sizeof(text), "tree %s\n%s%s%sauthor sbx <sbx@localhost> 1 +0000\n%s",
+		       tree_hex, parent != NULL ? "parent " : "", parent != NULL ? parent_hex : "",
+		       parent != NULL ? "\n" : "", "committer sbx <sbx@localhost> 1 +0000\n\nx\n");
+	add_object(stream, 'c', text, (size_t)len);
+	sh("printf %%b '%s' >text && git hash-object -t commit --stdin <text >oid", text);
+	*ret = sh_oid("cat oid");
+}
+
+/* Who has made nothing but `made` may keep that or the base, and stand on nothing else. */
+static void claims_are_bound_to_the_base(void **state)
+{
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct buf stream, none;
+	struct oid base, other, empty, made, second, blob;
+
+	(void)state;
+	assert_true(oid_parse("4b825dc642cb6eb9a060e54bf8d69288fbee4904", &empty));
+	OK(gitdb_create("claims.git", &err));
+	OK(gitdb_open("claims.git", GITDB_WRITE, &db, &err));
+	OK(gitdb_tree_update(db, NULL, NULL, 0, &empty, &err));
+	OK(gitdb_blob_write(db, BYTES("a blob"), &blob, &err));
+	OK(gitdb_commit_write(db, &empty, NULL, "base", 1, &base, &err));
+	OK(gitdb_commit_write(db, &empty, NULL, "another job's", 1, &other, &err));
+	buf_init(&stream, 1 << 20);
+	buf_init(&none, 1 << 20);
+	begin(&none);
+	add_end(&none, 0);
+
+	begin(&stream);
+	add_commit(&stream, &empty, &base, &made);
+	add_commit(&stream, &empty, &made, &second);
+	add_end(&stream, 2);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &base, &other, &err), ERR_INPUT);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &base, &empty, &err), ERR_INPUT);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &base, &blob, &err), ERR_INPUT);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &other, &made, &err), ERR_INPUT);
+	FAILS(gitdb_import(db, buf_bytes(&stream), NULL, &made, &err), ERR_INPUT);
+	FAILS(gitdb_import(db, buf_bytes(&none), &base, &made, &err), ERR_INPUT);
+	assert_false(gitdb_has(db, &made));
+	OK(gitdb_import(db, buf_bytes(&stream), &base, &base, &err));
+	OK(gitdb_import(db, buf_bytes(&stream), &base, &made, &err));
+	OK(gitdb_import(db, buf_bytes(&stream), &base, &second, &err));
+	OK(gitdb_import(db, buf_bytes(&none), &base, &base, &err));
+	/* What is there by now did still not come along. */
+	FAILS(gitdb_import(db, buf_bytes(&none), &base, &made, &err), ERR_INPUT);
+	begin(&stream);
+	add_commit(&stream, &empty, NULL, &made);
+	add_end(&stream, 1);
+	FAILS(gitdb_import(db, buf_bytes(&stream), &base, &made, &err), ERR_INPUT);
+	gitdb_close(db);
+	buf_release(&stream);
+	buf_release(&none);
+	assert_fsck("claims.git");
+}
+
+/* A million of the smallest objects, and one of the largest, cost an error. */
+static void streams_are_bounded(void **state)
+{
+	enum { MANY = 1 << 20 };
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct buf stream;
+
+	(void)state;
+	OK(gitdb_create("bounds.git", &err));
+	OK(gitdb_open("bounds.git", GITDB_WRITE, &db, &err));
+	buf_init(&stream, 64 << 20);
+	begin(&stream);
+	for (int i = 0; i < MANY; i++)
+		add_object(&stream, 'b', &i, sizeof(i));
+	add_end(&stream, MANY);
+	FAILS(gitdb_import(db, buf_bytes(&stream), NULL, NULL, &err), ERR_LIMIT);
+	begin(&stream);
+	buf_add_text(&stream, "b\xff\xff\xff\xff\xff\xff\xff\x7f");
+	FAILS(gitdb_import(db, buf_bytes(&stream), NULL, NULL, &err), ERR_INPUT);
+	sh("test -z \"$(find bounds.git/objects -type f)\"");
+	gitdb_close(db);
+	buf_release(&stream);
 }
 
 /* What another job has left on disk may be deleted before this one's arrive. */
@@ -282,7 +375,7 @@ static void an_export_is_whole_by_itself(void **state)
 	gitdb_close(db);
 	sh("find whole.git/objects -type f -delete");
 	OK(gitdb_open("whole.git", GITDB_WRITE, &store, &err));
-	OK(gitdb_import(store, buf_bytes(&stream), &err));
+	OK(gitdb_import(store, buf_bytes(&stream), NULL, NULL, &err));
 	gitdb_close(store);
 	buf_release(&stream);
 	assert_fsck("whole.git");
@@ -295,6 +388,8 @@ int main(void)
 		cmocka_unit_test(references_must_exist_and_have_their_type),
 		cmocka_unit_test(hostile_commits_are_refused),
 		cmocka_unit_test(damaged_streams_are_refused),
+		cmocka_unit_test(claims_are_bound_to_the_base),
+		cmocka_unit_test(streams_are_bounded),
 		cmocka_unit_test(an_export_is_whole_by_itself),
 	};
 

@@ -580,7 +580,8 @@ static void jobs_are_settled(void **state)
 {
 	static const char *const jobs[] = {"job-1", "a.b", "..", ".x", "y.lock", "z.", "-"};
 	struct gitdb_edit edit = {.path = "dir/new", .mode = MODE_FILE};
-	struct store_base base;
+	struct store_outcome made, empty;
+	struct store_base base, older;
 	struct gitdb *db = NULL;
 	struct oid tree, commit, got;
 	struct err err = {0};
@@ -601,27 +602,32 @@ static void jobs_are_settled(void **state)
 	buf_init(&stream, 1 << 20);
 	OK(gitdb_export(db, &stream, &err));
 	gitdb_close(db);
-	/* A commit that is not there is no snapshot, and no ref is set. */
-	FAILS(store_settle(rig.store, &rig.source, "early", (struct bytes){NULL, 0}, &commit, &err),
-	      ERR_NOT_FOUND);
+	made = (struct store_outcome){
+		.base = base.commit, .keep = commit, .objects = buf_bytes(&stream)};
+	empty = (struct store_outcome){.base = base.commit, .keep = commit};
+	/* A commit that did not come along is no snapshot, and no ref is set. */
+	FAILS(store_settle(rig.store, &rig.source, "early", &empty, &err), ERR_INPUT);
 	for (size_t i = 0; i < ARRAY_LEN(jobs); i++) {
-		OK(store_settle(rig.store, &rig.source, jobs[i], buf_bytes(&stream), &commit,
-				&err));
-		OK(store_settle(rig.store, &rig.source, jobs[i], buf_bytes(&stream), &commit,
-				&err));
+		OK(store_settle(rig.store, &rig.source, jobs[i], &made, &err));
+		OK(store_settle(rig.store, &rig.source, jobs[i], &made, &err));
 		OK(gitdb_open(repo, GITDB_READ, &db, &err));
 		OK(gitdb_ref_get(db, store_job_ref(&rig.arena, jobs[i]), &got, &err));
 		ASSERT_OID(&got, &commit);
 		gitdb_close(db);
 	}
-	OK(store_settle(rig.store, &rig.source, "job-1", (struct bytes){NULL, 0}, &base.commit,
-			&err));
+	/* Not even when another job has brought it, or it is a commit of the source. */
+	FAILS(store_settle(rig.store, &rig.source, "early", &empty, &err), ERR_INPUT);
+	FETCH_OK(&rig, "v2", &older);
+	made.keep = older.commit;
+	FAILS(store_settle(rig.store, &rig.source, "early", &made, &err), ERR_INPUT);
+	empty.keep = base.commit;
+	OK(store_settle(rig.store, &rig.source, "job-1", &empty, &err));
 	got = sh_oid("git -C %s rev-parse refs/sbx/job-1", repo);
 	ASSERT_OID(&got, &base.commit);
 	stream.data[stream.len / 2] ^= 1;
-	assert_int_equal(store_settle(rig.store, &rig.source, "job-2",
-				      (struct bytes){stream.data, stream.len - 1}, &commit, &err),
-			 -1);
+	made.keep = commit;
+	made.objects.len--;
+	assert_int_equal(store_settle(rig.store, &rig.source, "job-2", &made, &err), -1);
 	sh("git -C %s for-each-ref refs/sbx | (! grep 'job-2\\|early')", repo);
 	assert_fsck(repo);
 	buf_release(&stream);

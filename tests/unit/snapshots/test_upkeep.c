@@ -327,6 +327,7 @@ static int try_settle(struct rig *rig, const struct store_base *base, const char
 {
 	struct gitdb_edit edit = {.path = "dir/job", .mode = MODE_FILE};
 	struct gitdb *db = NULL;
+	struct store_outcome outcome;
 	struct oid tree, commit;
 	struct err err = {0};
 	struct buf stream;
@@ -341,8 +342,9 @@ static int try_settle(struct rig *rig, const struct store_base *base, const char
 	buf_init(&stream, 1 << 20);
 	OK(gitdb_export(db, &stream, &err));
 	gitdb_close(db);
-	result =
-		store_settle(rig->store, &rig->source, job, buf_bytes(&stream), &commit, &rig->err);
+	outcome = (struct store_outcome){
+		.base = base->commit, .keep = commit, .objects = buf_bytes(&stream)};
+	result = store_settle(rig->store, &rig->source, job, &outcome, &rig->err);
 	buf_release(&stream);
 	*ret = commit;
 	return result;
