@@ -65,6 +65,11 @@ def groups(pid):
             for path in glob.glob("/sys/fs/cgroup/" + "*/" * depth + f"sbx-box-{pid}-*")]
 
 
+def unreclaimable(meminfo):
+    """KiB of the kernel's own objects that it cannot give back."""
+    return next(int(line.split()[1]) for line in meminfo if line.startswith("SUnreclaim:"))
+
+
 def mounts(*words):
     """What is mounted in the host's own namespace that only a box would mount."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
@@ -260,6 +265,32 @@ class Attacks:
             with self.subTest(kind):
                 self.assert_contained("memory", kind, "64",
                                       options=["--memory", "256m", "--disk", "32m"])
+
+    def test_netlink(self):
+        """What waits in route sockets is charged to nobody: so there are few."""
+        self.assert_contained("netlink", "48", options=["--memory", "64m", "--disk", "16m"])
+
+    def test_netlink_of_the_host(self):
+        """The machine itself sees no memory go: other work on it may take some."""
+        with open("/proc/meminfo", encoding="ascii") as file:
+            before = unreclaimable(file)
+        argv, path = self.command("netlink", ["600"], ["--memory", "64m", "--disk", "16m"])
+        most = before
+        with open(path, "rb") as program, \
+                subprocess.Popen(argv, stdin=program, stdout=subprocess.PIPE,
+                                 preexec_fn=self.become, cwd=self.folder) as process:
+            while process.returncode is None:
+                with open("/proc/meminfo", encoding="ascii") as file:
+                    most = max(most, unreclaimable(file))
+                try:
+                    process.wait(0.02)
+                except subprocess.TimeoutExpired:
+                    pass
+            self.assertIn(b"contained", process.stdout.read())
+        self.assertLess(most - before, 300 << 10)
+
+    def test_netlink_serves(self):
+        self.assert_contained("netlink")
 
     def test_disk(self):
         self.assert_limit("disk", "disk", "bytes", "16", options=["--disk", "16m"])

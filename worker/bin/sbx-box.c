@@ -63,6 +63,7 @@ static const char usage[] =
 	"\n"
 	"other:\n"
 	"  --env NAME=VALUE   add to its environment, which starts with PATH, HOME, LANG\n"
+	"  --profile NAME     of system calls: strict, default or trusted (default)\n"
 	"  --root NAME|DIR    see this root directory as / instead of the host's /usr: the\n"
 	"                     one that mkroot has made under this name, or any other\n"
 	"  --allow-missing cgroup\n"
@@ -117,8 +118,8 @@ static const struct option other_options[] = {
 	{"root", required_argument, NULL, 'r'},	  {"allow-missing", required_argument, NULL, 'a'},
 	{"cpus", required_argument, NULL, 'c'},	  {"outcome-fd", required_argument, NULL, 'o'},
 	{"explain", no_argument, NULL, 'x'},	  {"outcome-file", required_argument, NULL, 'O'},
-	{"preset", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
+	{"preset", required_argument, NULL, 'p'}, {"profile", required_argument, NULL, 'P'},
+	{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'V'},
 };
 
 enum { LIMITS_LEN = ARRAY_LEN(limit_options), OTHERS_LEN = ARRAY_LEN(other_options) };
@@ -193,6 +194,10 @@ static void set_other(struct options *options, int letter, const char *value)
 		break;
 	case 'r':
 		options->root = value;
+		break;
+	case 'P':
+		if (!filter_profile_parse(value, &options->limits.profile))
+			bad_usage("--profile: expected strict, default or trusted", value);
 		break;
 	case 'p':
 		options->preset = value;
@@ -487,7 +492,8 @@ static int run_box(const struct options *options, const char *root, struct err *
 						   options->limits.cpu_ms == 0 &&
 						   options->limits.millicpus == 0,
 				    .roots = &root,
-				    .roots_len = root != NULL};
+				    .roots_len = root != NULL,
+				    .widest = options->limits.profile};
 	struct box_host *host;
 	struct box *box;
 	int result = -1;

@@ -192,7 +192,6 @@ static int start_init(struct box *box, int top_fd, struct err *err)
 		.root = box->root,
 		.top_fd = top_fd,
 		.host = host,
-		.filter = &host->filter,
 	};
 
 	if (cgroup_joins(&host->cgroups, &box->cgroup, start.cgroup_fds, err) < 0 ||
@@ -337,10 +336,16 @@ int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *
 
 /* --- attaching -------------------------------------------------------------------- */
 
-static int check_limits(const struct box_limits *limits, struct err *err)
+static int check_limits(const struct box_host *host, const struct box_limits *limits,
+			struct err *err)
 {
 	if (limits->memory_bytes <= 0 || limits->disk_bytes <= 0 || limits->processes <= 0)
 		return err_set(err, ERR_INPUT, "limits: memory, disk and processes must be given");
+	if (!filter_fits(host->widest, limits->profile) ||
+	    (host->once && limits->profile != host->widest))
+		return err_set(err, ERR_INPUT, "the profile '%s' does not fit the host's '%s'",
+			       filter_profile_name(limits->profile),
+			       filter_profile_name(host->widest));
 	if (limits->memory_bytes > INT64_MAX / 4 || limits->disk_bytes > INT64_MAX / 4)
 		return err_set(err, ERR_INPUT, "limits: memory or disk is absurdly large");
 	return 0;
@@ -406,7 +411,8 @@ int box_attach(struct box *box, const struct box_workspace *workspace,
 	int result;
 
 	assert(!box->attached);
-	if (check_limits(limits, err) < 0 || check_controllers(box->host, limits, err) < 0)
+	if (check_limits(box->host, limits, err) < 0 ||
+	    check_controllers(box->host, limits, err) < 0)
 		return -1;
 	if (cgroup_limit(&box->host->cgroups, &box->cgroup, limits, err) < 0)
 		return -1;

@@ -30,6 +30,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "worker/sandbox/filter.h"
 
 /* The uid and gid that a job sees itself as. */
 enum { BOX_INNER_UID = 1000, BOX_INNER_GID = 1000 };
@@ -56,6 +57,9 @@ struct box_config {
 	 * whole directories, or "" for parts of the host's own; none: that alone. */
 	const char *const *roots;
 	unsigned roots_len;
+	/* The widest that box_attach may be asked for; what waits is under it, and
+	 * a stricter one goes on top. Of a host of one box the very one. */
+	enum filter_profile widest;
 };
 
 /* 0 means "no such limit" for every field but memory, processes and disk,
@@ -72,6 +76,7 @@ struct box_limits {
 	int64_t file_bytes;
 	int64_t output_bytes; /* both streams of all steps together */
 	int64_t millicpus;
+	enum filter_profile profile; /* of system calls */
 };
 
 struct box_workspace {
@@ -148,7 +153,8 @@ int box_new_in(struct box_host *host, unsigned slot, unsigned root, struct box *
 void box_handle_take(struct box *box, struct box_handle *ret);
 
 /* Sets the kernel's limits, mounts the workspace, hands it to init and waits
- * for init's word that it is in place. ERR_LIMIT/ERR_UNSUPPORTED as above. */
+ * for init's word that it is in place. ERR_LIMIT/ERR_UNSUPPORTED as above;
+ * ERR_INPUT for a profile that is wider than the host's widest. */
 int box_attach(struct box *box, const struct box_workspace *workspace,
 	       const struct box_limits *limits, struct err *err) MUST_CHECK;
 

@@ -8,6 +8,11 @@
  * answer or in the checks of one call. filter_reference.c builds the same
  * policy with libseccomp, and a test compares the two on every number.
  *
+ * A stricter profile on top of a wider one is a second program that answers only
+ * where the two tables differ. The kernel asks both and takes the stricter
+ * answer, and remembers for each number whether all allow it whatever the
+ * arguments: then it asks none.
+ *
  * The program begins by refusing any other architecture (int 0x80) and the
  * x32 numbers, which would otherwise be a second road around the table.
  */
@@ -17,19 +22,15 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/audit.h>
-#include <linux/prctl.h>
-#include <linux/sched.h>
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/personality.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <termios.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -45,165 +46,12 @@ static_assert(FILTER_ERRNO(0) == SECCOMP_RET_ERRNO, "seccomp(2)");
 static_assert(FILTER_KILL == SECCOMP_RET_USER_NOTIF, "seccomp(2)");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lower half of an argument is first");
 
-/* --- the rules ------------------------------------------------------------ */
-
-#define ALL_BITS 0xffffffffU
-#define NEW_SPACES                                                                     \
-	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
-	 CLONE_NEWPID | CLONE_NEWNET)
-#define TIME_SPACE 0x80U /* CLONE_NEWTIME */
-#define IF_EQ(n, v, a)                                                    \
-	{                                                                 \
-		.arg = (n), .mask = ALL_BITS, .value = (v), .action = (a) \
-	}
-#define IF_BITS(n, m, v, a)                                          \
-	{                                                            \
-		.arg = (n), .mask = (m), .value = (v), .action = (a) \
-	}
-#define IF_EQ_EQ(n, v, n2, v2, a)                                                       \
-	{                                                                               \
-		.arg = (n), .mask = ALL_BITS, .value = (v), .both = true, .arg2 = (n2), \
-		.value2 = (v2), .action = (a)                                           \
-	}
-#define RULE(name, other)                                                                       \
-	static const struct filter_rule rule_##name = {checks_##name, ARRAY_LEN(checks_##name), \
-						       other}
-
-static const struct filter_check checks_clone[] = {
-	IF_BITS(0, NEW_SPACES, 0, FILTER_ALLOW),
-};
-RULE(clone, FILTER_ERRNO(EPERM));
-
-static const struct filter_check checks_unshare[] = {
-	IF_BITS(0, NEW_SPACES | TIME_SPACE, 0, FILTER_ALLOW),
-};
-RULE(unshare, FILTER_ERRNO(EPERM));
-
-static const struct filter_check checks_ioctl[] = {
-	IF_EQ(1, TIOCSTI, FILTER_ERRNO(EPERM)),
-	IF_EQ(1, TIOCLINUX, FILTER_ERRNO(EPERM)),
-	IF_EQ(1, TIOCSETD, FILTER_ERRNO(EPERM)),
-	IF_EQ(1, TIOCCONS, FILTER_ERRNO(EPERM)),
-};
-RULE(ioctl, FILTER_ALLOW);
-
-static const struct filter_check checks_socket[] = {
-	IF_EQ(0, AF_UNIX, FILTER_ALLOW), IF_EQ(0, AF_INET, FILTER_ALLOW),
-	IF_EQ(0, AF_INET6, FILTER_ALLOW),
-	IF_EQ_EQ(0, AF_NETLINK, 2, 0, FILTER_ALLOW), /* NETLINK_ROUTE */
-};
-RULE(socket, FILTER_ERRNO(EAFNOSUPPORT));
-
-/* What is missing would reach beyond the caller or the job: seccomp, core
- * scheduling, merging of pages with other jobs, who may trace. */
-static const struct filter_check checks_prctl[] = {
-	IF_EQ(0, PR_SET_NAME, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_NAME, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_VMA, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_PDEATHSIG, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_PDEATHSIG, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_DUMPABLE, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_DUMPABLE, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_KEEPCAPS, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_KEEPCAPS, FILTER_ALLOW),
-	IF_EQ(0, PR_CAPBSET_READ, FILTER_ALLOW),
-	IF_EQ(0, PR_CAPBSET_DROP, FILTER_ALLOW),
-	IF_EQ(0, PR_CAP_AMBIENT, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_SECUREBITS, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_SECUREBITS, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_NO_NEW_PRIVS, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_NO_NEW_PRIVS, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_SECCOMP, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_CHILD_SUBREAPER, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_CHILD_SUBREAPER, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_TIMERSLACK, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_TIMERSLACK, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_TIMING, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_TIMING, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_TSC, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_TSC, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_THP_DISABLE, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_THP_DISABLE, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_TID_ADDRESS, FILTER_ALLOW),
-	IF_EQ(0, PR_GET_SPECULATION_CTRL, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_SPECULATION_CTRL, FILTER_ALLOW),
-	IF_EQ(0, PR_MCE_KILL_GET, FILTER_ALLOW),
-	IF_EQ(0, PR_TASK_PERF_EVENTS_DISABLE, FILTER_ALLOW),
-	IF_EQ(0, PR_TASK_PERF_EVENTS_ENABLE, FILTER_ALLOW),
-	IF_EQ(0, PR_SET_PTRACER, FILTER_ALLOW),
-};
-static_assert(ARRAY_LEN(checks_prctl) <= FILTER_CHECKS_MAX, "one block of the program");
-RULE(prctl, FILTER_ERRNO(EINVAL));
-
-static const struct filter_check checks_personality[] = {
-	IF_EQ(0, PER_LINUX, FILTER_ALLOW),   IF_EQ(0, PER_LINUX32, FILTER_ALLOW),
-	IF_EQ(0, UNAME26, FILTER_ALLOW),     IF_EQ(0, ADDR_NO_RANDOMIZE, FILTER_ALLOW),
-	IF_EQ(0, 0xffffffffU, FILTER_ALLOW), /* only asks */
-};
-RULE(personality, FILTER_ERRNO(EPERM));
-
-static const struct filter_check checks_mknodat[] = {
-	IF_BITS(2, S_IFMT, 0, FILTER_ALLOW),
-	IF_BITS(2, S_IFMT, S_IFREG, FILTER_ALLOW),
-	IF_BITS(2, S_IFMT, S_IFIFO, FILTER_ALLOW),
-	IF_BITS(2, S_IFMT, S_IFSOCK, FILTER_ALLOW),
-};
-RULE(mknodat, FILTER_ERRNO(EPERM));
-
-#ifdef __NR_mknod
-static const struct filter_check checks_mknod[] = {
-	IF_BITS(1, S_IFMT, 0, FILTER_ALLOW),
-	IF_BITS(1, S_IFMT, S_IFREG, FILTER_ALLOW),
-	IF_BITS(1, S_IFMT, S_IFIFO, FILTER_ALLOW),
-	IF_BITS(1, S_IFMT, S_IFSOCK, FILTER_ALLOW),
-};
-RULE(mknod, FILTER_ERRNO(EPERM));
-#endif
-
-static const struct filter_check checks_prlimit[] = {
-	IF_EQ(0, 0, FILTER_ALLOW),
-};
-RULE(prlimit, FILTER_ERRNO(EPERM));
-
-static const struct filter_check checks_not_init[] = {
-	IF_EQ(0, 1, FILTER_ERRNO(EPERM)),
-};
-RULE(not_init, FILTER_ALLOW);
-
-/* By user would mean init too: PRIO_USER is 2, IOPRIO_WHO_USER 3. */
-static const struct filter_check checks_priority[] = {
-	IF_EQ(0, 2, FILTER_ERRNO(EPERM)),
-	IF_EQ(0, 3, FILTER_ERRNO(EPERM)),
-	IF_EQ(1, 1, FILTER_ERRNO(EPERM)),
-};
-RULE(priority, FILTER_ALLOW);
-
-/* --- the table -------------------------------------------------------------- */
-
-#define ALLOW		     .action = FILTER_ALLOW
-#define ERRNO(e)	     .action = FILTER_ERRNO(e)
-#define KILL		     .action = FILTER_KILL
-#define CHECK(name)	     .rule = &rule_##name
-#define SYSCALL(n, act, why) {.name = #n, .number = __NR_##n, act, .reason = why},
-
-static const struct filter_line table[] = {
-#include "worker/sandbox/filter.def"
-};
-
-enum { TABLE_LEN = ARRAY_LEN(table) };
-
-size_t filter_table(const struct filter_line **ret)
-{
-	*ret = table;
-	return TABLE_LEN;
-}
+/* --- the compiler ------------------------------------------------------------ */
 
 uint32_t filter_arch(void)
 {
 	return ARCH_HERE;
 }
-
-/* --- the compiler ------------------------------------------------------------ */
 
 /* A run of numbers that starts at `first` and ends before the next segment. */
 struct segment {
@@ -214,9 +62,9 @@ struct segment {
 struct compiler {
 	struct sock_filter code[BPF_MAXINSNS];
 	size_t len;
+	struct filter_key key;
+	uint32_t unknown; /* the answer to what has no line */
 };
-
-static const uint32_t action_unknown = FILTER_ERRNO(ENOSYS);
 
 static void emit(struct compiler *c, uint16_t op, uint32_t k, uint8_t on_true, uint8_t on_false)
 {
@@ -234,26 +82,57 @@ static void emit_load(struct compiler *c, uint8_t arg, uint32_t mask)
 	uint32_t offset = (uint32_t)offsetof(struct seccomp_data, args) + arg * 8U;
 
 	emit(c, BPF_LD | BPF_W | BPF_ABS, offset, 0, 0);
-	if (mask != ALL_BITS)
+	if (mask != UINT32_MAX)
 		emit(c, BPF_ALU | BPF_AND | BPF_K, mask, 0, 0);
 }
 
+/* How many instructions a condition takes. */
+static size_t condition_len(const struct filter_condition *condition)
+{
+	return condition->mask != UINT32_MAX ? 3 : 2;
+}
+
+static void emit_key(struct compiler *c)
+{
+	emit_load(c, 3, UINT32_MAX);
+	emit(c, BPF_JMP | BPF_JEQ | BPF_K, c->key.words[0], 0, 3);
+	emit_load(c, 4, UINT32_MAX);
+	emit(c, BPF_JMP | BPF_JEQ | BPF_K, c->key.words[1], 0, 1);
+}
+
+/* A condition that does not hold jumps behind the answer. */
+static void emit_check(struct compiler *c, const struct filter_check *check, bool loaded)
+{
+	size_t left = 1 + (check->init_only ? 4 : 0);
+
+	for (size_t i = 0; i < check->len; i++)
+		left += condition_len(&check->conditions[i]);
+	for (size_t i = 0; i < check->len; i++) {
+		const struct filter_condition *condition = &check->conditions[i];
+
+		if (i > 0 || !loaded)
+			emit_load(c, condition->arg, condition->mask);
+		left -= condition_len(condition);
+		emit(c, BPF_JMP | BPF_JEQ | BPF_K, condition->value, 0, (uint8_t)left);
+	}
+	if (check->init_only)
+		emit_key(c);
+	emit_return(c, check->action);
+}
+
+/* Checks of one argument in a row load it once. */
 static void emit_rule(struct compiler *c, const struct filter_rule *rule)
 {
-	const struct filter_check *loaded = NULL;
+	const struct filter_condition *loaded = NULL;
 
 	for (size_t i = 0; i < rule->len; i++) {
 		const struct filter_check *check = &rule->checks[i];
+		const struct filter_condition *first = &check->conditions[0];
 
-		if (loaded == NULL || loaded->arg != check->arg || loaded->mask != check->mask)
-			emit_load(c, check->arg, check->mask);
-		loaded = check->both ? NULL : check;
-		emit(c, BPF_JMP | BPF_JEQ | BPF_K, check->value, 0, check->both ? 3 : 1);
-		if (check->both) {
-			emit_load(c, check->arg2, ALL_BITS);
-			emit(c, BPF_JMP | BPF_JEQ | BPF_K, check->value2, 0, 1);
-		}
-		emit_return(c, check->action);
+		emit_check(c, check,
+			   loaded != NULL && loaded->arg == first->arg &&
+				   loaded->mask == first->mask);
+		loaded = check->len == 1 ? first : NULL;
 	}
 	emit_return(c, rule->otherwise);
 }
@@ -261,7 +140,7 @@ static void emit_rule(struct compiler *c, const struct filter_rule *rule)
 static void emit_leaf(struct compiler *c, const struct segment *segment)
 {
 	if (segment->line == NULL)
-		emit_return(c, action_unknown);
+		emit_return(c, c->unknown);
 	else if (segment->line->rule != NULL)
 		emit_rule(c, segment->line->rule);
 	else
@@ -308,45 +187,107 @@ static void add_segment(struct segment *segments, size_t *len, uint32_t first,
 	segments[(*len)++] = (struct segment){first, line};
 }
 
-static size_t make_segments(struct segment *segments)
+static size_t make_segments(const struct filter_line *const *lines, size_t lines_len,
+			    struct segment *segments)
 {
 	enum { NUMBERS = 1024 }; /* more than Linux has */
-	static const struct filter_line *lines[NUMBERS];
+	const struct filter_line *by_number[NUMBERS] = {0};
 	size_t len = 0;
 
-	for (size_t i = 0; i < TABLE_LEN; i++) {
-		assert(table[i].number < NUMBERS);
-		lines[table[i].number] = &table[i];
+	for (size_t i = 0; i < lines_len; i++) {
+		assert(lines[i]->number < NUMBERS);
+		by_number[lines[i]->number] = lines[i];
 	}
 	for (uint32_t number = 0; number < NUMBERS; number++)
-		add_segment(segments, &len, number, lines[number]);
+		add_segment(segments, &len, number, by_number[number]);
 	return len;
 }
 
-int filter_compile(struct sock_fprog *ret, struct err *err)
+static void emit_table(struct compiler *c, const struct filter_line *const *lines, size_t len)
 {
-	struct segment segments[2 * TABLE_LEN + 1];
-	size_t len = make_segments(segments);
-	struct compiler *c = malloc(sizeof(*c));
+	struct segment segments[2 * FILTER_LINES_MAX + 1];
+
+	emit_search(c, segments, make_segments(lines, len, segments));
+}
+
+static struct compiler *compiler_new(struct err *err)
+{
+	struct compiler *c = calloc(1, sizeof(*c));
 
 	if (c == NULL)
-		return err_set(err, ERR_SYSTEM, "cannot compile the seccomp filter: out of memory");
-	c->len = 0;
+		(void)err_set(err, ERR_SYSTEM, "cannot compile the seccomp filter: out of memory");
+	return c;
+}
+
+/* Frees the compiler. */
+static int compiler_take(struct compiler *c, struct sock_fprog *ret, struct err *err)
+{
+	struct sock_filter *code = malloc(c->len * sizeof(c->code[0]));
+
+	if (code != NULL)
+		(void)memcpy(code, c->code, c->len * sizeof(c->code[0]));
+	*ret = (struct sock_fprog){.len = (unsigned short)c->len, .filter = code};
+	free(c);
+	return code != NULL ? 0
+			    : err_set(err, ERR_SYSTEM,
+				      "cannot compile the seccomp filter: out of memory");
+}
+
+int filter_compile(enum filter_profile profile, const struct filter_key *key,
+		   struct sock_fprog *ret, struct err *err)
+{
+	struct filter_line lines[FILTER_LINES_MAX];
+	const struct filter_line *chosen[FILTER_LINES_MAX];
+	size_t len = filter_table(profile, lines);
+	struct compiler *c = compiler_new(err);
+
+	if (c == NULL)
+		return -1;
+	for (size_t i = 0; i < len; i++)
+		chosen[i] = &lines[i];
+	c->key = *key;
+	c->unknown = FILTER_ERRNO(ENOSYS);
 	emit(c, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
 	emit(c, BPF_JMP | BPF_JEQ | BPF_K, ARCH_HERE, 1, 0);
 	emit_return(c, FILTER_KILL);
 	emit(c, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
 	emit(c, BPF_JMP | BPF_JGE | BPF_K, FILTER_X32_FIRST, 0, 1);
 	emit_return(c, FILTER_KILL);
-	emit_search(c, segments, len);
-	ret->len = (unsigned short)c->len;
-	ret->filter = malloc(c->len * sizeof(c->code[0]));
-	if (ret->filter != NULL)
-		(void)memcpy(ret->filter, c->code, c->len * sizeof(c->code[0]));
-	free(c);
-	if (ret->filter == NULL)
-		return err_set(err, ERR_SYSTEM, "cannot compile the seccomp filter: out of memory");
-	return 0;
+	emit_table(c, chosen, len);
+	return compiler_take(c, ret, err);
+}
+
+/* Only refusals: what would be wider is not this program's to say, for the
+ * stricter of two answers holds. */
+int filter_compile_narrow(enum filter_profile from, enum filter_profile to,
+			  const struct filter_key *key, struct sock_fprog *ret, struct err *err)
+{
+	struct filter_line wide[FILTER_LINES_MAX], lines[FILTER_LINES_MAX];
+	const struct filter_line *chosen[FILTER_LINES_MAX];
+	size_t len = filter_table(from, wide), differ = 0;
+	struct compiler *c;
+
+	(void)filter_table(to, lines);
+	for (size_t i = 0; i < len; i++) {
+		if (!same_answer(&wide[i], &lines[i]) &&
+		    (lines[i].rule != NULL || lines[i].action != FILTER_ALLOW))
+			chosen[differ++] = &lines[i];
+	}
+	*ret = (struct sock_fprog){0};
+	if (differ == 0)
+		return 0;
+	c = compiler_new(err);
+	if (c == NULL)
+		return -1;
+	c->key = *key;
+	c->unknown = FILTER_ALLOW;
+	/* Other architectures are the first program's to refuse. */
+	emit(c, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
+	emit(c, BPF_JMP | BPF_JEQ | BPF_K, ARCH_HERE, 1, 0);
+	emit_return(c, FILTER_ALLOW);
+	emit(c, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
+	emit_table(c, chosen, differ);
+	return compiler_take(c, ret, err);
 }
 
 void filter_release(struct sock_fprog *program)
@@ -373,8 +314,20 @@ int filter_install(const struct sock_fprog *program, int *ret_listener, struct e
 	return 0;
 }
 
+int filter_narrow(const struct filter_key *key, const struct sock_fprog *program, struct err *err)
+{
+	struct sock_fprog copy = *program;
+
+	if (program->len > 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &copy,
+					key->words[0], key->words[1]) < 0)
+		return err_sys(err, "cannot install the profile's seccomp filter");
+	return 0;
+}
+
 static void name_call(const struct seccomp_data *data, char ret_call[FILTER_CALL_BYTES])
 {
+	struct filter_line lines[FILTER_LINES_MAX];
+	size_t len = filter_table(FILTER_DEFAULT, lines);
 	uint32_t number = (uint32_t)data->nr;
 
 	if (data->arch != ARCH_HERE) {
@@ -386,12 +339,12 @@ static void name_call(const struct seccomp_data *data, char ret_call[FILTER_CALL
 		return;
 	}
 	(void)snprintf(ret_call, FILTER_CALL_BYTES, "%u", number);
-	for (size_t i = 0; i < TABLE_LEN; i++)
-		if (table[i].number == number)
-			(void)snprintf(ret_call, FILTER_CALL_BYTES, "%s", table[i].name);
+	for (size_t i = 0; i < len; i++)
+		if (lines[i].number == number)
+			(void)snprintf(ret_call, FILTER_CALL_BYTES, "%s", lines[i].name);
 }
 
-bool filter_next(int listener, char ret_call[FILTER_CALL_BYTES])
+bool filter_next(int listener, struct filter_call *ret)
 {
 	struct pollfd waiting = {.fd = listener, .events = POLLIN};
 	struct seccomp_notif call = {0};
@@ -400,6 +353,33 @@ bool filter_next(int listener, char ret_call[FILTER_CALL_BYTES])
 		return false;
 	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
 		return false;
-	name_call(&call.data, ret_call);
+	*ret = (struct filter_call){.id = call.id, .type = (uint32_t)call.data.args[1]};
+	name_call(&call.data, ret->name);
+	ret->asks = call.data.arch == ARCH_HERE && call.data.nr == __NR_socket;
 	return true;
+}
+
+void filter_give(int listener, const struct filter_call *call, int fd)
+{
+	struct seccomp_notif_addfd add = {.id = call->id,
+					  .flags = SECCOMP_ADDFD_FLAG_SEND,
+					  .srcfd = (uint32_t)fd,
+					  .newfd_flags = call->type & SOCK_CLOEXEC};
+
+	/* A caller that has too many files, or a kernel before 5.14. */
+	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0)
+		filter_refuse(listener, call, errno == EINVAL ? EAFNOSUPPORT : errno);
+}
+
+void filter_refuse(int listener, const struct filter_call *call, int number)
+{
+	struct seccomp_notif_resp answer = {.id = call->id, .error = -number};
+
+	(void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+}
+
+int filter_route_socket(const struct filter_key *key, uint32_t type)
+{
+	return (int)syscall(SYS_socket, AF_NETLINK, (long)(type | SOCK_CLOEXEC), NETLINK_ROUTE,
+			    key->words[0], key->words[1]);
 }

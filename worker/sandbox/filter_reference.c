@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -27,14 +28,17 @@ static int add_rule(scmp_filter_ctx ctx, int number, const struct filter_rule *r
 {
 	for (size_t i = 0; i < rule->len; i++) {
 		const struct filter_check *check = &rule->checks[i];
-		struct scmp_arg_cmp compares[2] = {
-			SCMP_CMP(check->arg, SCMP_CMP_MASKED_EQ, check->mask, check->value),
-			SCMP_CMP(check->arg2, SCMP_CMP_MASKED_EQ, 0xffffffffU, check->value2),
-		};
+		struct scmp_arg_cmp compares[FILTER_CONDITIONS];
 
-		if ((check->action == FILTER_ALLOW) == allow &&
-		    seccomp_rule_add_array(ctx, to_action(check->action), number,
-					   check->both ? 2 : 1, compares) < 0)
+		for (size_t j = 0; j < check->len; j++) {
+			const struct filter_condition *c = &check->conditions[j];
+
+			compares[j] = SCMP_CMP(c->arg, SCMP_CMP_MASKED_EQ, c->mask, c->value);
+		}
+		/* What init alone may do no test shows libseccomp the key for. */
+		if (!check->init_only && (check->action == FILTER_ALLOW) == allow &&
+		    seccomp_rule_add_array(ctx, to_action(check->action), number, check->len,
+					   compares) < 0)
 			return -1;
 	}
 	return 0;
@@ -46,6 +50,8 @@ static int add_line(scmp_filter_ctx ctx, const struct filter_line *line, bool al
 
 	if (number == __NR_SCMP_ERROR)
 		return -1;
+	if (strcmp(line->name, "socket") == 0)
+		return 0; /* see the header */
 	if (line->rule == NULL)
 		return (line->action == FILTER_ALLOW) == allow
 			       ? seccomp_rule_add(ctx, to_action(line->action), number, 0)
@@ -75,11 +81,11 @@ static int export(scmp_filter_ctx ctx, struct sock_fprog *ret, struct err *err)
 	return 0;
 }
 
-static int build(struct sock_fprog *ret, bool allow, struct err *err)
+static int build(enum filter_profile profile, struct sock_fprog *ret, bool allow, struct err *err)
 {
+	struct filter_line lines[FILTER_LINES_MAX];
 	scmp_filter_ctx ctx = seccomp_init(allow ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_ALLOW);
-	const struct filter_line *lines;
-	size_t len = filter_table(&lines);
+	size_t len = filter_table(profile, lines);
 	int result = -1;
 
 	if (ctx == NULL || seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_NOTIFY) < 0)
@@ -96,10 +102,12 @@ static int build(struct sock_fprog *ret, bool allow, struct err *err)
 	return result;
 }
 
-int filter_reference_build(struct filter_reference *ret, struct err *err)
+int filter_reference_build(enum filter_profile profile, struct filter_reference *ret,
+			   struct err *err)
 {
 	*ret = (struct filter_reference){0};
-	if (build(&ret->allow, true, err) < 0 || build(&ret->deny, false, err) < 0) {
+	if (build(profile, &ret->allow, true, err) < 0 ||
+	    build(profile, &ret->deny, false, err) < 0) {
 		filter_reference_release(ret);
 		return -1;
 	}

@@ -24,10 +24,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/text.h"
 #include "worker/sandbox/filter.h"
 #include "worker/sandbox/sandbox_private.h"
 
@@ -200,10 +202,12 @@ static void probe_namespaces(struct box_host *host)
 static void probe_seccomp(struct box_host *host)
 {
 	uint32_t action = SECCOMP_RET_USER_NOTIF;
+	char profile[64];
 	bool present = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 
+	(void)snprintf(profile, sizeof(profile), "profile %s", filter_profile_name(host->widest));
 	add_layer(host, "seccomp", true, present,
-		  present ? "" : "needs a kernel of 5.0 or later with CONFIG_SECCOMP_FILTER");
+		  present ? profile : "needs a kernel of 5.0 or later with CONFIG_SECCOMP_FILTER");
 	add_layer(host, "no_new_privs", true, true, "");
 	add_layer(host, "capabilities_empty", true, true, "");
 }
@@ -308,6 +312,42 @@ static int check_config(const struct box_config *config, struct err *err)
 	return 0;
 }
 
+/* As many as hold BOX_ROUTE_BYTES in buffers as large as the machine allows:
+ * the kernel doubles what is asked for, and adds the message that is above. */
+static long count_route_sockets(void)
+{
+	enum { MESSAGE_BYTES = 64 << 10 };
+	struct buf text;
+	int64_t most, sockets = BOX_ROUTE_LEAST;
+
+	buf_init(&text, 64);
+	if (fd_read_file("/proc/sys/net/core/rmem_max", 64, &text, NULL) == 0) {
+		text.data[strcspn(buf_text(&text), "\n")] = '\0';
+		if (text_parse_int(buf_text(&text), &most) && most > 0)
+			sockets = BOX_ROUTE_BYTES / (2 * most + MESSAGE_BYTES);
+	}
+	buf_release(&text);
+	return sockets < BOX_ROUTE_LEAST     ? BOX_ROUTE_LEAST
+	       : sockets > BOX_ROUTE_SOCKETS ? BOX_ROUTE_SOCKETS
+					     : (long)sockets;
+}
+
+/* A host of one box puts the very profile into place. */
+static int compile_filters(struct box_host *host, struct err *err)
+{
+	if (getrandom(&host->filter_key, sizeof(host->filter_key), 0) != sizeof(host->filter_key))
+		return err_sys(err, "cannot make a key for the filter");
+	if (filter_compile(host->widest, &host->filter_key, &host->filter, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < FILTER_PROFILES && !host->once; i++) {
+		if (filter_fits(host->widest, (enum filter_profile)i) &&
+		    filter_compile_narrow(host->widest, (enum filter_profile)i, &host->filter_key,
+					  &host->narrow[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int open_roots(struct box_host *host, const struct box_config *config, struct err *err)
 {
 	host->roots_len = config->roots_len == 0 ? 1 : config->roots_len;
@@ -336,6 +376,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 		host->idmaps[i].userns_fd = -1;
 	probe_namespaces(host);
 	probe_seccomp(host);
+	host->route_sockets = count_route_sockets();
 	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent,
 			     config->without_cpu ? 1U << CGROUP_CPU | 1U << CGROUP_CPUACCT : 0,
 			     mounts, err) < 0)
@@ -349,7 +390,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 	probe_ids(host);
 	probe_cgroups(host);
 	host->overlay_usr = !mounted_below_usr(mounts);
-	if (check_required(host, err) < 0 || filter_compile(&host->filter, err) < 0)
+	if (check_required(host, err) < 0 || compile_filters(host, err) < 0)
 		return -1;
 	host->own_mount_ns_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	host->own_net_ns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -372,6 +413,7 @@ int box_host_open(struct box_host **ret, const struct box_config *config, struct
 	host->own_mount_ns_fd = host->own_net_ns_fd = -1;
 	host->slots = config->slots;
 	host->once = config->once;
+	host->widest = config->widest;
 	host->copy_workspace = config->copy_workspace;
 	host->allow_missing_cgroup = config->allow_missing_cgroup;
 	(void)snprintf(host->instance, sizeof(host->instance), "%s", config->instance);
@@ -402,6 +444,8 @@ void box_host_close(struct box_host *host)
 	free(host->templates);
 	free(host->idmaps);
 	filter_release(&host->filter);
+	for (size_t i = 0; i < FILTER_PROFILES; i++)
+		filter_release(&host->narrow[i]);
 	cgroup_host_close(&host->cgroups);
 	fd_close(host->own_mount_ns_fd);
 	fd_close(host->own_net_ns_fd);

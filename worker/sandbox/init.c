@@ -63,6 +63,8 @@ static int attach(struct init *init, size_t len, int *fds, size_t fds_len, struc
 		return err_sys(err, "cannot open the workspace");
 	if (chdir(BOX_WORKSPACE) < 0)
 		return err_sys(err, "cannot enter the workspace");
+	if (filter_narrow(&init->filter_key, &init->narrow[init->attach.limits.profile], err) < 0)
+		return -1;
 	init->attached = true;
 	return 0;
 }
@@ -180,6 +182,8 @@ static void on_driver(struct init *init)
 
 static int timeout_ms(const struct init *init)
 {
+	if (init->step.asking_len > 0)
+		return 1;
 	if (init->step.pid != 0)
 		return 2 * BOX_TICK_MS;
 	return init->deadline_us != 0 ? 1000 : -1;

@@ -5,7 +5,16 @@
 #ifndef SBX_SANDBOX_INIT_PRIVATE_H
 #define SBX_SANDBOX_INIT_PRIVATE_H
 
+#include "worker/sandbox/filter.h"
 #include "worker/sandbox/sandbox_private.h"
+
+/* A caller that waits for a route socket. */
+struct asking {
+	struct filter_call call;
+	int64_t until_us;
+};
+
+enum { ASKING_MAX = 64 };
 
 /* The step that runs; `pid` is 0 when none does. */
 struct init_step {
@@ -13,14 +22,19 @@ struct init_step {
 	int64_t started_us;
 	bool ended; /* the direct child has been reaped */
 	struct wire_done done;
+	struct asking asking[ASKING_MAX]; /* the first has waited longest */
+	size_t asking_len;
 };
 
 struct init {
 	int host_fd;
 	int control_fd;
 	int signal_fd; /* SIGCHLD */
-	int notify_fd; /* calls that the filter kills for */
-	int proc_fd;   /* a writable /proc */
+	int notify_fd; /* calls that the filter kills for, and those that ask */
+	struct filter_key filter_key;
+	const struct sock_fprog *narrow; /* by profile */
+	long route_sockets;		 /* at most, of the job at a time */
+	int proc_fd;			 /* a writable /proc */
 	int mount_ns_fd;
 	int work_fd;  /* top of the workspace, as it is seen */
 	int layer_fd; /* top of the layer */
@@ -46,6 +60,11 @@ void init_step_look(struct init *init);
 
 /* Kills and reaps everything but init. Then `init->step.done` is complete. */
 void init_step_end(struct init *init);
+
+/* init_route.c: a step's process asks for a route socket; it is answered. */
+void init_route(struct init *init, const struct filter_call *call);
+/* ... now, if one has been closed or the wait is over. */
+void init_route_look(struct init *init);
 
 /* init_files.c: applies a memory file of edits. */
 int init_edit(struct init *init, int fd, struct err *err) MUST_CHECK;

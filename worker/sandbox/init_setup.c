@@ -292,7 +292,10 @@ static int install_filter(struct init *init, const struct init_start *start, str
 	(void)umask(022);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return err_sys(err, "cannot set the parent-death signal");
-	return filter_install(start->filter, &init->notify_fd, err);
+	init->filter_key = start->host->filter_key;
+	init->narrow = start->host->narrow;
+	init->route_sockets = start->host->route_sockets;
+	return filter_install(&start->host->filter, &init->notify_fd, err);
 }
 
 /* --- the recipe -------------------------------------------------------------------------- */

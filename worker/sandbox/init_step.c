@@ -36,7 +36,7 @@
 #include "worker/sandbox/filter.h"
 #include "worker/sandbox/init_private.h"
 
-enum { REAP_AT_ONCE = 1024 };
+enum { REAP_AT_ONCE = 1024, CALLS_AT_ONCE = 16 };
 
 /* --- reading the request ------------------------------------------------------- */
 
@@ -413,14 +413,19 @@ static void look_at_layer(struct init *init)
 
 static void look_at_calls(struct init *init)
 {
-	char call[FILTER_CALL_BYTES];
+	struct filter_call call;
 
-	if (!filter_next(init->notify_fd, call))
-		return;
-	if (init->step.done.syscall[0] == '\0')
-		(void)memcpy(init->step.done.syscall, call, sizeof(call));
-	/* The caller waits in the kernel: it and all others go now. */
-	init->step.ended = true;
+	for (int i = 0; i < CALLS_AT_ONCE && filter_next(init->notify_fd, &call); i++) {
+		if (call.asks) {
+			init_route(init, &call);
+			continue;
+		}
+		if (init->step.done.syscall[0] == '\0')
+			(void)memcpy(init->step.done.syscall, call.name, sizeof(call.name));
+		/* The caller waits in the kernel: it and all others go now. */
+		init->step.ended = true;
+	}
+	init_route_look(init);
 }
 
 void init_step_look(struct init *init)

@@ -31,6 +31,9 @@ enum {
 	BOX_INIT_PROCESSES = 1,		 /* beyond the job's */
 	BOX_INIT_MEMORY_BYTES = 8 << 20, /* init and kernel objects, beyond the job's */
 	BOX_TICK_MS = 50,		 /* how often running counters are looked at */
+	BOX_ROUTE_SOCKETS = 32,		 /* of one job at a time, see init_route.c, ... */
+	BOX_ROUTE_LEAST = 4,		 /* ... fewer where this many ... */
+	BOX_ROUTE_BYTES = 32 << 20,	 /* ... bytes could lie in fewer */
 	BOX_SLOTS_MAX = 1024,
 	BOX_ROOTS_MAX = 64,
 	ROOT_PATH_BYTES = 256,
@@ -171,7 +174,11 @@ struct box_host {
 	int own_mount_ns_fd;
 	int own_net_ns_fd;
 	struct cgroup_host cgroups;
-	struct sock_fprog filter;
+	enum filter_profile widest;
+	struct filter_key filter_key; /* of all boxes; new in each process of the host half */
+	struct sock_fprog filter;     /* of `widest` */
+	struct sock_fprog narrow[FILTER_PROFILES]; /* on top of it */
+	long route_sockets;			   /* of one job at a time */
 	struct host_root *roots;
 	unsigned roots_len;
 	struct root_template *templates; /* one a slot and root, those of a slot together */
@@ -255,7 +262,6 @@ struct init_start {
 	uid_t uid; /* outside */
 	gid_t gid;
 	bool drop_groups;
-	const struct sock_fprog *filter;
 };
 
 /* The whole life of pid 1. */

@@ -51,6 +51,7 @@ struct boxtest {
 };
 
 static bool boxtest_as_user;
+static enum filter_profile boxtest_widest; /* of the next host */
 
 static inline void boxtest_fail(const char *what, const struct err *err)
 {
@@ -65,7 +66,8 @@ static inline void boxtest_open_host(struct boxtest *test, const char *prefix)
 	struct box_config config = {.instance = instance,
 				    .allow_missing_cgroup = boxtest_as_user,
 				    .uid_base = BOXTEST_UID_BASE,
-				    .slots = 2};
+				    .slots = 2,
+				    .widest = boxtest_widest};
 	struct err err = {0};
 
 	*test = (struct boxtest){0};
