@@ -85,6 +85,20 @@ static bool starts_plain(const struct diff_parser *parser, const struct diff_raw
 	       diff_starts(third.text, "@@ -");
 }
 
+/* A mail with its diff as an attachment says what stands between its parts. */
+static void note_boundary(struct diff_parser *parser, struct bytes text)
+{
+	static const char key[] = "boundary=\"";
+	const uint8_t *at = memmem(text.data, text.len, key, sizeof(key) - 1), *end;
+
+	if (at == NULL)
+		return;
+	at += sizeof(key) - 1;
+	end = memchr(at, '"', (size_t)(text.data + text.len - at));
+	if (end != NULL)
+		parser->boundary = (struct bytes){at, (size_t)(end - at)};
+}
+
 /* Refuses what may not be skipped as text; 0: skip it. */
 static int judge_text(struct diff_parser *parser, const struct diff_raw *line)
 {
@@ -182,6 +196,7 @@ int diff_parse(struct arena *arena, struct bytes input, unsigned strip,
 			code = take_file(&parser, &diff, !git);
 		} else {
 			code = judge_text(&parser, &line);
+			note_boundary(&parser, line.text);
 			parser.text = parser.text || line.text.len > 0;
 			diff_skip(&parser, &line);
 		}

@@ -161,6 +161,18 @@ static void fill_lines(const struct diff_parser *parser, const uint8_t *at, stru
 
 /* --- between hunks ----------------------------------------------------- */
 
+/* "--<boundary>" and "--<boundary>--" (RFC 2046, section 5.1.1). */
+static bool ends_mail_part(const struct diff_parser *parser, struct bytes text)
+{
+	size_t len = parser->boundary.len;
+
+	if (len == 0 || text.len < 2 + len || !diff_starts(text, "--") ||
+	    memcmp(text.data + 2, parser->boundary.data, len) != 0)
+		return false;
+	text = diff_after(text, 2 + len);
+	return text.len == 0 || diff_equals(text, "--");
+}
+
 /* A line behind a complete hunk that can only be one more line of it. */
 static bool continues(const struct diff_parser *parser)
 {
@@ -173,6 +185,8 @@ static bool continues(const struct diff_parser *parser)
 		return false;
 	if (diff_equals(line.text, "-- ") || diff_equals(line.text, "--"))
 		return false; /* a mail's signature */
+	if (ends_mail_part(parser, line.text))
+		return false;
 	return !(diff_starts(line.text, "--- ") && diff_raw_at(parser, line.next, &next) &&
 		 diff_starts(next.text, "+++ "));
 }

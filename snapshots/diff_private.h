@@ -16,9 +16,10 @@ struct diff_parser {
 	struct diff_limits limits;
 	size_t hunks; /* so far, in all files */
 	size_t lines;
-	size_t part; /* of a series of patches */
-	bool text;   /* since the last file */
-	bool sides;  /* this file has --- and +++, so a hunk must follow */
+	size_t part;	       /* of a series of patches */
+	bool text;	       /* since the last file */
+	bool sides;	       /* this file has --- and +++, so a hunk must follow */
+	struct bytes boundary; /* between the parts of the mail that was entered last */
 	struct reason *reason;
 };
 

@@ -143,7 +143,8 @@ class PatchCli(sbxtest.Case):
         request = {"repo": self.repo.path, "commit": "main",
                    "diff_base64": base64.b64encode(self.change).decode()}
         refused = {**request, "diff_base64": base64.b64encode(self.change[:-9]).decode()}
-        child = subprocess.Popen([os.path.join(sbxtest.BIN, "sbx-patch"), "--batch"], stdin=subprocess.PIPE,
+        program = os.path.join(sbxtest.BIN, "sbx-patch")
+        child = subprocess.Popen([program, "--batch"], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE)
         weights = []
         for number in range(12000):

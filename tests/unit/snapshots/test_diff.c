@@ -190,6 +190,26 @@ static void test_a_mail_is_read_around(void **state)
 	assert_int_equal(parse->diff.files[0].additions, 1);
 }
 
+static void test_a_mail_s_attachment_ends_at_its_boundary(void **state)
+{
+	static const char hunk[] = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n\n";
+	static const char head[] = "Content-Type: multipart/mixed; boundary=\"----------2.39\"\n\n";
+	struct parse *parse = *state;
+	char text[512];
+
+	(void)snprintf(text, sizeof(text),
+		       "%s%s------------2.39--\n\nFrom 1\n%s%s------------2.39\n", head, hunk, head,
+		       hunk);
+	(void)accepts(parse, text);
+	assert_int_equal(parse->diff.files_len, 2);
+	assert_int_equal(parse->diff.files[1].part, 1);
+	/* Without the header, or with more behind it, it is a line too many. */
+	(void)snprintf(text, sizeof(text), "%s------------2.39--\n", hunk);
+	refuses(parse, text, REASON_PATCH_MALFORMED, "more lines");
+	(void)snprintf(text, sizeof(text), "%s%s------------2.39-- x\n", head, hunk);
+	refuses(parse, text, REASON_PATCH_MALFORMED, "more lines");
+}
+
 #define FILE_X "--- a/x\n+++ b/x\n"
 
 static void test_hunk_lines(void **state)
@@ -303,6 +323,7 @@ int main(void)
 		cmocka_unit_test(test_rename_lines_have_one_component_less),
 		cmocka_unit_test(test_timestamps_tell_creation_and_deletion),
 		cmocka_unit_test(test_a_mail_is_read_around),
+		cmocka_unit_test(test_a_mail_s_attachment_ends_at_its_boundary),
 		cmocka_unit_test(test_hunk_lines),
 		cmocka_unit_test(test_refusals_name_the_line),
 		cmocka_unit_test(test_shown_lines_are_harmless),
