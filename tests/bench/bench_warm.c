@@ -15,6 +15,7 @@
  *	filter       what the seccomp filter adds to a getppid(2)
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@
 enum {
 	ROUNDS_MAX = 100000,
 	IDLE_ROUNDS = 12,
-	IDLE_US = 250 * 1000,
+	IDLE_MS = 250,
 	SLOTS = 2,
 	UID_BASE = 1900000000,
 	CALLS = 2000000,
@@ -204,7 +205,7 @@ static void after_idling(struct bench *bench, double base_us)
 	for (size_t i = 0; i < IDLE_ROUNDS; i++) {
 		struct box *box = make(bench);
 
-		(void)usleep(IDLE_US);
+		(void)poll(NULL, 0, IDLE_MS);
 		us[i] = true_in(bench, box);
 		box_free(box);
 	}

@@ -58,6 +58,8 @@ struct box {
 	int pidfd;
 	int host_fd; /* our end of the privileged socket */
 	int mount_ns_fd;
+	struct layer layer;
+	struct box_limits prepared; /* what groups and layer have now, when there is a layer */
 	struct box_handle handle;
 };
 
@@ -263,6 +265,21 @@ static int await_ready(struct box *box, struct err *err)
 	return 0;
 }
 
+/* The groups and the layer, with the limits that the next job is likely to have:
+ * mostly it is one of many alike. */
+static int prepare(struct box *box, struct err *err)
+{
+	struct box_host *host = box->host;
+
+	box->prepared = host->expected;
+	if (cgroup_limit(&host->cgroups, &box->cgroup, &box->prepared, err) < 0 ||
+	    layer_new(host, box->slot, &box->prepared, &box->layer, err) < 0)
+		return -1;
+	if (await_root(box, err) < 0)
+		return -1;
+	return layer_mount(host, &box->layer, box->mount_ns_fd, err);
+}
+
 /* init does not listen any more: what it said last is the reason. */
 static int ask_why(struct box *box, struct err *err)
 {
@@ -300,7 +317,9 @@ static int make(struct box *box, struct err *err)
 	if (give_network(box, err) < 0)
 		return -1;
 	cgroup_meters(&box->host->cgroups, &box->cgroup, box->handle.meter_fds);
-	return box->host->once ? 0 : await_ready(box, err);
+	if (box->host->once)
+		return 0;
+	return prepare(box, err) < 0 ? -1 : await_ready(box, err);
 }
 
 int box_new_in(struct box_host *host, unsigned slot, unsigned root, struct box **ret,
@@ -318,6 +337,7 @@ int box_new_in(struct box_host *host, unsigned slot, unsigned root, struct box *
 			    .pidfd = -1,
 			    .host_fd = -1,
 			    .mount_ns_fd = -1,
+			    .layer = {-1, -1, false},
 			    .handle.control_fd = -1};
 	for (size_t i = 0; i < BOX_METERS; i++)
 		box->handle.meter_fds[i] = -1;
@@ -391,17 +411,37 @@ static int attach(struct box *box, const struct workspace_parts *parts,
 				      .limits = *limits};
 
 	if (await_root(box, err) < 0 ||
-	    workspace_mount(box->host, parts, box->mount_ns_fd, err) < 0)
+	    workspace_mount(box->host, parts, &box->layer, box->mount_ns_fd, err) < 0)
 		return -1;
 	fd_cleanup(&box->mount_ns_fd); /* from now on init's alone, whose end unmounts all */
-	if (fd_send(box->host_fd, &message, sizeof(message), &parts->top_fd, 1, err) < 0)
+	if (fd_send(box->host_fd, &message, sizeof(message), &box->layer.top_fd, 1, err) < 0)
 		return ask_why(box, err);
+	layer_release(&box->layer);
 	return box->host->once ? 0 : await_attached(box, err);
 }
 
 int box_confirm(struct box *box, struct err *err)
 {
 	return box->attached ? 0 : await_attached(box, err);
+}
+
+/* Gives groups and layer the limits that were asked for. */
+static int set_limits(struct box *box, const struct box_limits *limits, struct err *err)
+{
+	struct box_host *host = box->host;
+	const struct box_limits *had = &box->prepared;
+	bool ahead = box->layer.mount_fd >= 0;
+	bool same_memory = ahead && had->memory_bytes == limits->memory_bytes &&
+			   had->disk_bytes == limits->disk_bytes;
+
+	if ((!same_memory || had->processes != limits->processes || limits->millicpus > 0) &&
+	    cgroup_limit(&host->cgroups, &box->cgroup, limits, err) < 0)
+		return -1;
+	if (!ahead)
+		return layer_new(host, box->slot, limits, &box->layer, err);
+	if (had->disk_bytes == limits->disk_bytes && had->inodes == limits->inodes)
+		return 0;
+	return layer_limit(&box->layer, limits, err);
 }
 
 int box_attach(struct box *box, const struct box_workspace *workspace,
@@ -414,9 +454,11 @@ int box_attach(struct box *box, const struct box_workspace *workspace,
 	if (check_limits(box->host, limits, err) < 0 ||
 	    check_controllers(box->host, limits, err) < 0)
 		return -1;
-	if (cgroup_limit(&box->host->cgroups, &box->cgroup, limits, err) < 0)
+	if (set_limits(box, limits, err) < 0)
 		return -1;
-	if (workspace_prepare(box->host, box->slot, workspace, limits, &parts, err) < 0)
+	box->host->expected = *limits;
+	box->host->expected.millicpus = 0; /* a quota could not be taken back */
+	if (workspace_prepare(box->host, box->slot, workspace, &box->layer, &parts, err) < 0)
 		return -1;
 	result = attach(box, &parts, limits, err);
 	workspace_release(&parts);
@@ -457,6 +499,7 @@ void box_free(struct box *box)
 	fd_close(box->pidfd);
 	fd_close(box->host_fd);
 	fd_close(box->mount_ns_fd);
+	layer_release(&box->layer);
 	if (!box->taken)
 		box_handle_release(&box->handle);
 	if (box->has_cgroup)

@@ -137,6 +137,28 @@ int cgroup_joins(const struct cgroup_host *host, const struct cgroup *group,
 
 enum { CPU_PERIOD_US = 100 * 1000 };
 
+/* What not every host counts. */
+static int write_optional(int fd, const char *file, int64_t value)
+{
+	if (cgroup_write_number(fd, file, value) < 0 && errno != ENOENT && errno != EOPNOTSUPP)
+		return -1;
+	return 0;
+}
+
+/* Memory and swap together may never be less than memory: which of the two goes
+ * first depends on whether the limit is being raised. */
+static int limit_memory_v1(int fd, int64_t bytes)
+{
+	static const char memory[] = "memory.limit_in_bytes";
+	static const char with_swap[] = "memory.memsw.limit_in_bytes";
+
+	if (cgroup_write_number(fd, memory, bytes) == 0)
+		return write_optional(fd, with_swap, bytes);
+	if (errno != EINVAL || write_optional(fd, with_swap, bytes) < 0)
+		return -1;
+	return cgroup_write_number(fd, memory, bytes);
+}
+
 static int limit_memory(bool v2, int fd, const struct box_limits *limits)
 {
 	int64_t bytes = limits->memory_bytes + limits->disk_bytes + BOX_INIT_MEMORY_BYTES;
@@ -146,17 +168,10 @@ static int limit_memory(bool v2, int fd, const struct box_limits *limits)
 			return -1;
 		return cgroup_write_number(fd, "memory.max", bytes);
 	}
-	if (cgroup_write_number(fd, "memory.limit_in_bytes", bytes) < 0)
-		return -1;
 	/* Version 1 counts what lies in sockets apart, and only when it is limited. */
-	if (cgroup_write_number(fd, "memory.kmem.tcp.limit_in_bytes", limits->memory_bytes) < 0 &&
-	    errno != ENOENT && errno != EOPNOTSUPP)
+	if (write_optional(fd, "memory.kmem.tcp.limit_in_bytes", limits->memory_bytes) < 0)
 		return -1;
-	/* Memory and swap together; absent where swap is not counted. */
-	if (cgroup_write_number(fd, "memory.memsw.limit_in_bytes", bytes) < 0 && errno != ENOENT &&
-	    errno != EOPNOTSUPP)
-		return -1;
-	return 0;
+	return limit_memory_v1(fd, bytes);
 }
 
 static int limit_cpu(bool v2, int fd, int64_t millicpus)

@@ -399,6 +399,10 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 	return 0;
 }
 
+/* Until the first job says otherwise. */
+static const struct box_limits usual = {
+	.memory_bytes = 2LL << 30, .disk_bytes = 1LL << 30, .inodes = 200000, .processes = 512};
+
 int box_host_open(struct box_host **ret, const struct box_config *config, struct err *err)
 {
 	struct box_host *host;
@@ -416,6 +420,7 @@ int box_host_open(struct box_host **ret, const struct box_config *config, struct
 	host->widest = config->widest;
 	host->copy_workspace = config->copy_workspace;
 	host->allow_missing_cgroup = config->allow_missing_cgroup;
+	host->expected = usual;
 	(void)snprintf(host->instance, sizeof(host->instance), "%s", config->instance);
 	buf_init(&mounts, 4 << 20);
 	result = fd_read_file("/proc/self/mountinfo", 4 << 20, &mounts, err);

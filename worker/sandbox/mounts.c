@@ -45,6 +45,20 @@ int mounts_make(const char *type, const struct mount_option *options, size_t len
 	return fd;
 }
 
+int mounts_change(int mount_fd, const struct mount_option *options, size_t len, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fs = fspick(mount_fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+
+	if (fs < 0)
+		return err_sys(err, "cannot change a mounted file system");
+	for (size_t i = 0; i < len; i++)
+		if (fsconfig(fs, FSCONFIG_SET_STRING, options[i].key, options[i].value, 0) < 0)
+			return err_sys(err, "cannot change a mounted file system");
+	if (fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		return err_sys(err, "cannot change a mounted file system");
+	return 0;
+}
+
 int mounts_clone(int dir_fd, const char *path)
 {
 	return open_tree(dir_fd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);

@@ -21,6 +21,10 @@ struct mount_option {
 int mounts_make(const char *type, const struct mount_option *options, size_t len, unsigned attrs,
 		struct err *err) MUST_CHECK;
 
+/* Gives a mounted file system other options. */
+int mounts_change(int mount_fd, const struct mount_option *options, size_t len,
+		  struct err *err) MUST_CHECK;
+
 /* A detached copy of what is mounted at a place, with all below it or without. */
 int mounts_clone(int dir_fd, const char *path);
 int mounts_clone_all(int dir_fd, const char *path);

@@ -183,6 +183,7 @@ struct box_host {
 	unsigned roots_len;
 	struct root_template *templates; /* one a slot and root, those of a slot together */
 	struct idmap *idmaps;		 /* one a slot, for the last owner asked for */
+	struct box_limits expected;	 /* those of the last job: the next box gets them ahead */
 	struct box_layer layers[LAYERS_MAX];
 	char details[LAYERS_MAX][LAYER_DETAIL_BYTES];
 	size_t layers_len;
@@ -226,21 +227,31 @@ int root_seal(int top_fd, struct err *err) MUST_CHECK;
  * no job can reach. */
 int root_mount_own(int *ret_proc_fd, struct err *err) MUST_CHECK;
 
-/* Detached mounts on their way into a box. */
+/* Everything a job can write. Mounted when its box is made, or with the rest. */
+struct layer {
+	int mount_fd; /* -1: none */
+	int top_fd;   /* its top directory */
+	bool mounted;
+};
+int layer_new(const struct box_host *host, unsigned slot, const struct box_limits *limits,
+	      struct layer *ret, struct err *err) MUST_CHECK;
+int layer_mount(const struct box_host *host, struct layer *layer, int mount_ns_fd,
+		struct err *err) MUST_CHECK;
+int layer_limit(const struct layer *layer, const struct box_limits *limits,
+		struct err *err) MUST_CHECK;
+void layer_release(struct layer *layer);
+
+/* A detached mount on its way into a box. */
 struct workspace_parts {
 	int lower_fd; /* -1: none */
-	int layer_fd;
-	int top_fd; /* the top directory of the layer */
 	bool direct;
 };
 int workspace_prepare(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
-		      const struct box_limits *limits, struct workspace_parts *ret,
+		      const struct layer *layer, struct workspace_parts *ret,
 		      struct err *err) MUST_CHECK;
 void workspace_release(struct workspace_parts *parts);
-
-/* Mounts layer and workspace in the box whose namespace is given. */
 int workspace_mount(const struct box_host *host, const struct workspace_parts *parts,
-		    int mount_ns_fd, struct err *err) MUST_CHECK;
+		    struct layer *layer, int mount_ns_fd, struct err *err) MUST_CHECK;
 
 /* Names in the layer. */
 #define LAYER_UPPER "upper"

@@ -20,6 +20,9 @@
  * detached mount; so lower and layer are attached where the workspace and /tmp
  * will be, and covered by them. Covered is as good as gone: nothing in the box
  * may unmount, and each unmounting would wait for an RCU grace period.
+ *
+ * The layer of a box that waits for work is mounted ahead, with the limits of
+ * the job before, and given other ones when they are known.
  */
 #include <assert.h>
 #include <errno.h>
@@ -176,43 +179,69 @@ static int make_dir(int layer_fd, const char *name, mode_t mode, uid_t uid, gid_
 	return fchmodat(layer_fd, name, mode, 0);
 }
 
-static int make_layer(const struct box_host *host, unsigned slot, const struct box_limits *limits,
-		      int *ret_fd, struct err *err)
-{
+struct layer_options {
 	char size[32], inodes[32];
+};
+
+static void layer_options(const struct box_limits *limits, struct layer_options *ret)
+{
+	int64_t inodes = limits->inodes > 0 ? limits->inodes + BOX_OVERLAY_INODES : 0;
+
+	(void)snprintf(ret->size, sizeof(ret->size), "%lld", (long long)limits->disk_bytes);
+	(void)snprintf(ret->inodes, sizeof(ret->inodes), "%lld", (long long)inodes);
+}
+
+void layer_release(struct layer *layer)
+{
+	fd_cleanup(&layer->mount_fd);
+	fd_cleanup(&layer->top_fd);
+}
+
+int layer_new(const struct box_host *host, unsigned slot, const struct box_limits *limits,
+	      struct layer *ret, struct err *err)
+{
+	struct layer_options text;
 	const struct mount_option options[] = {
-		{"size", size}, {"nr_inodes", inodes}, {"mode", "0755"}};
+		{"size", text.size}, {"nr_inodes", text.inodes}, {"mode", "0755"}};
 	uid_t uid = host_slot_uid(host, slot);
 	gid_t gid = host_slot_gid(host, slot);
 	CLEANUP(fd_cleanup) int fd = -1;
 
-	(void)snprintf(size, sizeof(size), "%lld", (long long)limits->disk_bytes);
-	(void)snprintf(inodes, sizeof(inodes), "%lld",
-		       limits->inodes > 0 ? (long long)limits->inodes + BOX_OVERLAY_INODES : 0LL);
+	layer_options(limits, &text);
 	fd = mounts_make("tmpfs", options, ARRAY_LEN(options), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
 			 err);
 	if (fd < 0)
-		return err_prefix(err, "layer of %s bytes", size);
+		return err_prefix(err, "layer of %s bytes", text.size);
 	if (make_dir(fd, LAYER_UPPER, 0755, uid, gid) < 0 ||
 	    make_dir(fd, LAYER_WORK, 0700, geteuid(), getegid()) < 0 ||
 	    make_dir(fd, LAYER_TMP, 01777, uid, gid) < 0 ||
 	    make_dir(fd, LAYER_SHM, 01777, uid, gid) < 0)
 		return err_sys(err, "cannot make the directories of the layer");
-	*ret_fd = fd_take(&fd);
+	ret->top_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (ret->top_fd < 0)
+		return err_sys(err, "cannot open the layer");
+	ret->mount_fd = fd_take(&fd);
 	return 0;
 }
 
-/* Lower is attached at the workspace, the layer at /tmp. */
+int layer_limit(const struct layer *layer, const struct box_limits *limits, struct err *err)
+{
+	struct layer_options text;
+	const struct mount_option options[] = {{"size", text.size}, {"nr_inodes", text.inodes}};
+
+	layer_options(limits, &text);
+	if (mounts_change(layer->mount_fd, options, ARRAY_LEN(options), err) < 0)
+		return err_prefix(err, "layer of %s bytes", text.size);
+	return 0;
+}
+
+/* Lower is attached at the workspace, the layer is the current directory. */
 static int make_overlay(const struct box_host *host, struct err *err)
 {
 	const struct mount_option options[] = {
-		{"lowerdir", BOX_WORKSPACE},
-		{"upperdir", "/tmp/" LAYER_UPPER},
-		{"workdir", "/tmp/" LAYER_WORK},
+		{"lowerdir", BOX_WORKSPACE},  {"upperdir", LAYER_UPPER}, {"workdir", LAYER_WORK},
 		{"volatile", NULL}, /* the layer dies with the job: nothing is synced */
-		{"redirect_dir", "nofollow"},
-		{"metacopy", "off"},
-		{"index", "off"},
+		{"redirect_dir", "nofollow"}, {"metacopy", "off"},	 {"index", "off"},
 		{"userxattr", NULL}, /* the last: only as an ordinary user */
 	};
 	size_t len = ARRAY_LEN(options) - (host->user_mode ? 0 : 1);
@@ -229,38 +258,64 @@ static int cover(const char *path, int mount_fd, struct err *err)
 	return 0;
 }
 
-static int mount_all(const struct box_host *host, const struct workspace_parts *parts,
-		     struct err *err)
+static int attach_layer(const struct layer *layer, struct err *err)
 {
-	bool overlay = parts->lower_fd >= 0 && !parts->direct;
-	CLEANUP(fd_cleanup) int work = -1;
 	CLEANUP(fd_cleanup) int tmp = -1;
 	CLEANUP(fd_cleanup) int shm = -1;
 
-	if (cover("/tmp", parts->layer_fd, err) < 0 ||
-	    (parts->lower_fd >= 0 && cover(BOX_WORKSPACE, parts->lower_fd, err) < 0))
+	if (cover("/tmp", layer->mount_fd, err) < 0)
 		return -1;
-	if (overlay && (work = make_overlay(host, err)) < 0)
-		return -1;
-	if (!overlay && !parts->direct)
-		work = mounts_clone(AT_FDCWD, "/tmp/" LAYER_UPPER);
-	tmp = mounts_clone(AT_FDCWD, "/tmp/" LAYER_TMP);
-	shm = mounts_clone(AT_FDCWD, "/tmp/" LAYER_SHM);
-	if ((!parts->direct && cover(BOX_WORKSPACE, work, err) < 0) ||
-	    cover("/tmp", tmp, err) < 0 || cover("/dev/shm", shm, err) < 0)
+	tmp = mounts_clone(layer->mount_fd, LAYER_TMP);
+	shm = mounts_clone(layer->mount_fd, LAYER_SHM);
+	if (cover("/tmp", tmp, err) < 0 || cover("/dev/shm", shm, err) < 0)
 		return -1;
 	return 0;
 }
 
-int workspace_mount(const struct box_host *host, const struct workspace_parts *parts,
-		    int mount_ns_fd, struct err *err)
+static int attach_work(const struct box_host *host, const struct workspace_parts *parts,
+		       const struct layer *layer, struct err *err)
+{
+	CLEANUP(fd_cleanup) int work = -1;
+
+	if (parts->lower_fd >= 0 && cover(BOX_WORKSPACE, parts->lower_fd, err) < 0)
+		return -1;
+	if (parts->direct)
+		return 0;
+	if (fchdir(layer->mount_fd) < 0)
+		return err_sys(err, "cannot enter the layer");
+	if (parts->lower_fd < 0)
+		work = mounts_clone(layer->mount_fd, LAYER_UPPER);
+	else if ((work = make_overlay(host, err)) < 0)
+		return -1;
+	return cover(BOX_WORKSPACE, work, err);
+}
+
+int layer_mount(const struct box_host *host, struct layer *layer, int mount_ns_fd, struct err *err)
 {
 	struct mount_visit visit;
 	int result;
 
 	if (mount_visit_enter(&visit, host, mount_ns_fd, err) < 0)
 		return -1;
-	result = mount_all(host, parts, err);
+	result = attach_layer(layer, err);
+	mount_visit_leave(&visit);
+	layer->mounted = result == 0;
+	return result;
+}
+
+int workspace_mount(const struct box_host *host, const struct workspace_parts *parts,
+		    struct layer *layer, int mount_ns_fd, struct err *err)
+{
+	struct mount_visit visit;
+	int result = 0;
+
+	if (mount_visit_enter(&visit, host, mount_ns_fd, err) < 0)
+		return -1;
+	if (!layer->mounted)
+		result = attach_layer(layer, err);
+	layer->mounted = result == 0;
+	if (result == 0)
+		result = attach_work(host, parts, layer, err);
 	mount_visit_leave(&visit);
 	return result;
 }
@@ -270,8 +325,6 @@ int workspace_mount(const struct box_host *host, const struct workspace_parts *p
 void workspace_release(struct workspace_parts *parts)
 {
 	fd_cleanup(&parts->lower_fd);
-	fd_cleanup(&parts->layer_fd);
-	fd_cleanup(&parts->top_fd);
 }
 
 /* Whether the layer can hold the overlay's marks. */
@@ -286,14 +339,15 @@ static bool can_mark(const struct box_host *host, int upper_fd)
 }
 
 static int copy_unless_overlay(const struct box_host *host, unsigned slot, bool must_copy,
-			       struct workspace_parts *parts, struct err *err)
+			       const struct layer *layer, struct workspace_parts *parts,
+			       struct err *err)
 {
 	const struct copy_owner owner = {host_slot_uid(host, slot), host_slot_gid(host, slot)};
 	CLEANUP(fd_cleanup) int upper_fd = -1;
 
 	if (parts->lower_fd < 0 || parts->direct)
 		return 0;
-	upper_fd = openat(parts->layer_fd, LAYER_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	upper_fd = openat(layer->top_fd, LAYER_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (upper_fd < 0)
 		return err_sys(err, "cannot open the layer");
 	if (!must_copy && !host->copy_workspace && can_mark(host, upper_fd))
@@ -305,28 +359,20 @@ static int copy_unless_overlay(const struct box_host *host, unsigned slot, bool 
 }
 
 int workspace_prepare(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
-		      const struct box_limits *limits, struct workspace_parts *ret, struct err *err)
+		      const struct layer *layer, struct workspace_parts *ret, struct err *err)
 {
-	struct workspace_parts parts = {-1, -1, -1, workspace->direct};
+	struct workspace_parts parts = {-1, workspace->direct};
 	bool must_copy = false;
 
 	assert(workspace->lower_fd >= 0 || !workspace->direct);
 	idmap_reap(&host->idmaps[slot], false);
 	if (workspace->lower_fd >= 0 &&
 	    open_lower(host, slot, workspace, &parts.lower_fd, &must_copy, err) < 0)
-		goto failed;
-	if (make_layer(host, slot, limits, &parts.layer_fd, err) < 0)
-		goto failed;
-	if (copy_unless_overlay(host, slot, must_copy, &parts, err) < 0)
-		goto failed;
-	parts.top_fd = openat(parts.layer_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (parts.top_fd < 0) {
-		(void)err_sys(err, "cannot open the layer");
-		goto failed;
+		return -1;
+	if (copy_unless_overlay(host, slot, must_copy, layer, &parts, err) < 0) {
+		workspace_release(&parts);
+		return -1;
 	}
 	*ret = parts;
 	return 0;
-failed:
-	workspace_release(&parts);
-	return -1;
 }
