@@ -214,6 +214,28 @@ static void after_idling(struct bench *bench, double base_us)
 
 /* --- two at a time -------------------------------------------------------------------- */
 
+/* As a worker does it: a box ends while the next one is made. */
+static void loop_boxes(struct bench *bench, size_t rounds)
+{
+	struct box *last = NULL;
+
+	for (size_t i = 0; i < rounds; i++) {
+		struct box *box = make(bench);
+
+		(void)true_in(bench, box);
+		box_kill(box);
+		box_free(last);
+		last = box;
+	}
+	box_free(last);
+}
+
+static void loop_spawns(size_t rounds)
+{
+	for (size_t i = 0; i < rounds; i++)
+		(void)spawn_once();
+}
+
 static double per_second(struct bench *bench, size_t rounds, bool boxes)
 {
 	int64_t start_us = clock_mono_us();
@@ -227,17 +249,10 @@ static double per_second(struct bench *bench, size_t rounds, bool boxes)
 		if (pid > 0)
 			continue;
 		bench->slot = slot;
-		for (size_t i = 0; i < rounds; i++) {
-			struct box *box;
-
-			if (!boxes) {
-				(void)spawn_once();
-				continue;
-			}
-			box = make(bench);
-			(void)true_in(bench, box);
-			box_free(box);
-		}
+		if (boxes)
+			loop_boxes(bench, rounds);
+		else
+			loop_spawns(rounds);
 		_exit(0);
 	}
 	for (unsigned slot = 0; slot < SLOTS; slot++) {
