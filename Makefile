@@ -52,7 +52,7 @@ producer_LIBS  := $(queue_LIBS)
 
 DEPS := gcc make pkg-config git patch ca-certificates libmsgpack-dev libjansson-dev librabbitmq-dev \
         libssl-dev libgit2-dev libmd-dev libseccomp-dev libinih-dev libexpat1-dev libzstd-dev \
-        libsqlite3-dev libmicrohttpd-dev libcmocka-dev openssl rabbitmq-server python3 python3-pika python3-msgpack \
+        libsqlite3-dev libmicrohttpd-dev libcmocka-dev openssl openssh-server rabbitmq-server python3 python3-pika python3-msgpack \
         clang clang-format bubblewrap busybox-static
 
 # --- programs: worker/bin/NAME.c and producer/bin/NAME.c
@@ -167,7 +167,8 @@ deps:
 		command -v sudo >/dev/null || { echo "make deps: needs root or sudo to install:$$missing" >&2; exit 1; }; fi; \
 	echo "make deps: installing$$missing"; \
 	$$sudo apt-get update -q && \
-	$$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $$missing
+	$$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $$missing || exit 1; \
+	case "$$missing" in *openssh-server*) $$sudo systemctl -q disable --now ssh 2>/dev/null || true;; esac
 
 .PHONY: unit-tests
 unit-tests: $(UNIT_TESTS)

@@ -144,18 +144,30 @@ static bool set_options(void)
 	return good;
 }
 
+static bool library_ready;
+
 int gitdb_library_init(struct err *err)
 {
-	static bool ready;
 	int code;
 
-	if (ready)
+	if (library_ready)
 		return 0;
 	code = git_libgit2_init();
 	if (code < 0 || !set_options())
 		return gitdb_fail(err, code, "cannot set up libgit2");
-	ready = true;
+	library_ready = true;
 	return 0;
+}
+
+/* libgit2 1.5 looks at HOME once, when it starts. */
+int gitdb_set_home(const char *path, struct err *err)
+{
+	if (setenv("HOME", path, 1) < 0)
+		return err_sys(err, "cannot set HOME");
+	if (library_ready)
+		(void)git_libgit2_shutdown();
+	library_ready = false;
+	return gitdb_library_init(err);
 }
 
 void gitdb_set_strict(bool on)

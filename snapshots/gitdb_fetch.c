@@ -34,7 +34,14 @@ static int on_progress(const git_indexer_progress *stats, void *payload)
 	return progress->exceeded ? -1 : 0;
 }
 
-/* Asked for again when the server does not take them. */
+static int no_credentials(const char *why)
+{
+	git_error_set_str(GIT_ERROR_NET, why);
+	return GIT_EAUTH;
+}
+
+/* Asked for again when the server does not take them. The agent of ssh is never
+ * asked: only the key that was given counts. */
 static int on_credentials(git_credential **ret, const char *url, const char *user,
 			  unsigned int allowed, void *payload)
 {
@@ -42,15 +49,32 @@ static int on_credentials(git_credential **ret, const char *url, const char *use
 	const struct gitdb_fetch *fetch = progress->fetch;
 	bool told = progress->told;
 
-	(void)user;
+	if ((allowed & GIT_CREDENTIAL_USERNAME) != 0)
+		return no_credentials("name a user: ssh://user@host/path");
 	progress->told = true;
-	if (fetch->secret != NULL && !told && strncmp(url, "https://", 8) == 0 &&
-	    (allowed & GIT_CREDENTIAL_USERPASS_PLAINTEXT) != 0)
+	if (told)
+		return no_credentials("the server does not accept the credentials");
+	if (fetch->secret == NULL)
+		return no_credentials("the server asks for credentials and there are none");
+	if (strncmp(url, "https://", 8) == 0 && (allowed & GIT_CREDENTIAL_USERPASS_PLAINTEXT) != 0)
 		return git_credential_userpass_plaintext_new(ret, fetch->login, fetch->secret);
-	git_error_set_str(GIT_ERROR_HTTP,
-			  told ? "the server does not accept the credentials"
-			       : "the server asks for credentials and there are none");
-	return GIT_EAUTH;
+	if (strncmp(url, "ssh://", 6) == 0 && (allowed & GIT_CREDENTIAL_SSH_MEMORY) != 0)
+		return git_credential_ssh_key_memory_new(ret, user, NULL, fetch->secret, NULL);
+	return no_credentials("the server asks for credentials of another kind");
+}
+
+/* Certificates and host keys: what libgit2 finds valid is, nothing else. */
+static int on_certificate(git_cert *certificate, int valid, const char *host, void *payload)
+{
+	(void)host;
+	(void)payload;
+	if (valid == 1)
+		return 0;
+	git_error_set_str(GIT_ERROR_NET,
+			  certificate->cert_type == GIT_CERT_HOSTKEY_LIBSSH2
+				  ? "its host key is not the one in the known_hosts file"
+				  : "its certificate is not valid");
+	return GIT_ECERTIFICATE;
 }
 
 /* --- one connection ---------------------------------------------------- */
@@ -90,6 +114,7 @@ static void set_callbacks(struct session *session, git_remote_callbacks *callbac
 {
 	callbacks->transfer_progress = on_progress;
 	callbacks->credentials = on_credentials;
+	callbacks->certificate_check = on_certificate;
 	callbacks->payload = &session->progress;
 }
 

@@ -53,13 +53,17 @@ void gitdb_set_strict(bool on);
 int gitdb_verify(struct gitdb *db, void (*damaged)(void *ctx, const char *hex), void *ctx,
 		 int64_t *ret_objects, struct err *err) MUST_CHECK;
 
+/* Where ssh looks for .ssh/known_hosts from now on: a directory of the caller's.
+ * Before it is set no host is known. No database may be open. */
+int gitdb_set_home(const char *path, struct err *err) MUST_CHECK;
+
 struct gitdb_fetch {
 	const char *path;    /* of the bare repository that receives */
 	const char *url;     /* normalised, of an allowed source */
 	const char *commit;  /* full or abbreviated oid, or ref name */
 	const char *ca_file; /* NULL: the system's certificates */
 	const char *login;   /* told to a server that asks; NULL: nobody */
-	const char *secret;
+	const char *secret;  /* a password or token; over ssh a private key as text */
 	int64_t max_bytes;
 };
 

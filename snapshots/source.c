@@ -197,6 +197,17 @@ static const char *parse_scheme(const char **url, struct place *ret)
 	return NULL;
 }
 
+/* What git is told over ssh goes through a shell at the other end, and libgit2
+ * escapes nothing of it. */
+static bool ssh_path_valid(const char *path)
+{
+	for (; *path != '\0'; path++) {
+		if (!is_unreserved((unsigned char)*path) && strchr("/+@=,", *path) == NULL)
+			return false;
+	}
+	return true;
+}
+
 /* --- a whole place ----------------------------------------------------- */
 
 static int parse_place(const char *url, struct place *ret, struct err *err)
@@ -236,6 +247,8 @@ static int parse_place(const char *url, struct place *ret, struct err *err)
 	why = parse_authority(at, len, ret);
 	if (why == NULL && !unescape(at + len, false, ret->path, sizeof(ret->path)))
 		why = "bad path";
+	if (why == NULL && strcmp(ret->scheme, "ssh") == 0 && !ssh_path_valid(ret->path))
+		why = "over ssh a path is made of A-Za-z0-9._~/+@=,-";
 	if (why != NULL)
 		return bad(err, url, why);
 	clean_path(ret->path);
@@ -345,7 +358,11 @@ static int fill(struct arena *arena, const struct place *place, struct source_ur
 				   place->user[0] != '\0' ? "@" : "", place->host, place->path);
 	if (url != NULL && gitdb_library_init(err) < 0)
 		return -1;
-	*ret = (struct source_url){.url = url, .local = place->scheme == NULL};
+	*ret = (struct source_url){
+		.url = url,
+		.local = place->scheme == NULL,
+		.ssh = place->scheme != NULL && strcmp(place->scheme, "ssh") == 0,
+	};
 	ret->name = url != NULL ? make_name(arena, url) : NULL;
 	ret->host = place->scheme != NULL ? arena_strdup(arena, place->host) : NULL;
 	if (ret->name == NULL || (place->scheme != NULL && ret->host == NULL)) {

@@ -21,14 +21,17 @@
 #include "schema/reason.h"
 
 struct source_url {
-	const char *url;  /* normalised: what libgit2 is given */
-	bool local;	  /* `url` is an absolute path */
+	const char *url; /* normalised: what libgit2 is given */
+	bool local;	 /* `url` is an absolute path */
+	bool ssh;
 	const char *host; /* with ":port" unless that is the usual one; NULL: local */
 	const char *name; /* of its repository in the store: stable, safe as a file name */
-	/* For a server that asks who is there, over https only; source_normalise leaves
-	 * them NULL. Borrowed. */
+	/* For a server that asks who is there; source_normalise leaves them NULL. The
+	 * secret is a password or token, or the text of a private key for ssh.
+	 * Borrowed. */
 	const char *login;
 	const char *secret;
+	const char *known_hosts; /* ssh: the text of such a file (sshd(8)) */
 };
 
 /* Where the store keeps what comes with jobs (files.h). Its name is no URL's. */

@@ -226,14 +226,41 @@ int store_make_repo(const struct store *store, const char *path, struct err *err
 	return store_build_finish(&build, path, err);
 }
 
+/* What ssh is to know of hosts, in a directory that goes with this process. */
+static int prepare_ssh(const struct store *store, const struct source_url *source,
+		       struct store_build *ret, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	char path[PATH_MAX + 64];
+
+	if (source->known_hosts == NULL)
+		return err_set(err, ERR_PEER, "there is no known_hosts file to check its key with");
+	if (store_build_begin(store, ret, err) < 0)
+		return -1;
+	(void)snprintf(path, sizeof(path), "%s/.ssh", ret->path);
+	if (mkdir(path, 0700) < 0)
+		return err_sys(err, "cannot make '%s'", path);
+	(void)snprintf(path, sizeof(path), "%s/.ssh/known_hosts", ret->path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(err, "cannot make '%s'", path);
+	if (fd_write_all(fd, source->known_hosts, strlen(source->known_hosts), err) < 0)
+		return -1;
+	return gitdb_set_home(ret->path, err);
+}
+
 static void fetch_locked(const struct store *store, const struct source_url *source,
 			 const char *commit, struct answer *answer)
 {
 	CLEANUP(fd_cleanup) int lock = -1;
 	CLEANUP(fd_cleanup) int writing = -1;
+	CLEANUP(store_build_release) struct store_build home = {.fd = -1};
 	char path[PATH_MAX];
 	struct gitdb *to = NULL;
 
+	answer->result = source->ssh ? prepare_ssh(store, source, &home, &answer->err) : 0;
+	if (answer->result < 0)
+		return;
 	(void)snprintf(path, sizeof(path), "%s/repos/%s.lock", store->path, source->name);
 	answer->result = store_lock(path, -1, &lock, &answer->err);
 	if (answer->result < 0)

@@ -196,17 +196,31 @@ static int rule_certificate(const struct config *config, struct err *err)
 
 /* Whatever is not of this form may be the secret itself, put into the wrong
  * place: none of it is repeated. */
-static int rule_credentials(const struct config *config, struct err *err)
+static int check_host_files(const char *key, const struct text_list *list, struct err *err)
 {
-	for (size_t i = 0; i < config->sources_credentials.len; i++) {
-		const char *item = config->sources_credentials.items[i];
+	for (size_t i = 0; i < list->len; i++) {
+		const char *item = list->items[i];
 		size_t host = strcspn(item, "=");
 
 		if (host == 0 || item[host] == '\0' || item[host + 1] != '/')
-			return err_set(err, ERR_INPUT,
-				       "sources.credentials: item %zu is not host=/path/of/file",
-				       i + 1);
+			return err_set(err, ERR_INPUT, "%s: item %zu is not host=/path/of/file",
+				       key, i + 1);
 	}
+	return 0;
+}
+
+static int rule_credentials(const struct config *config, struct err *err)
+{
+	if (check_host_files("sources.credentials", &config->sources_credentials, err) < 0 ||
+	    check_host_files("sources.ssh_keys", &config->sources_ssh_keys, err) < 0)
+		return -1;
+	if (*config->sources_known_hosts != '\0' && *config->sources_known_hosts != '/')
+		return err_set(err, ERR_INPUT,
+			       "sources.known_hosts: '%.100s' is not an absolute path",
+			       config->sources_known_hosts);
+	if (config->sources_ssh_keys.len > 0 && *config->sources_known_hosts == '\0')
+		return err_set(err, ERR_INPUT,
+			       "sources.ssh_keys: no host is trusted without sources.known_hosts");
 	return 0;
 }
 

@@ -189,7 +189,7 @@ static void fetch_apart(void *ctx, int socket)
 void keeper_fetch(struct keeper *keeper, struct ipc_store_fetch *request, int payload_fd)
 {
 	struct ipc_store_fetched reply = {.kind = IPC_STORE_FETCHED, .task = request->task};
-	CLEANUP(keeper_login_cleanup) struct keeper_login login;
+	CLEANUP(keeper_login_cleanup) struct keeper_login login; /* filled when needed */
 	struct arena arena;
 	struct work work = {.keeper = keeper,
 			    .request = request,

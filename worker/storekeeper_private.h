@@ -13,7 +13,8 @@
 enum {
 	KEEPER_CHILDREN = ROLE_SLOTS_MAX * 4,
 	KEEPER_PINS = 64,
-	KEEPER_LOGIN_BYTES = 4096,
+	KEEPER_SECRET_BYTES = 16 << 10,
+	KEEPER_HOSTS_BYTES = 256 << 10,
 	KEEPER_ARENA_BYTES = 1 << 20, /* of one request */
 };
 
@@ -81,7 +82,8 @@ void keeper_settled(struct keeper *keeper, const struct keeper_child *child);
 
 /* The secret of one fetch, in the memory of this process alone. */
 struct keeper_login {
-	char text[KEEPER_LOGIN_BYTES];
+	char secret[KEEPER_SECRET_BYTES];
+	char known_hosts[KEEPER_HOSTS_BYTES]; /* not that it were one */
 };
 void keeper_login_cleanup(struct keeper_login *login);
 /* Fills in what the host of `source` wants to know, from the configuration.
