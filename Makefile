@@ -222,6 +222,10 @@ install: all install-lib
 	install -m 644 $(wildcard contrib/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(wildcard contrib/man/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 $(wildcard contrib/completions/*) $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -d $(DESTDIR)$(PREFIX)/lib/sbx/roots
+	install -m 755 contrib/roots/mkroot $(DESTDIR)$(PREFIX)/lib/sbx/roots
+	install -m 644 $(wildcard contrib/roots/*.py) $(DESTDIR)$(PREFIX)/lib/sbx/roots
+	ln -sf ../lib/sbx/roots/mkroot $(DESTDIR)$(PREFIX)/bin/mkroot
 	install -m 644 README.md ARCHITECTURE.md SECURITY.md LICENSE schema/PROTOCOL.md contrib/sbx-worker.ini \
 		contrib/prometheus/alerts.yml \
 		$(DESTDIR)$(PREFIX)/share/doc/sbx

@@ -1,0 +1,235 @@
+"""Image archives of the OCI: a directory or a tar file with index.json and blobs/.
+
+    with Archive("app.tar") as archive:
+        image = archive.image(ref=None)          # manifest and configuration, checked
+        for layer in image.layers:
+            with archive.layer(layer) as file:   # uncompressed, its digest is the promised one
+                tree.unpack(file)
+
+Nothing in an archive is believed: each blob must have the size and the digest
+by which it is named, before any of it is used, and what it unpacks to must have
+the digest that the image's configuration promises. JSON is bounded in size and
+depth of reference.
+"""
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from dataclasses import dataclass, field
+
+from tree import CHUNK, Refused
+
+MAX_JSON_BYTES = 4 << 20
+MAX_LAYERS = 512
+MAX_NESTING = 4
+MAX_MEMBERS = 100_000
+DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
+INDEX = ("application/vnd.oci.image.index.v1+json",
+         "application/vnd.docker.distribution.manifest.list.v2+json")
+MANIFEST = ("application/vnd.oci.image.manifest.v1+json",
+            "application/vnd.docker.distribution.manifest.v2+json")
+LAYER = re.compile(r"application/vnd\.(oci\.image\.layer\.v1\.tar(\+gzip|\+zstd)?|"
+                   r"docker\.image\.rootfs\.diff\.tar(\.gzip)?)\Z")
+REF_NAME = "org.opencontainers.image.ref.name"
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass
+class Layer:
+    blob: dict
+    diff_id: str
+
+
+@dataclass
+class Image:
+    digest: str
+    config: dict
+    layers: list = field(default_factory=list)
+
+
+def _take(tree, key, kind):
+    value = tree.get(key) if isinstance(tree, dict) else None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise Refused(f"no sound '{key}' in the image")
+    return value
+
+
+class Archive:
+    def __init__(self, path, max_bytes=20 << 30):
+        self.path = path
+        self.max_bytes = max_bytes
+        self.tar = None
+        self.members = {}
+        self.folder = os.path.isdir(path)
+        if self.folder:
+            return
+        try:
+            self.tar = tarfile.open(path, mode="r:*")
+            for member in self.tar:
+                name = os.path.normpath(member.name)
+                if member.isreg() and (name in self.members or len(self.members) == MAX_MEMBERS):
+                    raise Refused(f"{name!r} is in the archive twice, or there are too many")
+                if member.isreg():
+                    self.members[name] = member
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise Refused(f"not a sound tar archive: {error}") from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.tar is not None:
+            self.tar.close()
+
+    # --- blobs ----------------------------------------------------------
+
+    def open(self, name):
+        if self.folder:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            try:
+                return open(os.open(os.path.join(self.path, name), flags), "rb")
+            except OSError as error:
+                raise Refused(f"no {name} in the archive: {error.strerror}") from error
+        if name not in self.members:
+            raise Refused(f"no {name} in the archive")
+        return self.tar.extractfile(self.members[name])
+
+    def json(self, name):
+        with self.open(name) as file:
+            data = file.read(MAX_JSON_BYTES + 1)
+        if len(data) > MAX_JSON_BYTES:
+            raise Refused(f"{name} is larger than {MAX_JSON_BYTES} bytes")
+        return data, self.parse(name, data)
+
+    @staticmethod
+    def parse(name, data):
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise Refused(f"{name} is no JSON") from error
+
+    def check(self, descriptor):
+        """The name of a blob that is what its descriptor says."""
+        digest, size = _take(descriptor, "digest", str), _take(descriptor, "size", int)
+        match = DIGEST.match(digest)
+        if not match or size < 0 or size > self.max_bytes:
+            raise Refused(f"a blob of {size} bytes with the digest {digest[:80]!r}")
+        name = f"blobs/sha256/{match[1]}"
+        found, left = hashlib.sha256(), size
+        with self.open(name) as file:
+            while data := file.read(CHUNK):
+                left -= len(data)
+                if left < 0:
+                    break
+                found.update(data)
+        if left != 0 or found.hexdigest() != match[1]:
+            raise Refused(f"{name} is not what its name says")
+        return name
+
+    # --- the image ------------------------------------------------------
+
+    def image(self, ref=None):
+        if self.json("oci-layout")[1].get("imageLayoutVersion") != "1.0.0":
+            raise Refused("not an OCI image layout of version 1.0.0")
+        descriptor = self.choose(self.json("index.json")[1], ref)
+        for _ in range(MAX_NESTING):
+            tree = self.json(self.check(descriptor))[1]
+            if descriptor.get("mediaType") not in INDEX:
+                break
+            descriptor = self.choose(tree, None)
+        if descriptor.get("mediaType") not in MANIFEST:
+            raise Refused(f"not an image but {descriptor.get('mediaType')!r}")
+        return self.read(descriptor, tree)
+
+    @staticmethod
+    def choose(index, ref):
+        machine = MACHINES.get(platform.machine(), platform.machine())
+        found = []
+        for each in _take(index, "manifests", list):
+            about = each.get("platform") if isinstance(each, dict) else None
+            names = each.get("annotations") if isinstance(each, dict) else None
+            if isinstance(about, dict) and (about.get("architecture"), about.get("os")) != \
+                    (machine, "linux"):
+                continue
+            if ref is not None and (not isinstance(names, dict) or names.get(REF_NAME) != ref):
+                continue
+            if isinstance(each, dict):
+                found.append(each)
+        if len(found) != 1:
+            raise Refused(f"{len(found)} images are for linux/{machine}"
+                          f"{'' if ref is None else ' and named ' + ref}; expected one: name it "
+                          "with --ref")
+        return found[0]
+
+    def read(self, descriptor, manifest):
+        config = self.json(self.check(_take(manifest, "config", dict)))[1]
+        blobs = _take(manifest, "layers", list)
+        ids = _take(_take(config, "rootfs", dict), "diff_ids", list)
+        if len(blobs) != len(ids) or not 0 < len(blobs) <= MAX_LAYERS:
+            raise Refused(f"{len(blobs)} layers where the configuration has {len(ids)}")
+        image = Image(descriptor["digest"], config)
+        for blob, diff_id in zip(blobs, ids):
+            if not LAYER.match(str(blob.get("mediaType") if isinstance(blob, dict) else "")):
+                raise Refused("a layer of an unknown kind")
+            if not DIGEST.match(str(diff_id)):
+                raise Refused(f"a layer with the digest {str(diff_id)[:80]!r}")
+            image.layers.append(Layer(blob, diff_id))
+        return image
+
+    @contextlib.contextmanager
+    def layer(self, layer):
+        """The layer as an uncompressed file, looked at as a whole before anybody reads it."""
+        name = self.check(layer.blob)
+        found, left = hashlib.sha256(), self.max_bytes
+        with tempfile.TemporaryFile() as file, self.open(name) as blob:
+            with decompressed(blob) as source:
+                try:
+                    while data := source.read(CHUNK):
+                        left -= len(data)
+                        if left < 0:
+                            raise Refused("a layer unpacks to too many bytes")
+                        found.update(data)
+                        file.write(data)
+                except (OSError, EOFError, zlib.error) as error:
+                    raise Refused(f"{name} cannot be unpacked: {error}") from error
+            if f"sha256:{found.hexdigest()}" != layer.diff_id:
+                raise Refused(f"{name} unpacks to something else than the image says")
+            # Some writers leave out what fills the last block.
+            file.write(bytes(-file.tell() % 512 + 1024))
+            file.seek(0)
+            yield file
+
+
+@contextlib.contextmanager
+def decompressed(file):
+    """By its first bytes, whatever its kind is said to be."""
+    start = file.read(4)
+    file.seek(0)
+    if start[:2] == b"\x1f\x8b":
+        with gzip.GzipFile(fileobj=file) as stream:
+            yield stream
+    elif start == b"\x28\xb5\x2f\xfd":
+        with tempfile.TemporaryFile() as plain:
+            while data := file.read(CHUNK):
+                plain.write(data)
+            plain.seek(0)
+            try:
+                process = subprocess.Popen(["zstd", "-dcq"], stdin=plain, stdout=subprocess.PIPE)
+            except FileNotFoundError as error:
+                raise Refused("a zstd layer, and the program zstd is missing") from error
+            with process:
+                try:
+                    yield process.stdout
+                    if process.wait() != 0:
+                        raise Refused("a zstd layer that is damaged")
+                finally:
+                    process.kill()
+    else:
+        yield file

@@ -1,0 +1,351 @@
+"""contrib/roots/mkroot: roots from archives that lie, from busybox, and from Debian."""
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unittest
+
+import sbxtest
+
+MKROOT = os.path.join(sbxtest.ROOT, "contrib/roots/mkroot")
+SECRET = "the host's secret\n"
+
+
+def member(name, kind="file", data=b"", **more):
+    """One entry of a tar archive, with any field as it is wanted."""
+    info = tarfile.TarInfo(name)
+    info.mode = 0o755 if kind == "dir" else 0o644
+    info.type = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE,
+                 "hard": tarfile.LNKTYPE, "char": tarfile.CHRTYPE, "fifo": tarfile.FIFOTYPE}[kind]
+    info.size = len(data) if kind == "file" else 0
+    for field, value in more.items():
+        setattr(info, field, value)
+    return info, data
+
+
+def tar(*members):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for info, data in members:
+            archive.addfile(info, io.BytesIO(data) if info.isreg() else None)
+    return out.getvalue()
+
+
+def digest_of(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Image:
+    """An OCI layout, put together by hand so that any part of it can be wrong."""
+
+    def __init__(self, *layers, pack=gzip.compress):
+        self.blobs = {}
+        packed = [pack(layer) for layer in layers]
+        config = {"architecture": "amd64", "os": "linux", "config": {"Env": ["A=b"]},
+                  "rootfs": {"type": "layers", "diff_ids": [digest_of(each) for each in layers]}}
+        self.manifest = {
+            "schemaVersion": 2, "config": self.blob(json.dumps(config).encode(), "config"),
+            "layers": [self.blob(each, "layer") for each in packed]}
+        self.index = {"schemaVersion": 2, "manifests": []}
+
+    def blob(self, data, kind):
+        kinds = {"config": "application/vnd.oci.image.config.v1+json",
+                 "layer": "application/vnd.oci.image.layer.v1.tar+gzip",
+                 "manifest": "application/vnd.oci.image.manifest.v1+json"}
+        self.blobs[digest_of(data)] = data
+        return {"mediaType": kinds[kind], "digest": digest_of(data), "size": len(data)}
+
+    def write(self, path):
+        descriptor = self.blob(json.dumps(self.manifest).encode(), "manifest")
+        if not self.index["manifests"]:
+            self.index["manifests"] = [descriptor]
+        files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+                 "index.json": json.dumps(self.index).encode()}
+        files.update({f"blobs/sha256/{name[7:]}": data for name, data in self.blobs.items()})
+        with open(path, "wb") as stream:
+            stream.write(tar(*(member(name, data=data) for name, data in files.items())))
+        return path
+
+
+class Rooted(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="sbx-mkroot-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        os.chmod(self.folder, 0o755)
+        self.roots = os.path.join(self.folder, "roots")
+        self.secret = os.path.join(self.folder, "secret")
+        with open(self.secret, "w", encoding="utf-8") as stream:
+            stream.write(SECRET)
+
+    def mkroot(self, *arguments, timeout=300):
+        return subprocess.run([MKROOT, "--roots-dir", self.roots, *arguments], text=True,
+                              capture_output=True, timeout=timeout, check=False)
+
+    def made(self, *arguments):
+        done = self.mkroot(*arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return os.path.join(self.roots, arguments[1])
+
+    def assert_refused(self, part, *arguments):
+        done = self.mkroot(*arguments)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn(part, done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        self.assert_clean()
+
+    def assert_clean(self):
+        """Nothing half-made is there, and the host is as it was."""
+        self.assertEqual(os.listdir(self.roots), [])
+        with open(self.secret, encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), SECRET)
+        self.assertEqual(sorted(os.listdir(self.folder)),
+                         sorted({"roots", "secret", *os.listdir(self.folder)} & {
+                             "roots", "secret", "image.tar", "root.tar"}))
+
+    def file(self, name, data):
+        path = os.path.join(self.folder, name)
+        with open(path, "wb") as stream:
+            stream.write(data)
+        return path
+
+    def image(self, *layers, **options):
+        return Image(*(tar(*layer) for layer in layers), **options).write(
+            os.path.join(self.folder, "image.tar"))
+
+    def tree(self, path):
+        """Relative name to what is there: text, '-> target' or None for a directory."""
+        found = {}
+        for folder, folders, names in os.walk(path):
+            for name in folders + names:
+                full = os.path.join(folder, name)
+                rel = os.path.relpath(full, path)
+                if os.path.islink(full):
+                    found[rel] = "-> " + os.readlink(full)
+                elif os.path.isdir(full):
+                    found[rel] = None
+                else:
+                    with open(full, encoding="utf-8") as stream:
+                        found[rel] = stream.read()
+        return found
+
+
+class Honest(Rooted):
+    def test_layers_and_whiteouts(self):
+        root = self.made("oci", "app", self.image(
+            [member("bin", "link", linkname="usr/bin"), member("usr/bin", "dir"),
+             member("usr/bin/old", data=b"old"), member("usr/bin/kept", data=b"kept"),
+             member("opt/a/b/c", data=b"c"), member("opt/a/d", data=b"d"),
+             member("srv/x/y", data=b"y"), member("usr/bin/both", data=b"1")],
+            [member("usr/bin/.wh.old"), member("bin/new", data=b"new"),
+             member("usr/bin/same", "hard", linkname="usr/bin/kept"),
+             member("opt/a/e", data=b"e"), member("opt/a/.wh..wh..opq"),
+             member("srv/.wh.x"), member("srv/x/z", data=b"z"),
+             member("usr/bin/both", data=b"2"), member("usr/bin/.wh.both")]))
+        self.assertEqual(self.tree(root), {
+            "bin": "-> usr/bin", "usr": None, "usr/bin": None, "usr/bin/kept": "kept",
+            "usr/bin/new": "new", "usr/bin/same": "kept", "opt": None, "opt/a": None,
+            "opt/a/e": "e", "srv": None, "srv/x": None, "srv/x/z": "z", "usr/bin/both": "2"})
+
+    def test_what_is_made_is_ours_and_plain(self):
+        if os.getuid() == 0:
+            os.umask(0)
+            self.addCleanup(os.umask, 0o022)
+        root = self.made("oci", "app", self.image(
+            [member("usr", "dir", mode=0o777, uid=1234, gid=1234),
+             member("usr/su", data=b"x", mode=0o6755, uid=1234),
+             member("usr/open", data=b"x", mode=0o666),
+             member("usr/secret", data=b"x", mode=0o600), member("usr/null", "char"),
+             member("usr/pipe", "fifo"), member("etc/shadow", data=b"root:x"),
+             member("dev/console", data=b"x"), member("tmp/left", data=b"x")]))
+        modes = {os.path.relpath(os.path.join(folder, name), root):
+                 os.lstat(os.path.join(folder, name))
+                 for folder, folders, names in os.walk(root) for name in folders + names}
+        self.assertEqual({name: stat.S_IMODE(each.st_mode) for name, each in modes.items()},
+                         {"usr": 0o755, "usr/su": 0o755, "usr/open": 0o644, "usr/secret": 0o644,
+                          "etc": 0o755, "dev": 0o755, "tmp": 0o755})
+        self.assertEqual({each.st_uid for each in modes.values()}, {os.getuid()})
+
+    def test_the_same_image_is_the_same_root(self):
+        image = self.image([member("usr/a", data=b"a", mtime=1), member("usr/b", data=b"b")])
+        self.made("oci", "one", image)
+        self.made("oci", "two", image)
+        self.made("tar", "three", self.file("root.tar", tar(
+            member("usr/b", data=b"b", mtime=5), member("usr/a", data=b"a"))))
+        records = []
+        for name in ("one", "two", "three"):
+            with open(os.path.join(self.roots, name + ".json"), encoding="utf-8") as stream:
+                records.append(json.load(stream))
+        self.assertEqual(len({each["digest"] for each in records}), 1)
+        self.assertEqual(records[0]["source"]["env"], ["A=b"])
+
+    def test_verify_list_and_remove(self):
+        root = self.made("tar", "one", self.file("root.tar", tar(member("usr/a", data=b"a"))))
+        self.assertIn("one ", self.mkroot("list").stdout)
+        self.assertEqual(self.mkroot("verify").returncode, 0)
+        with open(os.path.join(root, "usr/a"), "w", encoding="utf-8") as stream:
+            stream.write("b")
+        done = self.mkroot("verify", "one")
+        self.assertEqual((done.returncode, done.stdout), (1, "one: CHANGED since it was made\n"))
+        self.assertIn("there already", self.mkroot("busybox", "one").stderr)
+        self.assertEqual(self.mkroot("remove", "one").returncode, 0)
+        self.assert_clean()
+        for name in ("../x", "A", "", "host", "x.json"):
+            self.assertIn("is no name", self.mkroot("busybox", name).stderr)
+
+    def test_busybox_runs_in_a_box(self):
+        root = self.made("busybox", "bb")
+        done = subprocess.run(
+            [os.path.join(sbxtest.BIN, "sbx-box"), "--allow-missing", "cgroup", "--empty",
+             "--root", root, "--", "sh", "-c", "echo hi > x && cat x && ls /usr/bin | wc -l"],
+            capture_output=True, text=True, check=False, cwd=self.folder)
+        self.assertEqual((done.returncode, done.stdout.split()[0]), (0, "hi"), done.stderr)
+        self.assertGreater(int(done.stdout.split()[1]), 100)
+
+    @unittest.skipIf(shutil.which("umoci") is None, "needs the package umoci")
+    def test_an_image_that_umoci_made(self):
+        layout = os.path.join(self.folder, "layout")
+        bundle = os.path.join(self.folder, "bundle")
+        for argv in (["init", "--layout", layout], ["new", "--image", layout + ":one"],
+                     ["unpack", "--rootless", "--image", layout + ":one", bundle]):
+            subprocess.run(["umoci", *argv], check=True, capture_output=True)
+        os.makedirs(os.path.join(bundle, "rootfs/usr/share"))
+        with open(os.path.join(bundle, "rootfs/usr/share/mark"), "w", encoding="utf-8") as stream:
+            stream.write("first")
+        subprocess.run(["umoci", "repack", "--image", layout + ":one", bundle], check=True,
+                       capture_output=True)
+        subprocess.run(["umoci", "insert", "--rootless", "--image", layout + ":one", self.secret,
+                        "/usr/share/second"], check=True, capture_output=True)
+        subprocess.run(["umoci", "insert", "--rootless", "--whiteout", "--image",
+                        layout + ":one", "/usr/share/mark"], check=True, capture_output=True)
+        root = self.made("oci", "app", layout)
+        self.assertEqual(self.tree(root), {"usr": None, "usr/share": None,
+                                           "usr/share/second": SECRET})
+
+
+class Hostile(Rooted):
+    """Each archive tries one way out; none may touch what is outside."""
+
+    def test_names_that_lead_out(self):
+        for name, entries in {
+                "dots": [member("../secret", data=b"x")],
+                "dots inside": [member("usr/../../secret", data=b"x")],
+                "hard link out": [member("usr/x", "hard", linkname="../secret")],
+                "hard link to nothing": [member("usr/x", "hard", linkname="etc/passwd")],
+                "whiteout of ..": [member("usr/.wh...", data=b"")],
+                "whiteout of .": [member("usr/.wh..", data=b"")],
+                "no end of links": [member("a", "link", linkname="b"),
+                                    member("b", "link", linkname="a"), member("a/x", data=b"x")],
+                "a file in the way": [member("usr", data=b"x"), member("usr/x", data=b"x")],
+                "usr is a link": [member("usr", "link", linkname="/etc")],
+                "too long": [member("/".join(["d" * 200] * 25), data=b"x")]}.items():
+            with self.subTest(name):
+                self.assert_refused("", "oci", "app", self.image(entries))
+
+    def test_links_that_lead_out_stay_inside(self):
+        there = f"/opt/sbx-mkroot-{os.getpid()}"
+        root = self.made("oci", "app", self.image(
+            [member("usr", "dir"), member("up", "link", linkname="../" * 12 + there[1:]),
+             member("abs", "link", linkname=there), member("up/secret", data=b"mine"),
+             member("abs/secret", data=b"mine"),
+             member("file", "link", linkname=self.secret), member("file", data=b"mine")],
+            [member("abs/.wh.secret"), member("up/.wh..wh..opq"),
+             member("abs/via", "hard", linkname="file")]))
+        self.assertEqual(self.tree(root + there), {"via": "mine"})
+        self.assertFalse(os.path.lexists(there))
+        with open(self.secret, encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), SECRET)
+
+    def test_a_hard_link_to_a_link_takes_the_link(self):
+        root = self.made("oci", "app", self.image(
+            [member("usr", "dir"), member("usr/link", "link", linkname=self.secret),
+             member("usr/hard", "hard", linkname="usr/link")],
+            [member("usr/hard", data=b"mine")]))
+        self.assertEqual(self.tree(root), {"usr": None, "usr/link": "-> " + self.secret,
+                                           "usr/hard": "mine"})
+        with open(self.secret, encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), SECRET)
+
+    def test_too_much(self):
+        big = self.image([member("usr/zeros", data=bytes(3 << 20))])
+        self.assert_refused("too many bytes", "--max-bytes", "2m", "oci", "app", big)
+        sparse = tarfile.TarInfo("usr/sparse")
+        sparse.size = 1 << 50
+        header = sparse.tobuf(tarfile.GNU_FORMAT)
+        self.assert_refused("too many bytes", "tar", "app", self.file("root.tar", header))
+        pax = tarfile.TarInfo("x")
+        pax.type, pax.size = tarfile.XHDTYPE, 1 << 40
+        self.assert_refused("a header of", "tar", "app",
+                            self.file("root.tar", pax.tobuf(tarfile.GNU_FORMAT)))
+
+    def test_damaged_archives(self):
+        good = tar(member("usr/a", data=b"a" * 5000))
+        for name, data in {"cut": good[:2000], "noise": b"\x01" * 2048, "empty gzip": b"\x1f\x8b",
+                           "cut gzip": gzip.compress(good)[:-4]}.items():
+            with self.subTest(name):
+                self.assert_refused("", "tar", "app", self.file("root.tar", data))
+
+    def test_blobs_that_are_not_what_they_say(self):
+        layer = tar(member("usr/a", data=b"a"))
+        other = gzip.compress(tar(member("usr/evil", data=b"x")))
+
+        def swapped(image):
+            image.blobs[image.manifest["layers"][0]["digest"]] = other
+
+        def another_diff(image):
+            image.manifest["layers"][0] = image.blob(other, "layer")
+
+        def path_as_digest(image):
+            image.manifest["layers"][0]["digest"] = "sha256:../../../../etc/passwd"
+
+        def too_few(image):
+            image.manifest["layers"] = []
+
+        def deep(image):
+            image.blobs[image.manifest["config"]["digest"]] = b"["
+
+        def foreign(image):
+            image.manifest["layers"][0]["mediaType"] = "application/x-sh"
+
+        def bad_size(image):
+            image.manifest["layers"][0]["size"] = -1
+
+        def no_map(image):
+            image.manifest["layers"] = ["x"]
+
+        def two_images(image):
+            image.index["manifests"] = [
+                {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1,
+                 "digest": digest_of(b"x")}] * 2
+
+        for change in (swapped, another_diff, path_as_digest, too_few, deep, foreign, bad_size,
+                       no_map, two_images):
+            with self.subTest(change.__name__):
+                image = Image(layer)
+                change(image)
+                self.assert_refused("refused", "oci", "app",
+                                    image.write(os.path.join(self.folder, "image.tar")))
+
+    def test_an_index_that_leads_in_circles_ends(self):
+        image = Image(tar(member("usr/a", data=b"a")))
+        inner = {"mediaType": "application/vnd.oci.image.index.v1+json"}
+        for _ in range(10):
+            data = json.dumps({"manifests": [inner]}).encode()
+            image.blobs[digest_of(data)] = data
+            inner = {"mediaType": "application/vnd.oci.image.index.v1+json",
+                     "digest": digest_of(data), "size": len(data)}
+        image.index["manifests"] = [inner]
+        self.assert_refused("not an image", "oci", "app",
+                            image.write(os.path.join(self.folder, "image.tar")))
+
+
+if __name__ == "__main__":
+    if shutil.which("busybox") is None:
+        sys.exit("needs the package busybox-static")
+    unittest.main(verbosity=2)
