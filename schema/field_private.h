@@ -114,6 +114,13 @@ struct result_wire_state {
 	int64_t at_us;
 };
 
+struct result_wire_security {
+	bool present;
+	const char *mode;
+	const char *profile;
+	const char *reason;
+};
+
 struct result_wire {
 	const char *job;
 	int64_t run;
@@ -128,6 +135,7 @@ struct result_wire {
 	struct result_wire_state *states;
 	size_t states_len;
 	struct result_metrics metrics;
+	struct result_wire_security security;
 	struct text_list missing;
 	struct text_list clamped;
 };

@@ -118,6 +118,9 @@ struct job_artifacts {
 	int64_t max_bytes;
 };
 
+/* How strong the box must be; worker/mode.def says what each means. */
+enum job_security { SECURITY_AUTO, SECURITY_SANDBOXED, SECURITY_TRUSTED, SECURITY_ISOLATED };
+
 enum job_priority { PRIORITY_NORMAL, PRIORITY_HIGH, PRIORITY_LOW };
 
 struct job {
@@ -134,6 +137,7 @@ struct job {
 	struct job_limits limits;
 	struct job_sandbox sandbox;
 	struct job_artifacts artifacts;
+	enum job_security security;
 	bool keep_on_failure;
 	int64_t deadline_ms; /* Unix time; 0: none */
 	enum job_priority priority;

@@ -327,7 +327,11 @@ static const struct map artifacts_map = {FIELDS(artifacts_fields), sizeof(struct
 
 /* --- the job ---------------------------------------------------------- */
 
-static const char *const securities[] = {"auto", "sandboxed", "trusted", "isolated", NULL};
+static const char *const securities[] = {[SECURITY_AUTO] = "auto",
+					 [SECURITY_SANDBOXED] = "sandboxed",
+					 [SECURITY_TRUSTED] = "trusted",
+					 [SECURITY_ISOLATED] = "isolated",
+					 NULL};
 static const char *const endings[] = {"rollback", "keep", NULL};
 static const char *const priorities[] = {
 	[PRIORITY_NORMAL] = "normal", [PRIORITY_HIGH] = "high", [PRIORITY_LOW] = "low", NULL};
@@ -340,8 +344,8 @@ static const struct field job_fields[] = {
 	{"code", UNBUILT(FIELD_MAP)},
 	{"cost", UNBUILT(FIELD_MAP)},
 	{"cache", .kind = FIELD_TEXT, .offset = FIELD_NOWHERE, .choices = caches, .built = 1},
-	{"security", .kind = FIELD_TEXT, .offset = FIELD_NOWHERE, .choices = securities,
-	 .built = 2},
+	{"security", .kind = FIELD_CHOICE, FIELD_AT(struct job, security, enum job_security),
+	 .choices = securities},
 	{"network", .kind = FIELD_MAP, .offset = FIELD_NOWHERE, .map = &network_map},
 	{"tenant", TEXT(struct job, tenant, 1, LIMIT_NAME_CHARS), .rule = &printable_rule,
 	 .fallback_text = "default"},

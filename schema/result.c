@@ -116,6 +116,10 @@ static int encode_head(struct arena *arena, const struct result_head *head, stru
 			   .subject = head->reason.subject,
 			   .hint = reason_code_hint(head->reason.code)},
 		.metrics = head->metrics,
+		.security = {.present = head->security_mode != NULL,
+			     .mode = head->security_mode,
+			     .profile = head->security_profile,
+			     .reason = head->security_reason},
 		.missing = head->missing,
 		.clamped = head->clamped,
 	};

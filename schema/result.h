@@ -38,7 +38,7 @@ struct result_file {
 	int64_t size_bytes; /* changes only; -1: unknown */
 };
 
-enum severity { SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_ERROR };
+enum severity { SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_ERROR, SEVERITY_COUNT };
 
 struct result_finding {
 	enum severity severity;
@@ -137,6 +137,9 @@ struct result_head {
 	struct reason reason;		  /* code REASON_NONE: none */
 	int64_t state_at_us[STATE_COUNT]; /* Unix time when its work was done; 0: not reached */
 	struct result_metrics metrics;
+	const char *security_mode; /* NULL: no box was made for it */
+	const char *security_profile;
+	const char *security_reason;
 	struct text_list missing; /* sandbox layers that were not there, by name */
 	struct text_list clamped; /* limits that were lowered to the worker's maxima */
 };

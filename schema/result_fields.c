@@ -61,6 +61,15 @@ static const struct field metrics_fields[] = {
 
 static const struct map metrics_map = {FIELDS(metrics_fields), sizeof(struct result_metrics)};
 
+static const struct field security_fields[] = {
+	{"mode", TEXT(struct result_wire_security, mode), .required = true},
+	{"profile", TEXT(struct result_wire_security, profile), .required = true},
+	{"reason", TEXT(struct result_wire_security, reason), .required = true},
+};
+
+static const struct map security_map = {FIELDS(security_fields),
+					sizeof(struct result_wire_security), .has_present = true};
+
 static const struct field head_fields[] = {
 	{"v", .kind = FIELD_VERSION, .offset = FIELD_NOWHERE, .required = true, .min = JOB_VERSION,
 	 .max = JOB_VERSION},
@@ -79,6 +88,8 @@ static const struct field head_fields[] = {
 	 .required = true},
 	{"metrics", .kind = FIELD_MAP, FIELD_AT(struct result_wire, metrics, struct result_metrics),
 	 .map = &metrics_map, .required = true},
+	{"security", .kind = FIELD_MAP,
+	 FIELD_AT(struct result_wire, security, struct result_wire_security), .map = &security_map},
 	{"missing", TEXTS(struct result_wire, missing)},
 	{"clamped", TEXTS(struct result_wire, clamped)},
 };

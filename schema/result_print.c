@@ -441,6 +441,17 @@ static void print_names(struct printer *printer, const char *label, const struct
 	buf_add_byte(printer->out, '\n');
 }
 
+static void print_security(struct printer *printer, const struct value *security)
+{
+	if (security == NULL)
+		return;
+	add_label(printer, "security");
+	print_harmless(printer->out, bytes_of(value_get(security, "mode")));
+	buf_add_text(printer->out, " (");
+	print_harmless(printer->out, bytes_of(value_get(security, "reason")));
+	buf_add_text(printer->out, ")\n");
+}
+
 void result_print(const struct value *result, bool color, struct buf *out)
 {
 	struct printer printer = {out, color};
@@ -454,6 +465,7 @@ void result_print(const struct value *result, bool color, struct buf *out)
 	print_changes(&printer, result);
 	print_artifacts(&printer, value_get(result, "artifacts"));
 	print_snapshots(&printer, value_get(result, "snapshots"));
+	print_security(&printer, value_get(result, "security"));
 	print_names(&printer, "missing", value_get(result, "missing"));
 	print_names(&printer, "clamped", value_get(result, "clamped"));
 	print_states(&printer, value_get(result, "states"));

@@ -155,6 +155,23 @@ static void check_sources(const struct config *config, struct check_report *repo
 			  allow->len);
 }
 
+static void check_security(const struct config *config, struct check_report *report)
+{
+	const struct text_list *trusted = &config->sources_trusted;
+
+	for (size_t i = 0; i < trusted->len; i++) {
+		struct err err = {0};
+
+		if (source_allow_check(trusted->items[i], &err) < 0)
+			check_add(report, CHECK_FAIL, "security",
+				  "correct the entry in [sources] trusted", "%s",
+				  redacted(report->arena, err.message, trusted->items[i]));
+	}
+	check_add(report, CHECK_OK, "security", "",
+		  "%zu trusted sources; at least %s; auto isolates a diff with findings: %s",
+		  trusted->len, config->security_least, config->security_isolate);
+}
+
 static void check_commands(const struct config *config, struct check_report *report)
 {
 	const struct text_list *allow = &config->commands_allow;
@@ -181,6 +198,7 @@ static void check_commands(const struct config *config, struct check_report *rep
 void check_policy(const struct config *config, struct check_report *report)
 {
 	check_sources(config, report);
+	check_security(config, report);
 	check_commands(config, report);
 }
 

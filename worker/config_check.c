@@ -16,6 +16,7 @@
 #include "schema/limits.h"
 #include "worker/config_private.h"
 #include "worker/metrics.h"
+#include "worker/mode.h"
 #include "worker/preset.h"
 #include "worker/role.h"
 #include "worker/roots.h"
@@ -330,6 +331,19 @@ static int rule_presets(const struct config *config, struct err *err)
 	return 0;
 }
 
+static int rule_security(const struct config *config, struct err *err)
+{
+	if (mode_find(config->security_least) == NULL)
+		return err_set(err, ERR_INPUT,
+			       "security.least: '%.40s' is not trusted, sandboxed or isolated",
+			       config->security_least);
+	if (!mode_isolate_valid(config->security_isolate))
+		return err_set(err, ERR_INPUT,
+			       "security.isolate: '%.40s' is not info, warning, error or never",
+			       config->security_isolate);
+	return 0;
+}
+
 static int rule_quota(const struct config *config, struct err *err)
 {
 	if (in_range("limits.millicpus", config->limits_millicpus, 0, LIMIT_CPUS * 1000, err) < 0 ||
@@ -346,7 +360,7 @@ static int (*const rules[])(const struct config *config, struct err *err) = {
 	rule_name,   rule_slots,       rule_uid_base,	   rule_attempts,    rule_paths,
 	rule_url,    rule_prefix,      rule_heartbeat,	   rule_certificate, rule_sources,
 	rule_roots,  rule_credentials, rule_allow_missing, rule_log,	     rule_metrics,
-	rule_limits, rule_quota,       rule_presets,
+	rule_limits, rule_quota,       rule_presets,	   rule_security,
 };
 
 void config_misfits(const struct config *config, const struct config_sink *sink)

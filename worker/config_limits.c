@@ -11,10 +11,12 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "worker/config_private.h"
+#include "worker/mode.h"
 #include "worker/preset.h"
 
 enum unit { PLAIN, THOUSANDTHS };
@@ -146,6 +148,44 @@ int config_limits(const struct config *config, const struct job_limits *asked, s
 	}
 	*ret = limits;
 	*ret_clamped = clamped;
+	return 0;
+}
+
+/* The list of before is the arena's; a longer one takes its place. */
+static int add_clamped(struct arena *arena, struct text_list *clamped, const char *text,
+		       struct err *err)
+{
+	const char **items = arena_array(arena, clamped->len + 2, sizeof(*items));
+
+	if (items == NULL || text == NULL)
+		return err_set(err, ERR_LIMIT, "cannot set limits: out of memory");
+	if (clamped->len > 0)
+		(void)memcpy(items, clamped->items, clamped->len * sizeof(*items));
+	items[clamped->len++] = text;
+	clamped->items = items;
+	return 0;
+}
+
+int mode_lower(const struct mode *mode, struct arena *arena, struct job_limits *limits,
+	       struct text_list *clamped, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int64_t *place = (int64_t *)((char *)limits + rows[i].asked);
+		int64_t most = number_at(&mode->most, rows[i].asked);
+		char from[32];
+		char to[32];
+
+		if (most == 0 || *place <= most)
+			continue;
+		number_text(rows[i].unit, *place, from);
+		number_text(rows[i].unit, most, to);
+		*place = most;
+		if (add_clamped(arena, clamped,
+				arena_printf(arena, "%s: %s lowered to %s by the mode %s",
+					     rows[i].name, from, to, mode->name),
+				err) < 0)
+			return -1;
+	}
 	return 0;
 }
 

@@ -83,6 +83,7 @@ static const char *section_doc(const char *section)
 		{"commands", "what the steps of a job may run; an empty list allows nothing"},
 		{"protect", "files that a diff may not touch"},
 		{"sandbox", "where the steps run"},
+		{"security", "how strong the boxes are; SECURITY.md has the modes"},
 		{"limits", "what a job gets that does not ask"},
 		{"max", "what a job may ask for; more is lowered and the result says so"},
 		{"metrics", "counters and health over HTTP, for Prometheus and load balancers"},

@@ -72,6 +72,7 @@ static void on_fetched(struct supervisor *self, struct ipc_store_fetched *reply)
 {
 	struct task *task = task_find(self, reply->task);
 	int64_t now_us = clock_wall_us();
+	struct reason reason;
 
 	if (task == NULL || task->confirms_due > 0)
 		return;
@@ -89,6 +90,11 @@ static void on_fetched(struct supervisor *self, struct ipc_store_fetched *reply)
 	task->checkout_path = arena_strdup(&task->arena, reply->checkout_path);
 	if (task->arena.exhausted) {
 		finish_fault(task, REASON_HOST_FAULT, "out of memory", false);
+		return;
+	}
+	task->trusted_source = reply->trusted;
+	if (dispatch_mode_check(task, &reason) == REFUSED) {
+		finish_refused(task, VERDICT_rejected, &reason);
 		return;
 	}
 	task_move(task, STATE_fetched, now_us);

@@ -121,14 +121,37 @@ void dispatch_job(struct task *task)
 
 /* --- executor --------------------------------------------------------- */
 
-static void want_layer(struct slot *slot)
+/* The job ends here although its executor could go on. */
+static void take_from_executor(struct slot *slot)
+{
+	struct task *task = slot->task;
+
+	outbox_release(&slot->executor);
+	dispatch_kill(slot);
+	slot->task = NULL;
+	task->slot = NULL;
+	task->kill_at_mono_us = 0;
+}
+
+static void want_layer(struct slot *slot, const struct ipc_exec_want_layer *asked)
 {
 	struct ipc_box_attach message = {
 		.kind = IPC_BOX_ATTACH, .slot = slot->number, .serial = slot->serial};
+	struct task *task = slot->task;
+	struct reason reason;
 	struct err err = {0};
+	int rc = dispatch_mode(task, asked->findings, &reason, &err);
 
-	message.limits = slot->task->limits;
-	ipc_text(message.checkout_path, slot->task->checkout_path);
+	if (rc != 0) {
+		take_from_executor(slot);
+		if (rc == REFUSED)
+			finish_refused(task, VERDICT_rejected, &reason);
+		else
+			finish_fault(task, REASON_HOST_FAULT, err.message, false);
+		return;
+	}
+	message.limits = task->limits;
+	ipc_text(message.checkout_path, task->checkout_path);
 	slot->layer = LAYER_ASKED;
 	if (outbox_send(&slot->supervisor->zygote, &message, sizeof(message), -1, &err) < 0)
 		supervisor_die(slot->supervisor, &err);
@@ -223,6 +246,7 @@ static bool on_executor(struct slot *slot)
 {
 	struct ipc_exec_state *state = LETTER(IPC_EXEC_STATE, ipc_exec_state);
 	struct ipc_exec_done *done = LETTER(IPC_EXEC_DONE, ipc_exec_done);
+	struct ipc_exec_want_layer *wanted = LETTER(IPC_EXEC_WANT_LAYER, ipc_exec_want_layer);
 	struct ipc_exec_output *output = (struct ipc_exec_output *)letter.room;
 
 	if (slot->task == NULL || slot->task->kill_at_mono_us == 0)
@@ -238,9 +262,9 @@ static bool on_executor(struct slot *slot)
 		on_done(slot, done);
 		return true;
 	}
-	if (letter_kind() == IPC_EXEC_WANT_LAYER && slot->layer == LAYER_NONE &&
+	if (wanted != NULL && slot->layer == LAYER_NONE &&
 	    lifecycle_executor_allows(slot->task->state, STATE_prepared)) {
-		want_layer(slot);
+		want_layer(slot, wanted);
 		return true;
 	}
 	if (letter_kind() == IPC_EXEC_OUTPUT && (size_t)letter.len >= sizeof(*output) &&
@@ -355,11 +379,7 @@ static void refuse_unlimited(struct slot *slot, const char *why)
 	struct task *task = slot->task;
 	struct reason reason;
 
-	outbox_release(&slot->executor);
-	dispatch_kill(slot);
-	slot->task = NULL;
-	task->slot = NULL;
-	task->kill_at_mono_us = 0;
+	take_from_executor(slot);
 	(void)reason_set(&reason, REASON_POLICY_CGROUP, "limits", "%s", why);
 	finish_refused(task, VERDICT_rejected, &reason);
 }
@@ -380,6 +400,8 @@ static void on_attached(struct supervisor *self, struct ipc_box_attached *attach
 	}
 	if (attached->ok)
 		slot->layer = LAYER_GIVEN;
+	if (slot->task != NULL)
+		message.limits = slot->task->limits;
 	ipc_text(message.error, attached->error);
 	send_executor(slot, &message, sizeof(message), -1);
 }

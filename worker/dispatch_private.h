@@ -39,6 +39,15 @@ void *letter_as(enum ipc_kind kind, size_t size);
 void dispatch_role(struct supervisor *self, struct outbox *outbox, const char *name,
 		   uint32_t events, void (*handle)(struct supervisor *self));
 
+/* Whether a job of this source may have the mode that it asks for: 0, or REFUSED
+ * with why. */
+int dispatch_mode_check(const struct task *task, struct reason *ret_reason) MUST_CHECK;
+
+/* Which mode the job runs in, and its limits then. `findings` are those of the
+ * diff, by severity. REFUSED when policy has none for it, -1 out of memory. */
+int dispatch_mode(struct task *task, const int64_t findings[SEVERITY_COUNT],
+		  struct reason *ret_reason, struct err *err) MUST_CHECK;
+
 /* Gives the job of a task that has a slot to its executor. */
 void dispatch_job(struct task *task);
 

@@ -15,10 +15,12 @@ enum { OUTPUT_MESSAGE_BYTES = 32 * 1024 };
 
 static int want_layer(struct executor *self, struct err *err)
 {
-	enum ipc_kind want = IPC_EXEC_WANT_LAYER;
+	struct ipc_exec_want_layer want = {.kind = IPC_EXEC_WANT_LAYER};
 	struct ipc_exec_layer answer;
 	ssize_t len;
 
+	for (size_t i = 0; i < self->patch.findings_len; i++)
+		want.findings[self->patch.findings[i].severity]++;
 	if (fd_send(self->socket, &want, sizeof(want), NULL, 0, err) < 0)
 		return -1;
 	len = fd_recv(self->socket, &answer, sizeof(answer), NULL, NULL, err);
@@ -30,6 +32,7 @@ static int want_layer(struct executor *self, struct err *err)
 		return err_set(err, ERR_PEER, "no workspace: the supervisor is gone");
 	if (!answer.ok)
 		return err_set(err, ERR_UNSUPPORTED, "no workspace: %s", answer.error);
+	self->order.limits = answer.limits;
 	return 0;
 }
 

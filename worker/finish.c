@@ -237,6 +237,7 @@ static struct bytes own_body(struct task *task, struct arena *arena, struct buf 
 
 static int encode(struct task *task, struct buf *out, struct err *err)
 {
+	const struct mode *mode = task->mode.mode;
 	struct supervisor *self = task->supervisor;
 	struct result_head head = {
 		.id = task->job.id,
@@ -250,6 +251,9 @@ static int encode(struct task *task, struct buf *out, struct err *err)
 		.verdict = task->verdict,
 		.reason = task->reason,
 		.metrics = task->metrics,
+		.security_mode = mode == NULL ? NULL : mode->name,
+		.security_profile = mode == NULL ? NULL : filter_profile_name(mode->profile),
+		.security_reason = task->mode.why,
 		.missing = self->missing,
 		.clamped = task->clamped,
 	};

@@ -20,7 +20,7 @@
 
 /* --- limits ----------------------------------------------------------- */
 
-static struct box_limits to_box(const struct job_limits *limits)
+struct box_limits intake_box_limits(const struct job_limits *limits)
 {
 	return (struct box_limits){
 		.wall_ms = limits->wall_ms,
@@ -91,7 +91,8 @@ static void admit(struct task *task)
 		finish_fault(task, REASON_HOST_FAULT, err.message, false);
 		return;
 	}
-	task->limits = to_box(&limits);
+	task->wanted = limits;
+	task->limits = intake_box_limits(&limits);
 	task->next_waiting = NULL;
 	for (struct task **at = &self->waiting[task->priority];; at = &(*at)->next_waiting) {
 		if (*at == NULL) {

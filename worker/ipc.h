@@ -122,6 +122,7 @@ struct ipc_store_fetched {
 	struct oid tree;
 	char repo_path[IPC_PATH_BYTES];
 	char checkout_path[IPC_PATH_BYTES];
+	bool trusted; /* the source is one of [sources] trusted */
 };
 
 struct ipc_store_settle {
@@ -212,9 +213,16 @@ struct ipc_exec_job {
 	char repo_path[IPC_PATH_BYTES];
 };
 
+/* The diff is judged, the steps may run. */
+struct ipc_exec_want_layer {
+	enum ipc_kind kind;
+	int64_t findings[SEVERITY_COUNT]; /* of the diff, by severity */
+};
+
 struct ipc_exec_layer {
 	enum ipc_kind kind;
 	bool ok;
+	struct box_limits limits; /* that hold, perhaps lower than those of EXEC_JOB */
 	char error[ERR_MESSAGE_BYTES];
 };
 

@@ -186,6 +186,16 @@ static void fetch_apart(void *ctx, int socket)
 	NEGLECT(fd_send(socket, work->reply, sizeof(*work->reply), NULL, 0, &err));
 }
 
+/* What comes with a job is the producer's, and no source of the operator's. */
+static bool is_trusted(const struct keeper *keeper, struct arena *arena, const char *repo)
+{
+	struct source_url source;
+	struct reason reason;
+
+	return *repo != '\0' && source_normalise(arena, repo, &keeper->config->sources_trusted,
+						 &source, &reason, NULL) == 0;
+}
+
 void keeper_fetch(struct keeper *keeper, struct ipc_store_fetch *request, int payload_fd)
 {
 	struct ipc_store_fetched reply = {.kind = IPC_STORE_FETCHED, .task = request->task};
@@ -197,13 +207,14 @@ void keeper_fetch(struct keeper *keeper, struct ipc_store_fetch *request, int pa
 			    .arena = &arena,
 			    .reply = &reply};
 	struct err err = {0};
-	bool now = true;
+	bool now = true, trusted = false;
 	int rc;
 
 	arena_init(&arena, KEEPER_ARENA_BYTES);
 	request->repo[sizeof(request->repo) - 1] = '\0';
 	request->commit[sizeof(request->commit) - 1] = '\0';
 	rc = keeper_source(keeper, &arena, request->repo, &work.source, &reply.reason, &err);
+	trusted = rc == 0 && is_trusted(keeper, &arena, request->repo);
 	if (rc == REFUSED) {
 		reply.end = IPC_REFUSED;
 	} else if (rc < 0) {
@@ -214,7 +225,10 @@ void keeper_fetch(struct keeper *keeper, struct ipc_store_fetch *request, int pa
 					 &work, &err) < 0;
 		if (now)
 			fault(&reply, &err);
+		else
+			keeper->children[keeper->children_len - 1].trusted = trusted;
 	}
+	reply.trusted = trusted;
 	arena_release(&arena);
 	if (now)
 		keeper_answer(keeper, &reply, sizeof(reply));
@@ -248,6 +262,7 @@ void keeper_fetched(struct keeper *keeper, const struct keeper_child *child)
 	terminate(&reply);
 	reply.kind = IPC_STORE_FETCHED;
 	reply.task = child->task;
+	reply.trusted = child->trusted;
 	if (reply.end == IPC_OK && reply.checkout_path[0] != '\0' && !hold(keeper, &reply.tree)) {
 		reply.end = IPC_FAULT;
 		ipc_text(reply.error, "the checkout was removed at once");

@@ -24,6 +24,7 @@ struct keeper_child {
 	enum ipc_kind kind; /* of its answer */
 	int socket;
 	uint64_t task;
+	bool trusted; /* FETCHED: the source is one of [sources] trusted */
 };
 
 /* A checkout that was named in an answer. */

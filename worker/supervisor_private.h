@@ -13,6 +13,7 @@
 #include "worker/ledger.h"
 #include "worker/loop.h"
 #include "worker/meter.h"
+#include "worker/mode.h"
 #include "worker/outbox.h"
 #include "worker/role.h"
 #include "worker/roots.h"
@@ -56,10 +57,13 @@ struct task {
 	enum job_state state;
 	int64_t state_at_us[STATE_COUNT];
 	int64_t received_mono_us;
-	struct slot *slot; /* NULL: none taken */
-	unsigned root;	   /* which of supervisor.roots its box must have */
-	struct box_limits limits;
+	struct slot *slot;	  /* NULL: none taken */
+	unsigned root;		  /* which of supervisor.roots its box must have */
+	struct job_limits wanted; /* asked for, of the preset, or defaults; at most the maxima */
+	struct box_limits limits; /* ... and of the mode */
 	struct text_list clamped;
+	bool trusted_source;
+	struct mode_choice mode; /* .mode NULL: no box was made for it */
 	struct oid commit, tree;
 	const char *repo_path;
 	const char *checkout_path;
@@ -176,6 +180,7 @@ void roles_end(struct supervisor *self);
 void intake_delivered(void *ctx, const struct delivery *delivery);
 void intake_local(struct supervisor *self, size_t index);
 /* Starts what waits while there are slots. */
+struct box_limits intake_box_limits(const struct job_limits *limits);
 void intake_pump(struct supervisor *self);
 /* Forgets what has not started; handed back when `hand_back`. */
 void intake_drop_waiting(struct supervisor *self, bool hand_back);

@@ -444,6 +444,7 @@ static int start(struct zygote *zygote, struct arena *arena, struct err *err)
 	zygote->slots_len = (size_t)config->worker_slots + ROLE_BOXES_SPARE;
 	zygote->box_config = (struct box_config){
 		.cgroup_parent = text_or_null(config->sandbox_cgroup_parent),
+		.widest = config->sources_trusted.len > 0 ? FILTER_TRUSTED : FILTER_DEFAULT,
 		.allow_missing_cgroup = allows_missing_cgroup(config),
 		.uid_base = (uid_t)(config->worker_uid_base + ROLE_UID_SANDBOX),
 		.slots = (unsigned)zygote->slots_len,

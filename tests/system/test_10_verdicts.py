@@ -237,8 +237,7 @@ class Rejected(sbxtest.WorkerCase):
 
     def test_fields_that_are_not_built(self):
         for field, value in (("code", {"language": "c"}), ("network", {"policy": "internet"}),
-                             ("cost", {"budget": {"micro_usd": 1}}), ("cache", "use"),
-                             ("security", "isolated")):
+                             ("cost", {"budget": {"micro_usd": 1}}), ("cache", "use")):
             with self.subTest(field=field):
                 self.assert_rejected(self.run_job(**{field: value}), "job.unsupported")
 

@@ -15,11 +15,11 @@ know is kept in `extra`, in jobs and in results.
 from .bulk import Outcome
 from .client import Client, NotConfirmed, SbxError, WaitTimeout
 from .job import Artifacts, Job, Limits, Patch, Protect, Sandbox, Source, Step, Tests
-from .result import (Artifact, Case, Change, Finding, Metrics, PatchResult, Reason, Result, State,
-                     StepResult, TestsResult)
+from .result import (Artifact, Case, Change, Finding, Metrics, PatchResult, Reason, Result,
+                     Security, State, StepResult, TestsResult)
 
 __all__ = ["Artifact", "Artifacts", "Case", "Change", "Client", "Finding", "Job", "Limits",
            "Metrics", "NotConfirmed", "Outcome", "Patch", "PatchResult", "Protect", "Reason",
-           "Result", "Sandbox", "SbxError", "Source", "State", "Step", "StepResult", "Tests",
-           "TestsResult", "WaitTimeout"]
+           "Result", "Sandbox", "SbxError", "Security", "Source", "State", "Step", "StepResult",
+           "Tests", "TestsResult", "WaitTimeout"]
 __version__ = "0.1.0"

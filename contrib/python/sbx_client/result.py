@@ -120,6 +120,13 @@ class Artifact(Record):
 
 
 @dataclasses.dataclass
+class Security(Record):
+    mode: str = ""
+    profile: str = ""
+    reason: str = ""
+
+
+@dataclasses.dataclass
 class Result(Record):
     verdict: str = ""
     v: int = 1
@@ -134,6 +141,7 @@ class Result(Record):
     reason: Optional[Reason] = None
     states: list[State] = _list()
     metrics: Optional[Metrics] = None
+    security: Optional[Security] = None
     missing: Optional[list[str]] = None
     clamped: Optional[list[str]] = None
     snapshots: Optional[dict[str, str]] = None

@@ -138,7 +138,7 @@ static void kit_state(unsigned slot, enum job_state state)
 
 static void kit_want_layer(unsigned slot)
 {
-	enum ipc_kind message = IPC_EXEC_WANT_LAYER;
+	struct ipc_exec_want_layer message = {.kind = IPC_EXEC_WANT_LAYER};
 
 	kit_send(kit.executors[slot], &message, sizeof(message), NULL, 0);
 }

@@ -114,6 +114,34 @@ static void a_job_goes_its_way(void **state)
 	assert_silent(kit.zygote);
 }
 
+/* What the executor says of the diff decides over the box; what cannot be does not. */
+static void findings_make_the_box_strict(void **state)
+{
+	static const struct {
+		int64_t findings[SEVERITY_COUNT];
+		enum filter_profile profile;
+	} rows[] = {
+		{{5, 0, 0}, FILTER_DEFAULT},	       {{0, 1, 0}, FILTER_STRICT},
+		{{0, 0, INT64_MAX}, FILTER_STRICT},    {{0, 1 << 22, 0}, FILTER_STRICT},
+		{{-1, INT64_MIN, -7}, FILTER_DEFAULT},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct ipc_exec_want_layer message = {.kind = IPC_EXEC_WANT_LAYER};
+		struct ipc_box_attach asked;
+
+		(void)give_job(0);
+		(void)memcpy(message.findings, rows[i].findings, sizeof(message.findings));
+		kit_send(kit.executors[0], &message, sizeof(message), NULL, 0);
+		kit_turn();
+		(void)kit_receive(kit.zygote, IPC_BOX_ATTACH, &asked, sizeof(asked));
+		assert_int_equal(asked.limits.profile, rows[i].profile);
+		(void)kit_teardown(state);
+		(void)kit_setup(state);
+	}
+}
+
 static void a_base_needs_no_executor(void **state)
 {
 	uint64_t task;
@@ -577,6 +605,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_job_goes_its_way),
+		TEST(findings_make_the_box_strict),
 		TEST(a_base_needs_no_executor),
 		TEST(a_job_of_nothing_passes),
 		TEST(jobs_wait_for_a_slot),
