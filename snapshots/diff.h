@@ -57,10 +57,11 @@ struct diff_hunk {
 	struct bytes heading;				 /* after the second @@ */
 	struct diff_line *lines;
 	size_t lines_len;
-	size_t at_line;		    /* of the diff, from 1: where its @@ is */
-	uint32_t leading, trailing; /* context lines at its two ends */
-	unsigned doubts;	    /* enum diff_doubt */
-	uint32_t lacking;	    /* context lines that its counts promise beside those it has */
+	size_t at_line;		     /* of the diff, from 1: where its @@ is */
+	uint32_t leading, trailing;  /* context lines at its two ends */
+	unsigned doubts;	     /* enum diff_doubt */
+	uint32_t lacking;	     /* context lines that its counts promise beside those it has */
+	uint32_t owed_old, owed_new; /* of a DIFF_DOUBT_CUT: lines that its counts still promise */
 };
 
 enum diff_change {

@@ -57,16 +57,22 @@ int hunk_apply(struct arena *arena, const struct hunk_request *request, struct h
 
 /* --- damaged hunks (hunk_recover.c) -------------------------------------- */
 
+struct hunk_open {
+	size_t readings; /* beside the likeliest */
+};
+
 struct hunk_recovery {
 	bool line_ends; /* the diff's headers ended in CR: so may its added lines */
 	/* The preimage is the one that the diff was made for, and the caller holds
 	 * the result against an oid: where several places fit, `choice` counts
-	 * through them, and context may be missing next to added lines, before
-	 * (a bit of `gaps_first` for each such hunk) or behind which the file's
-	 * line is put. */
+	 * through them, and where a lost line of context may have stood in
+	 * several, `reading`: through those that differ from the likeliest in
+	 * one hunk, or through all. */
 	bool trusted;
 	size_t choice;
-	unsigned gaps_first;
+	size_t reading;
+	bool all_readings;
+	struct hunk_open *open; /* NULL, or what of that was open is added there */
 	/* Of added lines: the file's when something shows that the diff's are
 	 * damaged; as written; the file's; CR LF. */
 	enum { HUNK_ENDS_SEEN, HUNK_ENDS_WRITTEN, HUNK_ENDS_FILE, HUNK_ENDS_CRLF } ends;
@@ -90,15 +96,19 @@ struct hunk_recovery {
  *   1. but for white space at their ends, CR included (removed lines too)
  *   2. but for the outermost context line at one end or both
  *   3. but for the two outermost ones
- *   4. but for one line that the hunk lacks next to a context line, where
- *	nothing is added, or two if its counts say so; the file's is kept
+ *   4. but for one line of the file that the hunk lacks, or two if its counts
+ *	say so; the file's is kept. Where it may have stood in several places
+ *	with several results, the hunk's shape must tell: its counts remember
+ *	the line, or all hunks around it have the same context, and one side of
+ *	this one has one line less.
  *   5. but for the amount of white space in context lines: their indentation
  *
  * The lowest rung that any place reaches must be reached by one place only,
  * and no higher one by the stated line. From rung 2 on it must be the stated
- * line, or the hunk has no line number and no other place reaches any rung; and
- * two lines that are not mere marks must be the same (one at the stated line). Removed lines are
- *never passed over, nor is a context line next to a change. What is left open is decided by
+ * line, or the hunk has no line number and no other place reaches any rung;
+ * and two lines that are not mere marks must be the same (one at the stated
+ * line; on rungs 0 and 1 one, elsewhere). Removed lines are never passed over.
+ * What is left open is decided by
  *
  *   - the stated line, when every hunk of the file fits at its own, and the
  *     numbers of both sides agree;
@@ -106,13 +116,17 @@ struct hunk_recovery {
  *   - the order of the hunks: one place between those before and behind;
  *   - the function that the header names;
  *
- * and refused otherwise. Places may not overlap; hunks may come in any order.
- * A hunk with context on one side belongs to that end of the file, and must be
- * stated to be there when it fits elsewhere too.
+ * and refused otherwise. Places may not overlap. They have the order of the
+ * hunks in the diff, or that of their stated lines, and a hunk between two that
+ * drifted alike has drifted so too. A hunk with context on one side belongs to
+ * that end of the file, and must be stated to be there when it fits elsewhere
+ * too.
  *
- * A hunk whose counts promise one or two more lines of context must be found
- * lacking them on rung 4, or at its stated line. One that is elsewhere than stated is refused when
- *its new side is in the file already. Hunks of *ret that may have been cut off keep DIFF_DOUBT_CUT.
+ * A hunk whose counts promise one or two more lines of context is refused where
+ * the file has a place that lacks as many. One that is elsewhere than stated,
+ * or fits there in part, is refused when its new side is there. Hunks of *ret
+ * that may have been cut off keep DIFF_DOUBT_CUT: counts promise lines that a
+ * hunk of such a shape can end in (hunk_shape.h).
  * REFUSED as hunk_apply(). *ret borrows from the preimage.
  */
 int hunk_recover(struct arena *arena, const struct hunk_request *request,

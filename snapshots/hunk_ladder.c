@@ -15,7 +15,6 @@
 
 enum {
 	ANCHORS_MAX = 512,
-	FUZZ_MAX = 2,
 	TELLING_BYTES = 4,
 	TELLING_LINES = 2,
 	HEADING_LINES_MAX = 2000,
@@ -40,7 +39,7 @@ static bool equal(struct bytes a, struct bytes b)
 	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
-static enum ladder_match compare(struct ladder *ladder, size_t number, size_t line)
+enum ladder_match ladder_compare(struct ladder *ladder, size_t number, size_t line)
 {
 	const struct diff_line *wanted = ladder->lines[number];
 	struct bytes found;
@@ -66,7 +65,7 @@ static enum ladder_match compare(struct ladder *ladder, size_t number, size_t li
 
 /* --- a side ------------------------------------------------------------ */
 
-static void take_side(struct ladder *ladder, const struct diff_hunk *hunk, enum hunk_side side)
+void ladder_take_side(struct ladder *ladder, const struct diff_hunk *hunk, enum hunk_side side)
 {
 	ladder->len = 0;
 	for (size_t i = 0; i < hunk->lines_len; i++) {
@@ -97,7 +96,7 @@ static bool elides(const struct ladder *ladder)
 
 static void take_old_side(struct ladder *ladder, const struct diff_hunk *hunk)
 {
-	take_side(ladder, hunk, HUNK_OLD);
+	ladder_take_side(ladder, hunk, HUNK_OLD);
 	ladder->open_end = (hunk->doubts & DIFF_DOUBT_LAST) != 0 &&
 			   hunk->lines[hunk->lines_len - 1].kind != DIFF_ADD;
 	if (elides(ladder))
@@ -109,8 +108,7 @@ static void take_old_side(struct ladder *ladder, const struct diff_hunk *hunk)
 		ladder->core_to = ladder->len - (hunk->trailing > 0 ? hunk->trailing - 1 : 0);
 }
 
-/* The core's line with the fewest lines of its hash. */
-static size_t pick_anchor(const struct ladder *ladder, size_t *ret_start, size_t *ret_len)
+size_t ladder_pick_anchor(const struct ladder *ladder, size_t *ret_start, size_t *ret_len)
 {
 	size_t anchor = ladder->core_from;
 
@@ -137,51 +135,51 @@ static void count(struct ladder_place *place, enum ladder_match match)
 	place->indent += match == MATCH_INDENT;
 }
 
-/*
- * Whether `line` of the file may be passed over between old lines i - 1 and i:
- * one of them is context, and nothing is added there, since then it would be
- * open on which side of it. Nor may the line be like one of them, since then
- * it would be open which is missing.
- */
+/* Whether `line` of the file may be passed over between old lines i - 1 and i. */
 static bool gap_fits(const struct ladder *ladder, const struct ladder_place *place, size_t i,
 		     size_t line)
 {
-	uint32_t hash;
+	return i > 0 && i < ladder->len && place->gaps_len < ladder->gaps_max &&
+	       line < ladder->image.index.lines && !(ladder->open_end && i == ladder->len - 1);
+}
 
-	if (i == 0 || i >= ladder->len || place->gaps_len >= ladder->gaps_max ||
-	    line >= ladder->image.index.lines || (ladder->open_end && i == ladder->len - 1))
-		return false;
-	hash = ladder->image.index.hashes[line];
-	return ladder->anywhere || (ladder->numbers[i] == ladder->numbers[i - 1] + 1 &&
-				    hash != ladder->hashes[i - 1] && hash != ladder->hashes[i] &&
-				    (ladder->lines[i - 1]->kind == DIFF_CONTEXT ||
-				     ladder->lines[i]->kind == DIFF_CONTEXT));
+/* Passes it over. Which line is missing, and where it stood, is open where
+ * something is added, or the line is like one of the two. */
+static void add_gap(const struct ladder *ladder, struct ladder_place *place, size_t i, size_t line)
+{
+	uint32_t hash = ladder->image.index.hashes[line];
+
+	place->gaps[place->gaps_len++] = i;
+	if (ladder->numbers[i] != ladder->numbers[i - 1] + 1 || hash == ladder->hashes[i - 1] ||
+	    hash == ladder->hashes[i] ||
+	    (ladder->lines[i - 1]->kind != DIFF_CONTEXT && ladder->lines[i]->kind != DIFF_CONTEXT))
+		place->open = true;
 }
 
 /* Whether a context line that is not where it should be is a little farther:
  * then it is no other context that was altered, but lines are missing. */
 static bool is_shifted(struct ladder *ladder, size_t i, size_t one, size_t other)
 {
-	return !ladder->trusted &&
-	       (compare(ladder, i, one) != MATCH_NONE || compare(ladder, i, other) != MATCH_NONE);
+	return !ladder->trusted && (ladder_compare(ladder, i, one) != MATCH_NONE ||
+				    ladder_compare(ladder, i, other) != MATCH_NONE);
 }
 
 static bool go_on(struct ladder *ladder, size_t anchor, size_t line, struct ladder_place *place)
 {
 	for (size_t i = anchor + 1; i < ladder->len; i++) {
-		enum ladder_match match = compare(ladder, i, ++line);
+		enum ladder_match match = ladder_compare(ladder, i, ++line);
 
 		if (match == MATCH_NONE && gap_fits(ladder, place, i, line)) {
-			match = compare(ladder, i, line + 1);
+			match = ladder_compare(ladder, i, line + 1);
 			if (match != MATCH_NONE) {
-				place->gaps[place->gaps_len++] = i;
+				add_gap(ladder, place, i, line);
 				line++;
 			}
 		}
 		if (match == MATCH_NONE) {
 			place->to = i;
 			return ladder->may_fuzz && i >= ladder->core_to &&
-			       ladder->len - i <= FUZZ_MAX &&
+			       ladder->len - i <= LADDER_FUZZ_MAX &&
 			       !is_shifted(ladder, i, line + 1, line + 2);
 		}
 		count(place, match);
@@ -193,19 +191,20 @@ static bool go_on(struct ladder *ladder, size_t anchor, size_t line, struct ladd
 static bool go_back(struct ladder *ladder, size_t anchor, size_t line, struct ladder_place *place)
 {
 	for (size_t i = anchor; i > 0; i--) {
-		enum ladder_match match = line == 0 ? MATCH_NONE : compare(ladder, i - 1, line - 1);
+		enum ladder_match match =
+			line == 0 ? MATCH_NONE : ladder_compare(ladder, i - 1, line - 1);
 
 		if (match == MATCH_NONE && line > 1 && gap_fits(ladder, place, i, line - 1)) {
-			match = compare(ladder, i - 1, line - 2);
+			match = ladder_compare(ladder, i - 1, line - 2);
 			if (match != MATCH_NONE) {
-				place->gaps[place->gaps_len++] = i;
+				add_gap(ladder, place, i, line - 1);
 				line--;
 			}
 		}
 		if (match == MATCH_NONE) {
 			place->from = i;
 			place->line = line;
-			return ladder->may_fuzz && i <= ladder->core_from && i <= FUZZ_MAX &&
+			return ladder->may_fuzz && i <= ladder->core_from && i <= LADDER_FUZZ_MAX &&
 			       !is_shifted(ladder, i - 1, line > 1 ? line - 2 : SIZE_MAX,
 					   line > 2 ? line - 3 : SIZE_MAX);
 		}
@@ -301,11 +300,11 @@ void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct l
 	take_old_side(ladder, hunk);
 	if (ladder->len == 0)
 		return;
-	anchor = pick_anchor(ladder, &start, &len);
+	anchor = ladder_pick_anchor(ladder, &start, &len);
 	for (size_t i = 0; i < len; i++) {
 		struct ladder_place place = {0};
 		size_t line = index->order[start + i];
-		enum ladder_match match = compare(ladder, anchor, line);
+		enum ladder_match match = ladder_compare(ladder, anchor, line);
 
 		ret->gave_up = ladder->image.budget == 0;
 		if (ret->gave_up)
@@ -318,6 +317,7 @@ void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct l
 		place.start = place.line - (place.from < place.line ? place.from : place.line);
 		at_stated = place.start == stated && !(hunk->doubts & DIFF_DOUBT_LINES);
 		place.rung = rung_of(ladder, &place, at_stated);
+		place.telling = is_telling(ladder, &place, 1);
 		if (place.rung < RUNGS && is_tied(ladder, hunk, &place))
 			keep(ret, &place, at_stated);
 		else
@@ -325,23 +325,44 @@ void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct l
 	}
 }
 
-bool ladder_has_new_side(struct ladder *ladder, const struct diff_hunk *hunk)
+/* The same line, but for white space at its end, or for CR there alone. */
+static bool is_new_line(struct ladder *ladder, size_t number, size_t line, bool any_white)
+{
+	struct bytes wanted = ladder->lines[number]->text;
+	struct bytes found;
+	bool newline;
+
+	if (ladder_compare(ladder, number, line) > MATCH_ENDS)
+		return false;
+	if (any_white)
+		return true;
+	found = ladder_line(ladder, line, &newline);
+	while (wanted.len > 0 && wanted.data[wanted.len - 1] == '\r')
+		wanted.len--;
+	while (found.len > 0 && found.data[found.len - 1] == '\r')
+		found.len--;
+	return equal(wanted, found) && newline != ladder->lines[number]->no_newline;
+}
+
+bool ladder_has_new_side(struct ladder *ladder, const struct diff_hunk *hunk, size_t from,
+			 size_t to)
 {
 	const struct hunk_index *index = &ladder->image.index;
+	bool any_white = from < to;
 	size_t start = 0, len, anchor;
 
-	take_side(ladder, hunk, HUNK_NEW);
+	ladder_take_side(ladder, hunk, HUNK_NEW);
 	if (ladder->len == 0)
 		return ladder->image.bytes.len == 0;
-	anchor = pick_anchor(ladder, &start, &len);
+	anchor = ladder_pick_anchor(ladder, &start, &len);
 	for (size_t i = 0; i < len && ladder->image.budget > 0; i++) {
 		size_t line = index->order[start + i];
 		size_t same = 0;
 
-		if (line < anchor)
+		if (line < anchor || line - anchor < from || line - anchor > to)
 			continue;
 		while (same < ladder->len &&
-		       compare(ladder, same, line - anchor + same) <= MATCH_ENDS)
+		       is_new_line(ladder, same, line - anchor + same, any_white))
 			same++;
 		if (same == ladder->len)
 			return true;

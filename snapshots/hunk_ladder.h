@@ -17,7 +17,7 @@ enum ladder_rung {
 	RUNGS,
 };
 
-enum { LADDER_GAPS_MAX = 2, LADDER_KEPT = 16 };
+enum { LADDER_GAPS_MAX = 2, LADDER_FUZZ_MAX = 2, LADDER_KEPT = 16 };
 
 /* One place where a hunk may be. */
 struct ladder_place {
@@ -27,6 +27,8 @@ struct ladder_place {
 	size_t from, to;	      /* the old lines that are there */
 	size_t gaps[LADDER_GAPS_MAX]; /* a line of the file goes before these */
 	size_t gaps_len;
+	bool open;     /* where their lines stood is not plain (hunk_gap.h) */
+	bool telling;  /* some line that is there says something */
 	size_t ends;   /* lines that differ in white space at their ends */
 	size_t indent; /* or at their beginnings */
 };
@@ -55,17 +57,28 @@ struct ladder {
 	bool may_fuzz;
 	bool open_end; /* the last old line has no newline in the diff: it must be whole */
 	bool trusted;  /* the result is going to be proven, so a place needs no rest of doubt */
-	bool anywhere; /* gaps may be next to added lines */
 };
 
 /* A line of the file without its newline. */
 struct bytes ladder_line(const struct ladder *ladder, size_t line, bool *ret_newline);
 
+/* Takes one side of a hunk as the lines at hand. */
+void ladder_take_side(struct ladder *ladder, const struct diff_hunk *hunk, enum hunk_side side);
+
+/* How line `number` of those at hand and a line of the file differ. */
+enum ladder_match ladder_compare(struct ladder *ladder, size_t number, size_t line);
+
+/* The core's line with the fewest lines of its hash: a range of the index's
+ * `order`. */
+size_t ladder_pick_anchor(const struct ladder *ladder, size_t *ret_start, size_t *ret_len);
+
 /* All places of the hunk's old side. */
 void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct ladder_places *ret);
 
-/* Whether the hunk's new side is anywhere, but for white space at line ends. */
-bool ladder_has_new_side(struct ladder *ladder, const struct diff_hunk *hunk);
+/* Whether the hunk's new side is at one of the lines `from` to `to`, but for
+ * white space at line ends, or for CR alone when there is one such line only. */
+bool ladder_has_new_side(struct ladder *ladder, const struct diff_hunk *hunk, size_t from,
+			 size_t to);
 
 /* Whether the function above a place is the one that the hunk's header names. */
 bool ladder_heading_is(struct ladder *ladder, const struct diff_hunk *hunk, size_t line);

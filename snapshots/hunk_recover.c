@@ -6,14 +6,17 @@
  * Then every hunk is written anew by the file (hunk_rewrite.c).
  */
 #include <assert.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "snapshots/hunk_rewrite.h"
+#include "snapshots/hunk_gap.h"
 #include "snapshots/recover.h"
 
 enum {
 	BUDGET_LINES = 200000,
 	BUDGET_DIFF_FACTOR = 24,
 	BUDGET_FILE_FACTOR = 2,
+	HUNKS_OF_A_STORY = 3, /* so many hunks do not fit their stated lines by chance */
 };
 
 /* --- a hunk by itself ---------------------------------------------------- */
@@ -41,32 +44,25 @@ static bool is_unrivalled(const struct diff_hunk *hunk, const struct ladder_plac
 		return true;
 	if (best->rung > RUNG_ENDS)
 		return total == 1 && places->untied == 0 && (trusted || !is_numbered(hunk));
-	return places->untied == 0 && (total == 1 || !places->has_stated);
+	return best->telling && places->untied == 0 && (total == 1 || !places->has_stated);
 }
 
-/* Whether lines that say nothing stand next to what is added. */
-static bool adds_at_blank(const struct diff_hunk *hunk)
-{
-	for (size_t i = 1; i < hunk->lines_len; i++) {
-		const struct diff_line *line = &hunk->lines[i - 1];
-		const struct diff_line *next = &hunk->lines[i];
-
-		if ((line->kind == DIFF_ADD) == (next->kind == DIFF_ADD))
-			continue;
-		if (hunk_trim(line->kind == DIFF_ADD ? next->text : line->text).len < 4)
-			return true;
-	}
-	return false;
-}
-
-/* Whether counts promise one or two more lines of context, which were not
- * found missing: they may have stood next to what is added, so the place must
- * be the stated one, and its lines must say something. */
-static bool is_unexplained(const struct recoverer *self, const struct diff_hunk *hunk,
+/* Whether counts promise one or two more lines of context, and the file has a
+ * place where as many are missing, while `place` is none: either may be meant. */
+static bool is_unexplained(struct recoverer *self, const struct diff_hunk *hunk,
 			   const struct ladder_place *place)
 {
-	return !self->how->trusted && hunk->lacking > 0 && hunk->lacking <= LADDER_GAPS_MAX &&
-	       place->gaps_len != hunk->lacking && (!at_stated(hunk, place) || adds_at_blank(hunk));
+	bool stated = at_stated(hunk, place);
+
+	if (self->how->trusted || hunk->lacking == 0 || hunk->lacking > LADDER_GAPS_MAX ||
+	    place->gaps_len == hunk->lacking)
+		return false;
+	if (place->rung > RUNG_ENDS && !stated)
+		return true;
+	return ladder_has_gapped(
+		&self->ladder, hunk, hunk->lacking,
+		stated && place->line > LADDER_GAPS_MAX ? place->line - LADDER_GAPS_MAX : 0,
+		stated ? place->line + LADDER_GAPS_MAX : SIZE_MAX);
 }
 
 static int search(struct recoverer *self, size_t number)
@@ -76,6 +72,7 @@ static int search(struct recoverer *self, size_t number)
 	struct ladder_places places;
 
 	spot->number = number;
+	spot->hunk = hunk;
 	if (hunk->old_len == 0) {
 		spot->found = self->request->preimage.len == 0 ? FOUND_AT_START : FOUND_MANY;
 		return 0;
@@ -109,14 +106,29 @@ static int search(struct recoverer *self, size_t number)
 
 /* --- hunks together ------------------------------------------------------ */
 
-/* Whether every number that the hunks state tells one story. */
-static bool numbers_agree(const struct recoverer *self)
+static int compare_stated(const void *a, const void *b)
 {
+	const struct diff_hunk *left = ((const struct spot *)a)->hunk;
+	const struct diff_hunk *right = ((const struct spot *)b)->hunk;
+
+	return (left->old_start > right->old_start) - (left->old_start < right->old_start);
+}
+
+/* Whether every number that the hunks state tells one story, when they are
+ * told in the order of their lines. */
+static bool numbers_agree(struct recoverer *self)
+{
+	size_t len = self->file->hunks_len;
+	struct spot *spots = arena_array(self->arena, len, sizeof(*spots));
 	int64_t growth = 0;
 
-	for (size_t i = 0; i < self->file->hunks_len; i++) {
-		const struct diff_hunk *hunk = &self->file->hunks[i];
-		const struct spot *spot = &self->spots[i];
+	if (spots == NULL)
+		return false;
+	(void)memcpy(spots, self->spots, len * sizeof(*spots));
+	qsort(spots, len, sizeof(*spots), compare_stated);
+	for (size_t i = 0; i < len; i++) {
+		const struct spot *spot = &spots[i];
+		const struct diff_hunk *hunk = spot->hunk;
 
 		if (!is_numbered(hunk) || spot->found == FOUND_NOT ||
 		    (int64_t)hunk_stated(hunk, HUNK_NEW) !=
@@ -244,7 +256,8 @@ static bool stated_decides(struct recoverer *self, const struct diff_hunk *hunk,
 		return false;
 	return self->how->trusted || all->stated.rung == all->best[0].rung ||
 	       all->stated.rung <= RUNG_ENDS ||
-	       (self->file->hunks_len > 1 && all->best[0].rung > RUNG_ENDS);
+	       (self->file->hunks_len > 1 && all->best[0].rung > RUNG_ENDS) ||
+	       self->file->hunks_len >= HUNKS_OF_A_STORY;
 }
 
 static void decide(struct recoverer *self, struct spot *spot, bool agree)
@@ -259,8 +272,8 @@ static void decide(struct recoverer *self, struct spot *spot, bool agree)
 		take(spot, &all->stated);
 		return;
 	}
-	if (all->best[0].rung > RUNG_ENDS || all->untied > 0 ||
-	    (all->has_stated && all->best_len == 1))
+	if (all->best[0].rung > RUNG_ENDS || !all->best[0].telling || all->untied > 0 ||
+	    (all->has_stated && all->stated.rung != all->best[0].rung))
 		return;
 	if (is_numbered(hunk) && shared_drift(self, spot->number, &drift)) {
 		for (size_t i = 0; i < all->best_len; i++) {
@@ -273,6 +286,52 @@ static void decide(struct recoverer *self, struct spot *spot, bool agree)
 	}
 	if (!decide_by_order(self, spot))
 		decide_by_heading(self, spot);
+}
+
+/* Whether the places are in the order in which the hunks stand in the diff, or
+ * in that of the lines that they state. */
+static bool places_in_order(const struct recoverer *self, bool stated)
+{
+	size_t len = self->file->hunks_len, line = 0;
+	struct spot *spots = arena_array(self->arena, len, sizeof(*spots));
+
+	if (spots == NULL)
+		return false;
+	(void)memcpy(spots, self->spots, len * sizeof(*spots));
+	if (stated)
+		qsort(spots, len, sizeof(*spots), compare_stated);
+	for (size_t i = 0; i < len; i++) {
+		if (spots[i].place.line < line || (stated && !is_numbered(spots[i].hunk)))
+			return false;
+		line = spots[i].place.line;
+	}
+	return true;
+}
+
+/* Refuses places that no one diff has: between two hunks that drifted alike a
+ * third cannot have drifted in another way, and hunks do not change places. */
+static int judge_together(struct recoverer *self)
+{
+	int64_t drift;
+
+	if (!places_in_order(self, false) && !places_in_order(self, true))
+		return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
+				  "line %zu: the hunks of '%.160s' fit in another order only than "
+				  "the one they have and the one that their line numbers have",
+				  self->file->at_line, hunk_path(self->file));
+	for (size_t i = 0; i < self->file->hunks_len; i++) {
+		const struct diff_hunk *hunk = &self->file->hunks[i];
+
+		if (self->spots[i].found != FOUND_ONE || !is_numbered(hunk) ||
+		    !shared_drift(self, i, &drift) || drift_of(self, i) == drift)
+			continue;
+		return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
+				  "line %zu: hunk %zu of '%.160s' fits at line %zu only, which is "
+				  "not where the hunks around it say",
+				  hunk->at_line, i + 1, hunk_path(self->file),
+				  self->spots[i].place.line + 1);
+	}
+	return 0;
 }
 
 static int refuse_unplaced(struct recoverer *self, const struct spot *spot)
@@ -299,20 +358,31 @@ static int refuse_unplaced(struct recoverer *self, const struct spot *spot)
 	return hunk_ambiguous(self->file, spot->number, &search, self->reason);
 }
 
-/* Refuses hunks that may have been applied: their new side is there, and they
- * are not where they say. */
+/* Whether the new side is in the file although the hunk was found: anywhere
+ * when it is not where it says, there when it does not fit to the letter. */
+static bool may_be_applied(struct recoverer *self, const struct spot *spot)
+{
+	const struct diff_hunk *hunk = &self->file->hunks[spot->number];
+	size_t start = spot->place.start;
+	size_t near = spot->place.rung > RUNG_ENDS ? LADDER_FUZZ_MAX : 0;
+
+	if (spot->found == FOUND_AT_START)
+		return false;
+	if (spot->found != FOUND_ONE || !at_stated(hunk, &spot->place))
+		return ladder_has_new_side(&self->ladder, hunk, 0, SIZE_MAX);
+	return spot->place.rung > RUNG_EXACT &&
+	       ladder_has_new_side(&self->ladder, hunk, start < near ? 0 : start - near,
+				   start + near);
+}
+
+/* Refuses hunks that may have been applied. */
 static int judge_applied(struct recoverer *self)
 {
 	const struct diff_file *file = self->file;
 	size_t present = 0, first = SIZE_MAX;
 
 	for (size_t i = 0; i < file->hunks_len; i++) {
-		const struct spot *spot = &self->spots[i];
-
-		if ((spot->found == FOUND_ONE && at_stated(&file->hunks[i], &spot->place)) ||
-		    spot->found == FOUND_AT_START)
-			continue;
-		if (!ladder_has_new_side(&self->ladder, &file->hunks[i]))
+		if (!may_be_applied(self, &self->spots[i]))
 			continue;
 		present++;
 		if (first == SIZE_MAX)
@@ -372,6 +442,8 @@ static int place_all(struct recoverer *self)
 		if (self->spots[i].found == FOUND_NOT || self->spots[i].found == FOUND_MANY)
 			code = refuse_unplaced(self, &self->spots[i]);
 	}
+	if (code == 0 && !self->how->trusted)
+		code = judge_together(self);
 	return code;
 }
 
@@ -460,7 +532,6 @@ static int start(struct recoverer *self)
 			  BUDGET_FILE_FACTOR * self->request->preimage.len,
 	};
 	ladder->trusted = self->how->trusted;
-	ladder->anywhere = self->how->trusted;
 	ladder->lines = arena_array(self->arena, longest, sizeof(const struct diff_line *));
 	ladder->numbers = arena_array(self->arena, longest, sizeof(*ladder->numbers));
 	ladder->hashes = arena_array(self->arena, longest, sizeof(*ladder->hashes));

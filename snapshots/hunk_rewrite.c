@@ -5,7 +5,7 @@
  * but for their ends where the diff's are damaged. What comes out fits exactly,
  * and hunk_apply() checks that it does.
  */
-#include "snapshots/hunk_rewrite.h"
+#include "snapshots/hunk_gap.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -114,38 +114,28 @@ static void add_own(struct recoverer *self, struct rewrite *rewrite, enum diff_l
 	add_line(rewrite, kind, text, !newline);
 }
 
-/* The file's lines that the hunk lacks before old line `old`; once. */
-static void add_gaps(struct recoverer *self, const struct ladder_place *place, size_t old,
-		     size_t *done, struct rewrite *rewrite)
-{
-	for (size_t i = 0; i < place->gaps_len; i++) {
-		if (place->gaps[i] != old || (*done & (size_t)1 << i) != 0)
-			continue;
-		add_own(self, rewrite, DIFF_CONTEXT);
-		*done |= (size_t)1 << i;
-	}
-}
-
 static int fill(struct recoverer *self, const struct spot *spot, struct rewrite *rewrite)
 {
 	const struct diff_hunk *hunk = &self->file->hunks[spot->number];
 	const struct ladder_place *place = &spot->place;
 	bool ends = self->line_ends && self->how->ends != HUNK_ENDS_WRITTEN;
 	bool cr = false;
-	size_t old = 0, gaps = 0;
+	size_t gaps[LADDER_GAPS_MAX];
+	size_t old = 0;
 	int code = ends ? choose_ends(self, spot, &cr) : 0;
-	bool first = false;
 
-	if (place->gaps_len > 0)
-		first = self->how->gaps_first >> (self->gapped++ % 8) & 1;
+	if (code == 0 && place->gaps_len > 0)
+		code = hunk_gap_read(self, spot, gaps);
 	for (size_t i = 0; i < hunk->lines_len && code == 0; i++) {
 		const struct diff_line *line = &hunk->lines[i];
 
+		for (size_t k = 0; k < place->gaps_len; k++) {
+			if (gaps[k] == i)
+				add_own(self, rewrite, DIFF_CONTEXT);
+		}
 		if (line->kind == DIFF_ADD) {
 			bool with_cr = cr && !line->no_newline;
 
-			if (first)
-				add_gaps(self, place, old, &gaps, rewrite);
 			add_line(rewrite, DIFF_ADD,
 				 ends ? with_end(self->arena, line->text, with_cr) : line->text,
 				 line->no_newline);
@@ -153,7 +143,6 @@ static int fill(struct recoverer *self, const struct spot *spot, struct rewrite 
 		}
 		if (old++ < place->from || old > place->to)
 			continue;
-		add_gaps(self, place, old - 1, &gaps, rewrite);
 		add_own(self, rewrite, line->kind);
 		if (rewrite->to->lines[rewrite->to->lines_len - 1].no_newline && !line->no_newline)
 			rewrite->lost_mark = true;
@@ -200,13 +189,16 @@ static int mend_mark(struct recoverer *self, const struct spot *spot, struct rew
 
 /* Whether more lines may have followed: counts promise more than the context
  * that the file showed to be missing, or the last line has no end. */
-static bool is_cut(const struct diff_hunk *hunk, const struct ladder_place *place)
+static bool is_cut(const struct recoverer *self, const struct diff_hunk *hunk,
+		   const struct ladder_place *place)
 {
 	bool explained = hunk->lacking > 0 && place->gaps_len == hunk->lacking;
 	bool open = (hunk->doubts & DIFF_DOUBT_LAST) &&
 		    hunk->lines[hunk->lines_len - 1].kind == DIFF_ADD;
 
-	return open || ((hunk->doubts & DIFF_DOUBT_CUT) && !explained);
+	return open ||
+	       ((hunk->doubts & DIFF_DOUBT_CUT) && !explained &&
+		hunk_shape_may_be_cut(&self->shape, hunk, place, self->ladder.image.index.lines));
 }
 
 static int rewrite_hunk(struct recoverer *self, const struct spot *spot, struct diff_hunk *to)
@@ -216,7 +208,7 @@ static int rewrite_hunk(struct recoverer *self, const struct spot *spot, struct 
 	int code;
 
 	*to = *from;
-	to->doubts = is_cut(from, &spot->place) ? DIFF_DOUBT_CUT : 0;
+	to->doubts = is_cut(self, from, &spot->place) ? DIFF_DOUBT_CUT : 0;
 	to->lines_len = to->old_len = to->new_len = to->leading = to->trailing = 0;
 	to->lines = arena_array(self->arena, from->lines_len + spot->place.gaps_len,
 				sizeof(*to->lines));
@@ -254,6 +246,12 @@ int hunk_rewrite_all(struct recoverer *self, struct diff_hunk *hunks)
 	int64_t growth = 0;
 	int code = 0;
 
+	for (size_t i = 0; i < len; i++) {
+		if (self->spots[i].found == FOUND_ONE)
+			hunk_shape_add(&self->shape, &self->file->hunks[i], &self->spots[i].place,
+				       self->ladder.image.index.lines);
+	}
+	self->reading = self->how->reading;
 	qsort(self->spots, len, sizeof(*self->spots), compare_spots);
 	for (size_t i = 0; i < len && code == 0; i++) {
 		const struct spot *spot = &self->spots[i];

@@ -5,6 +5,7 @@
 #define SBX_SNAPSHOTS_HUNK_REWRITE_H
 
 #include "snapshots/hunk_ladder.h"
+#include "snapshots/hunk_shape.h"
 
 enum found { FOUND_NOT, FOUND_ONE, FOUND_MANY, FOUND_AT_START };
 
@@ -13,6 +14,7 @@ struct spot {
 	struct ladder_place place;
 	struct ladder_places *all; /* when there are many */
 	size_t number;		   /* of the hunk */
+	const struct diff_hunk *hunk;
 };
 
 struct recoverer {
@@ -22,10 +24,11 @@ struct recoverer {
 	const struct diff_file *file;
 	struct ladder ladder;
 	struct spot *spots;
-	bool ordered;	 /* nothing speaks against the order of the hunks */
-	bool line_ends;	 /* added lines take the file's */
-	unsigned gapped; /* hunks that lack lines, so far */
-	size_t lines_cr; /* of the file: lines that end in CR LF */
+	struct hunk_shape shape; /* of the hunks that were found */
+	bool ordered;		 /* nothing speaks against the order of the hunks */
+	bool line_ends;		 /* added lines take the file's */
+	size_t reading;		 /* of how->reading, what the hunks before left */
+	size_t lines_cr;	 /* of the file: lines that end in CR LF */
 	struct text_list *notes;
 	struct reason *reason;
 };

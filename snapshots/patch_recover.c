@@ -6,18 +6,20 @@
  * the two things that a diff can lose without a trace (line ends of added
  * lines, the mark of a missing last newline). Nothing is tried without it.
  */
-#include <limits.h>
 #include <string.h>
 
 #include "snapshots/hunk.h"
 #include "snapshots/patch_private.h"
 
-/* The first trials differ in what a diff can lose, the others in places. */
+/* The first trials differ in what a diff can lose, then in where lost lines
+ * stood, one hunk at a time and all together, then in places. */
 enum {
 	PROOF_DIGITS = 7,
-	PLAIN_TRIALS = 24,
-	GAP_TRIALS = PLAIN_TRIALS + 15,
-	TRIALS = GAP_TRIALS + 32,
+	ENDS_TRIALS = 12,
+	READINGS_MAX = 64,
+	ALL_READINGS_MAX = 32,
+	CHOICES_MAX = 32,
+	TRIALS = ENDS_TRIALS + READINGS_MAX + ALL_READINGS_MAX + CHOICES_MAX,
 	TRIALS_WEIGHT = 200000
 };
 
@@ -101,6 +103,30 @@ static size_t count_trials(const struct trial *trial)
 	return weight < 2 ? 2 : weight > TRIALS ? TRIALS : weight;
 }
 
+/* What the trial tries; false: nothing new. `open` is what the first one left
+ * open. */
+static bool choose_trial(size_t trial, const struct hunk_open *open, struct hunk_recovery *how)
+{
+	if (trial < ENDS_TRIALS) {
+		how->ends = trial / 3;
+		how->newline = HUNK_NEWLINE_KEPT + trial % 3;
+		return true;
+	}
+	trial -= ENDS_TRIALS;
+	if (trial < READINGS_MAX) {
+		how->reading = trial + 1;
+		return how->reading <= open->readings;
+	}
+	trial -= READINGS_MAX;
+	if (trial < ALL_READINGS_MAX) {
+		how->reading = trial + 1;
+		how->all_readings = true;
+		return open->readings > 1;
+	}
+	how->choice = trial - ALL_READINGS_MAX + 1;
+	return true;
+}
+
 /* Everything that the proof can tell right from wrong. 0: proven; else what
  * the first trial said. */
 static int try_all(struct trial *trial, struct bytes *ret)
@@ -108,6 +134,7 @@ static int try_all(struct trial *trial, struct bytes *ret)
 	struct patch_run *run = trial->run;
 	struct text_list notes = run->outcome->adjusted;
 	size_t trials = count_trials(trial);
+	struct hunk_open open = {0};
 	struct reason first = {0};
 	int code = REFUSED;
 
@@ -116,17 +143,17 @@ static int try_all(struct trial *trial, struct bytes *ret)
 		if (code < 0 || (code == 0 && is_proven(trial, *ret)))
 			return code;
 	}
-	for (size_t i = 0; i < trials; i++) {
+	for (size_t i = 0; i < TRIALS && trials > 0; i++) {
 		struct hunk_recovery how = {
 			.line_ends = run->recovered->line_ends,
 			.trusted = true,
-			.ends = i < PLAIN_TRIALS ? i / 6 : HUNK_ENDS_SEEN,
-			.newline = i < PLAIN_TRIALS ? HUNK_NEWLINE_KEPT + i % 3 : HUNK_NEWLINE_KEPT,
-			.gaps_first = i < PLAIN_TRIALS ? (i / 3 % 2 != 0 ? UINT_MAX : 0)
-						       : (unsigned)(i - PLAIN_TRIALS),
-			.choice = i < GAP_TRIALS ? 0 : i - GAP_TRIALS + 1,
+			.newline = HUNK_NEWLINE_KEPT,
+			.open = i == 0 ? &open : NULL,
 		};
 
+		if (!choose_trial(i, &open, &how))
+			continue;
+		trials--;
 		run->outcome->adjusted = notes;
 		code = try_ladder(trial, &how, ret);
 		if (code < 0 || (code == 0 && is_proven(trial, *ret)))

@@ -217,8 +217,11 @@ static void judge_hunks(struct recover_reader *reader)
 		if (old_lacks == new_lacks && old_lacks > 0)
 			hunk->lacking = (uint32_t)old_lacks;
 		counts_lie = counts_lie || i != last || old_lacks < 0 || new_lacks < 0;
-		if (i == last && !counts_lie)
+		if (i == last && !counts_lie) {
 			hunk->doubts |= DIFF_DOUBT_CUT;
+			hunk->owed_old = (uint32_t)old_lacks;
+			hunk->owed_new = (uint32_t)new_lacks;
+		}
 	}
 	if (!ends_with_hunk(reader))
 		reader->hunks[last].doubts &= ~(unsigned)DIFF_DOUBT_CUT;
@@ -288,6 +291,8 @@ static int restate(struct recover_reader *reader, struct diff *diff)
 			to->at_line = origin_of(reader, to->at_line);
 			to->doubts = from->doubts;
 			to->lacking = from->lacking;
+			to->owed_old = from->owed_old;
+			to->owed_new = from->owed_new;
 			if (from->numbered) {
 				to->old_start = from->old_start;
 				to->new_start = from->new_start;

@@ -21,7 +21,7 @@ struct recover_hunk {
 	size_t lines_len; /* raw lines, markers included */
 	size_t at_line;
 	unsigned doubts;
-	uint32_t lacking;
+	uint32_t lacking, owed_old, owed_new;
 };
 
 enum { RECOVER_WORDS_MAX = 16 };

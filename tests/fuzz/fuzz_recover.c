@@ -156,7 +156,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				.trusted = trial > 1,
 				.ends = trial == 3 ? HUNK_ENDS_CRLF : HUNK_ENDS_SEEN,
 				.newline = trial,
-				.gaps_first = trial == 3,
+				.reading = trial,
+				.all_readings = trial == 3,
 			};
 
 			check(&arena, &recovered.diff.files[i], pre, &how);

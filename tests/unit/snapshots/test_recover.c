@@ -34,6 +34,9 @@ static const struct kit_file files[] = {
 	{"cut", MODE_FILE, "one\ntwo\nthree"},
 	{"twins", MODE_FILE, "a\nb\nc\nx\na\nb\nc\nx\na\nb\nc\n"},
 	{"count.c", MODE_FILE, "other\n"},
+	{"rival", MODE_FILE, "alpha\nbeta\ngamma\nnext\nalpha\nbeta\nextra\ngamma\nend\n"},
+	{"blank", MODE_FILE, "one\ntwo\nthree\n\n\n\nseven\n\n\nten\n"},
+	{"white", MODE_FILE, "one\ntwo\nthree\nfour  \nfive\nsix\nseven\neight\nnine\nten\n"},
 	{NULL, 0, NULL},
 };
 
@@ -119,6 +122,17 @@ static const struct mended mended[] = {
 	COUNT("context line dropped",
 	      GIT SIDES "@@ -7,6 +7,6 @@\n {\n \t\treturn -1;\n" EDIT TAIL,
 	      "lacks 1 context lines"),
+	COUNT("counts too large, no shape of a hunk that was cut off",
+	      GIT SIDES "@@ -7,8 +7,8 @@ int add(int value)\n" LEAD EDIT TAIL,
+	      "7 new lines instead of 8 and 8"),
+	{"context line dropped next to what is added, counts remember it",
+	 "--- a/white\n+++ b/white\n@@ -2,6 +2,7 @@\n two\n three\n+new\n five\n six\n seven\n",
+	 "white", "one\ntwo\nthree\nfour  \nnew\nfive\nsix\nseven\neight\nnine\nten\n",
+	 "lacks 1 context lines"},
+	{"context line dropped behind what is added, counts remember it",
+	 "--- a/white\n+++ b/white\n@@ -1,6 +1,7 @@\n one\n two\n three\n+new\n five\n six\n",
+	 "white", "one\ntwo\nthree\nnew\nfour  \nfive\nsix\nseven\neight\nnine\nten\n",
+	 "lacks 1 context lines"},
 	COUNT("removed lines say where",
 	      GIT SIDES "@@ -7,6 +7,6 @@\n {\n \tif (value < 0)\n" EDIT TAIL,
 	      "lacks 1 context lines"),
@@ -243,6 +257,8 @@ static const struct refused refused[] = {
 	 "fits at line"},
 	{"two places, and a line of neither", "--- a/twins\n+++ b/twins\n@@ -40,3 +40,3 @@\n a\n-b\n+B\n c\n",
 	 REASON_PATCH_AMBIGUOUS, "fits at line"},
+	{"blank lines alone, not at their line",
+	 "--- a/blank\n+++ b/blank\n@@ -6,3 +6,4 @@\n \n+x\n \n \n", REASON_PATCH_AMBIGUOUS, ""},
 	{"a removed line that is not there", GIT SIDES AT LEAD
 	 "-\ttotal += values;\n+\ttotal += 2 * value;\n" TAIL, REASON_PATCH_CONFLICT, "expected"},
 	{"a removed line that is indented otherwise", GIT SIDES AT LEAD
@@ -250,15 +266,15 @@ static const struct refused refused[] = {
 	{"context missing next to what is added",
 	 "--- a/src/count.c\n+++ b/src/count.c\n@@ -21,4 +21,5 @@\n \n int main(void)\n"
 	 "+\tint unused;\n \tprintf(\"%d\\n\", add(1));\n \treturn 0;\n",
-	 REASON_PATCH_CONFLICT, "no place"},
-	{"counts of context that nothing shows to be missing",
-	 GIT SIDES "@@ -70,8 +70,8 @@\n" LEAD EDIT TAIL "```\n", REASON_PATCH_AMBIGUOUS,
-	 "lacks 1 lines"},
+	 REASON_PATCH_AMBIGUOUS, "on which side"},
+	{"counts of context that is missing at another place",
+	 "--- a/rival\n+++ b/rival\n@@ -40,4 +40,5 @@\n alpha\n beta\n+new\n gamma\n```\n",
+	 REASON_PATCH_AMBIGUOUS, "lacks 1 lines"},
 	{"nothing but an addition", "--- a/cut\n+++ b/cut\n@@\n+x\n", REASON_PATCH_AMBIGUOUS,
 	 "without context"},
 	{"no change", GIT SIDES "@@ -7,3 +7,3 @@\n" LEAD, REASON_PATCH_MALFORMED, "changes nothing"},
 	{"a change that the file's line ends undo",
-	 "--- a/crlf\n+++ b/crlf\n@@ -1,2 +1,2 @@\n-one\n+one\n two\n", REASON_PATCH_EMPTY, "as it is"},
+	 "--- a/crlf\n+++ b/crlf\n@@ -1,2 +1,2 @@\n-one\n+one\n two\n", REASON_PATCH_APPLIED, "already"},
 	{"lost mark of the last line",
 	 "--- a/cut\n+++ b/cut\n@@ -2,2 +2,2 @@\n two\n-three\n+3\n", REASON_PATCH_AMBIGUOUS,
 	 "does not say whether"},
@@ -304,6 +320,13 @@ static void test_a_diff_that_is_applied_says_so(void **state)
 	kit->base = tree_with(kit, "src/count.c", NEW);
 	for (size_t i = 0; i < ARRAY_LEN(again); i++)
 		kit_refuses(kit, kit_text(again[i]), REASON_PATCH_APPLIED, "already");
+	kit->base =
+		tree_with(kit, "white",
+			  "one\ntwo\nthree\nfour\nmore\n\nfive\nsix\nseven\neight\nnine\nten\n");
+	kit_refuses(kit,
+		    kit_text("--- a/white\n+++ b/white\n@@ -1,9 +1,9 @@\n one\n two\n three\n"
+			     "-four  \n+four\n+more\n+\n five\n six\n seven\n"),
+		    REASON_PATCH_APPLIED, "already");
 	kit->base = old;
 }
 
