@@ -6,9 +6,9 @@
  * it, or by its oid; a server that refuses that for its branches and tags.
  * Objects are only downloaded: no ref of ours is written, the caller marks
  * what it has checked. Proxies and credentials of the environment are not
- * used, only what the caller gives; certificates are verified. A redirect to
- * another host is refused; one within the same host libgit2 follows, and does
- * not tell.
+ * used, only what the caller gives; certificates and host keys are verified. A
+ * redirect to another host is refused by libgit2, one within the same host is
+ * judged by gitdb_tls.c.
  * libgit2 1.5 has no timeouts, so this runs in a child process that its parent
  * kills.
  */
@@ -93,13 +93,18 @@ static void session_release(struct session *session)
 	*session = (struct session){0};
 }
 
+static bool has_exceeded(const struct session *session)
+{
+	return session->progress.exceeded || tls_exceeded();
+}
+
 /* Faults of the connection are the peer's, whatever part of libgit2 says so. */
 static int session_fail(const struct session *session, int code, const char *what, struct err *err)
 {
 	const git_error *last = git_error_last();
 	int klass = last != NULL ? last->klass : GIT_ERROR_NONE;
 
-	if (session->progress.exceeded)
+	if (has_exceeded(session))
 		return err_set(err, ERR_LIMIT, "cannot %s '%s': more than %lld bytes arrived", what,
 			       session->fetch->url, (long long)session->fetch->max_bytes);
 	(void)gitdb_fail(err, code == GIT_ENOTFOUND ? -1 : code, "cannot %s '%s'", what,
@@ -129,9 +134,8 @@ static int session_open(struct session *session, struct err *err)
 	if (code == 0)
 		code = git_remote_connect_options_init(&connect,
 						       GIT_REMOTE_CONNECT_OPTIONS_VERSION);
-	if (code == 0 && session->fetch->ca_file != NULL)
-		code = git_libgit2_opts(GIT_OPT_SET_SSL_CERT_LOCATIONS, session->fetch->ca_file,
-					NULL);
+	if (code == 0)
+		code = tls_begin(session->fetch);
 	if (code == 0)
 		code = git_repository_open_ext(&session->repo, session->fetch->path, flags, NULL);
 	if (code < 0)
@@ -236,8 +240,8 @@ static int download(struct session *session, const char *commit, struct oid *ret
 	*ret_known = by_oid || got == 0;
 	if (got <= 0)
 		return got < 0 ? -1 : download_one(session, ref, err);
-	if (by_oid && (download_one(session, commit, err) == 0 || session->progress.exceeded))
-		return session->progress.exceeded ? -1 : 0;
+	if (by_oid && (download_one(session, commit, err) == 0 || has_exceeded(session)))
+		return has_exceeded(session) ? -1 : 0;
 	session_release(session);
 	*session = (struct session){.fetch = fetch,
 				    .progress = {.max_bytes = fetch->max_bytes, .fetch = fetch}};

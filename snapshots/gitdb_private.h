@@ -141,6 +141,15 @@ int tree_check(struct bytes tree, struct err *err) MUST_CHECK;
 int walk_reach(struct gitdb *db, const struct oid *tree, struct oid_set *seen,
 	       struct err *err) MUST_CHECK;
 
+/* --- https (gitdb_tls.c) ----------------------------------------------- */
+
+/* From here on what goes over https is what `fetch` allows; it is borrowed. A
+ * libgit2 error code. */
+int tls_begin(const struct gitdb_fetch *fetch);
+
+/* Whether more came than `fetch` allows. */
+bool tls_exceeded(void);
+
 /* --- refs -------------------------------------------------------------- */
 
 bool ref_name_valid(const char *name);

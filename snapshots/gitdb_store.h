@@ -65,6 +65,9 @@ struct gitdb_fetch {
 	const char *login;   /* told to a server that asks; NULL: nobody */
 	const char *secret;  /* a password or token; over ssh a private key as text */
 	int64_t max_bytes;
+	/* Whether a redirect of https may lead to this address, of any spelling. */
+	bool (*allowed)(const void *ctx, const char *url);
+	const void *ctx;
 };
 
 /*

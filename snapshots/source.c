@@ -313,6 +313,22 @@ static bool place_allowed(const struct place *place, const struct place *allowed
 	       path_within(place->path, allowed->path);
 }
 
+/* 1, 0, or -1 when an entry of the list is none. */
+static int is_allowed(const struct place *place, const struct text_list *allow, struct err *err)
+{
+	struct place allowed;
+
+	for (size_t i = 0; i < allow->len; i++) {
+		if (parse_place(allow->items[i], &allowed, err) < 0)
+			return -1;
+		if (allowed.scheme == NULL)
+			(void)resolve_local(&allowed);
+		if (place_allowed(place, &allowed))
+			return 1;
+	}
+	return 0;
+}
+
 int source_allow_check(const char *entry, struct err *err)
 {
 	struct place place;
@@ -375,9 +391,9 @@ static int fill(struct arena *arena, const struct place *place, struct source_ur
 int source_normalise(struct arena *arena, const char *repo, const struct text_list *allow,
 		     struct source_url *ret, struct reason *ret_reason, struct err *err)
 {
-	struct place place, allowed;
+	struct place place;
 	struct err why = {0};
-	bool good = false;
+	int good;
 
 	if (parse_place(repo, &place, &why) < 0)
 		return reason_set(ret_reason, REASON_SOURCE_URL, "source.repo", "%s", why.message);
@@ -387,17 +403,26 @@ int source_normalise(struct arena *arena, const char *repo, const struct text_li
 	/* What a job may not see, it may not learn the existence of either. */
 	if (place.scheme == NULL && !resolve_local(&place))
 		(void)err_sys(&why, "cannot open repository '%s'", place.path);
-	for (size_t i = 0; !good && i < allow->len; i++) {
-		if (parse_place(allow->items[i], &allowed, err) < 0)
-			return -1;
-		if (allowed.scheme == NULL)
-			(void)resolve_local(&allowed);
-		good = place_allowed(&place, &allowed);
-	}
-	if (!good)
+	good = is_allowed(&place, allow, err);
+	if (good < 0)
+		return -1;
+	if (good == 0)
 		return reason_set(ret_reason, REASON_SOURCE_FORBIDDEN, "source.repo",
 				  "'%.200s' is not among the sources this worker may read", repo);
 	if (why.kind != ERR_NONE)
 		return err_set(err, why.kind, "%s", why.message);
-	return fill(arena, &place, ret, err);
+	if (fill(arena, &place, ret, err) < 0)
+		return -1;
+	ret->allow = allow;
+	return 0;
+}
+
+bool source_may_redirect(const struct source_url *source, const char *url)
+{
+	struct place place;
+
+	return parse_place(url, &place, NULL) == 0 && place.scheme != NULL && !place.wildcard &&
+	       strcmp(place.scheme, "https") == 0 && source->host != NULL &&
+	       strcmp(place.host, source->host) == 0 &&
+	       is_allowed(&place, source->allow, NULL) == 1;
 }

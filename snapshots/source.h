@@ -24,7 +24,8 @@ struct source_url {
 	const char *url; /* normalised: what libgit2 is given */
 	bool local;	 /* `url` is an absolute path */
 	bool ssh;
-	const char *host; /* with ":port" unless that is the usual one; NULL: local */
+	const char *host;	       /* with ":port" unless that is the usual one; NULL: local */
+	const struct text_list *allow; /* as source_normalise was given it; borrowed */
 	const char *name; /* of its repository in the store: stable, safe as a file name */
 	/* For a server that asks who is there; source_normalise leaves them NULL. The
 	 * secret is a password or token, or the text of a private key for ssh.
@@ -40,6 +41,10 @@ struct source_url source_of_files(void);
 /* REFUSED with SOURCE_URL or SOURCE_FORBIDDEN. No network, no object read. */
 int source_normalise(struct arena *arena, const char *repo, const struct text_list *allow,
 		     struct source_url *ret, struct reason *ret_reason, struct err *err) MUST_CHECK;
+
+/* Whether an https server may send who asks for `source` on to `url`: the same
+ * host and port, and allowed by itself. */
+bool source_may_redirect(const struct source_url *source, const char *url);
 
 /* Validates one entry of the allowlist, for `check`. */
 int source_allow_check(const char *entry, struct err *err) MUST_CHECK;

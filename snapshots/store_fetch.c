@@ -156,6 +156,11 @@ static void fetch_bundle(const struct store *store, const struct source_url *sou
 		answer->result = store_mark(to, &answer->commit, err);
 }
 
+static bool may_redirect(const void *ctx, const char *url)
+{
+	return source_may_redirect(ctx, url);
+}
+
 static void fetch_remote(const struct store *store, const struct source_url *source,
 			 const char *path, const char *commit, struct gitdb *to,
 			 struct answer *answer)
@@ -168,6 +173,8 @@ static void fetch_remote(const struct store *store, const struct source_url *sou
 		.login = source->login,
 		.secret = source->secret,
 		.max_bytes = store->config.max_repo_bytes,
+		.allowed = may_redirect,
+		.ctx = source,
 	};
 	struct err *err = &answer->err;
 	struct err why = {0};

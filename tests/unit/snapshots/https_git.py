@@ -3,7 +3,8 @@
     https_git.py CERTIFICATE KEY PROJECT_ROOT LOG
 
 prints its port. /git/... serves repositories, /login/... too to whoever logs in
-as "bot" with "sesame"; /redirect/... (to another host), /auth/..., /none/...
+as "bot" with "sesame"; /redirect/... (to another host), /port/... (to another
+port), /moved/... (to /git/...), /refs/... (refs without end), /auth/..., /none/...
 and /hang/... misbehave as named. Each request is a line of LOG.
 """
 
@@ -94,6 +95,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "redirect":
             port = self.server.server_address[1]
             self.plain(302, Location=f"https://127.0.0.1:{port}/git/{rest}")
+        elif kind in ("moved", "moved-login"):
+            self.plain(302, Location=f"/git/{rest}" if kind == "moved" else f"/login/{rest}")
+        elif kind == "port":
+            self.plain(302, Location=f"https://localhost:{OTHER.server_address[1]}/git/{rest}")
+        elif kind == "refs":
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+            self.end_headers()
+            self.wfile.write(b"001e# service=git-upload-pack\n0000")
+            line = b"%s refs/heads/" + b"x" * 900 + b"%06d\n"
+            for n in range(1 << 20):
+                text = line % (b"%040x" % (n + 1), n)
+                self.wfile.write(b"%04x" % (len(text) + 4) + text)
         elif kind == "auth":
             self.plain(401, WWW_Authenticate='Basic realm="x"')
         elif kind == "hang":
@@ -107,8 +121,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(CERTIFICATE, KEY)
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-server.daemon_threads = True
-server.socket = context.wrap_socket(server.socket, server_side=True)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """Clients that hang up are what some tests are about."""
+
+
+def serve():
+    """Another port of the same host is another server."""
+    made = Server(("127.0.0.1", 0), Handler)
+    made.daemon_threads = True
+    made.socket = context.wrap_socket(made.socket, server_side=True)
+    return made
+
+
+server = serve()
+OTHER = serve()
+threading.Thread(target=OTHER.serve_forever, daemon=True).start()
 os.write(1, f"{server.server_address[1]}\n".encode())
 server.serve_forever()

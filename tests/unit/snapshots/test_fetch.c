@@ -87,6 +87,8 @@ static int teardown(void **state)
 struct rig {
 	struct arena arena;
 	struct store *store;
+	const char *entry;
+	struct text_list allow;
 	struct source_url source;
 	struct store_config config;
 	struct reason reason;
@@ -94,10 +96,10 @@ struct rig {
 	char path[PATH_MAX];
 };
 
-static void rig_open(struct rig *rig, const char *store, const char *place)
+/* `allowed` is the path that the allowlist has for the place's host. */
+static void rig_open_at(struct rig *rig, const char *store, const char *place, const char *allowed)
 {
-	struct text_list allow = {.items = (const char *[]){"https://localhost:1/"}, .len = 1};
-	char entry[64], url[256];
+	char url[256];
 	struct err err = {0};
 
 	arena_init(&rig->arena, 1 << 20);
@@ -111,10 +113,16 @@ static void rig_open(struct rig *rig, const char *store, const char *place)
 	rig->config.max_checkout_bytes = 8 << 20;
 	OK(store_open(&rig->store, &rig->config, &err));
 	(void)snprintf(url, sizeof(url), "https://%s", place);
-	(void)snprintf(entry, sizeof(entry), "https://%.*s/", (int)strcspn(place, "/"), place);
-	allow.items[0] = entry;
-	if (source_normalise(&rig->arena, url, &allow, &rig->source, &rig->reason, &err) != 0)
+	rig->entry = arena_printf(&rig->arena, "https://%.*s%s", (int)strcspn(place, "/"), place,
+				  allowed);
+	rig->allow = (struct text_list){.items = &rig->entry, .len = 1};
+	if (source_normalise(&rig->arena, url, &rig->allow, &rig->source, &rig->reason, &err) != 0)
 		fail_msg("%s: %s%s", url, rig->reason.message, err.message);
+}
+
+static void rig_open(struct rig *rig, const char *store, const char *place)
+{
+	rig_open_at(rig, store, place, "/");
 }
 
 static void rig_close(struct rig *rig)
@@ -291,6 +299,49 @@ static void redirects_to_another_host_are_refused(void **state)
 	rig_close(&rig);
 }
 
+/* Git hosts move repositories; where to, the allowlist still says. */
+static void redirects_within_a_host_are_judged(void **state)
+{
+	struct rig good = {.config.ca_file = ca_file};
+	struct rig path = {.config.ca_file = ca_file};
+	struct rig login = {.config.ca_file = ca_file};
+	struct rig other = {.config.ca_file = ca_file};
+
+	(void)state;
+	rig_open(&good, "store-moved", at("moved/repo"));
+	assert_fetched(&good, "main", "main");
+	rig_close(&good);
+	rig_open_at(&path, "store-path", at("moved/repo"), "/moved/");
+	sh(": >log");
+	assert_fault(&path, "refused the redirect");
+	sh("grep -q /moved/ log && ! grep -q /git/ log");
+	rig_close(&path);
+	rig_open_at(&login, "store-moved-login", at("moved-login/repo"), "/moved-login/");
+	login.source.login = "bot";
+	login.source.secret = "sesame";
+	sh(": >log");
+	assert_fault(&login, "refused the redirect");
+	sh("! grep -q /login/ log");
+	rig_close(&login);
+	rig_open(&other, "store-port", at("port/repo"));
+	sh(": >log");
+	assert_fault(&other, "refused the redirect");
+	sh("grep -q /port/ log && ! grep -q /git/ log");
+	rig_close(&other);
+}
+
+static void refs_without_end_are_stopped(void **state)
+{
+	struct rig rig = {.config = {.ca_file = ca_file, .max_repo_bytes = 1LL << 40}};
+	struct store_base base;
+
+	(void)state;
+	rig_open(&rig, "store-refs", at("refs/repo"));
+	if (fetch(&rig, "main", &base) != REFUSED || rig.reason.code != REASON_SOURCE_LIMIT)
+		fail_msg("%s%s", rig.reason.message, rig.err.message);
+	rig_close(&rig);
+}
+
 static void other_refusals_are_faults(void **state)
 {
 	struct rig auth = {.config.ca_file = ca_file};
@@ -345,6 +396,8 @@ int main(void)
 		cmocka_unit_test(who_logs_in_is_served),
 		cmocka_unit_test(certificates_are_verified),
 		cmocka_unit_test(redirects_to_another_host_are_refused),
+		cmocka_unit_test(redirects_within_a_host_are_judged),
+		cmocka_unit_test(refs_without_end_are_stopped),
 		cmocka_unit_test(other_refusals_are_faults),
 		cmocka_unit_test(silence_ends_at_the_deadline),
 		cmocka_unit_test(too_much_is_stopped),
