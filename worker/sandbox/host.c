@@ -31,6 +31,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "worker/sandbox/filter.h"
+#include "worker/sandbox/landlock.h"
 #include "worker/sandbox/sandbox_private.h"
 
 /* --- visits ------------------------------------------------------------------ */
@@ -183,18 +184,23 @@ static void probe_namespaces(struct box_host *host)
 	static const struct {
 		const char *layer, *file;
 		bool required;
+		const char *why;
 	} spaces[] = {
-		{"user_namespace", "user", true},     {"mount_namespace", "mnt", true},
-		{"pid_namespace", "pid", true},	      {"network_namespace", "net", true},
-		{"ipc_namespace", "ipc", true},	      {"uts_namespace", "uts", true},
-		{"cgroup_namespace", "cgroup", true}, {"time_namespace", "time", false},
+		{"user_namespace", "user", true, "what is root inside is nobody outside"},
+		{"mount_namespace", "mnt", true, "a root of its own; the host's is gone"},
+		{"pid_namespace", "pid", true, "no other process can be seen; all die with init"},
+		{"network_namespace", "net", true, "a loopback interface of its own, no other"},
+		{"ipc_namespace", "ipc", true, "no shared memory or queue of others"},
+		{"uts_namespace", "uts", true, "a host name of its own"},
+		{"cgroup_namespace", "cgroup", true, "paths of control groups tell nothing"},
+		{"time_namespace", "time", false, "monotonic and boot clocks of its own"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(spaces); i++) {
 		bool present = namespace_exists(spaces[i].file);
 
 		add_layer(host, spaces[i].layer, spaces[i].required, present,
-			  present ? "" : "the kernel was built without it");
+			  present ? spaces[i].why : "the kernel was built without it");
 	}
 	host->time_ns = host->layers[host->layers_len - 1].present;
 }
@@ -208,8 +214,33 @@ static void probe_seccomp(struct box_host *host)
 	(void)snprintf(profile, sizeof(profile), "profile %s", filter_profile_name(host->widest));
 	add_layer(host, "seccomp", true, present,
 		  present ? profile : "needs a kernel of 5.0 or later with CONFIG_SECCOMP_FILTER");
-	add_layer(host, "no_new_privs", true, true, "");
-	add_layer(host, "capabilities_empty", true, true, "");
+	add_layer(host, "no_new_privs", true, true, "no program of the job gains anything by exec");
+	add_layer(host, "capabilities_empty", true, true,
+		  "in all sets; init keeps one that jobs lack");
+	add_layer(host, "securebits_locked", true, true, "uid 0 would mean nothing");
+	add_layer(host, "keyring", true, true,
+		  access("/proc/keys", F_OK) == 0
+			  ? "a session keyring of its own; jobs have no calls for keys"
+			  : "the kernel was built without keys: there are none to reach");
+}
+
+static void probe_landlock(struct box_host *host)
+{
+	int abi = landlock_abi();
+	char detail[LAYER_DETAIL_BYTES];
+
+	if (abi >= LANDLOCK_ABI_LEAST) {
+		host->landlock_abi = abi;
+		(void)snprintf(detail, sizeof(detail),
+			       "ABI %d: steps write below " BOX_WORKSPACE
+			       ", /tmp and /dev/shm alone",
+			       abi);
+	} else {
+		(void)snprintf(
+			detail, sizeof(detail),
+			"ABI %d of this kernel; needs Linux 5.19 with landlock among lsm=", abi);
+	}
+	add_layer(host, "landlock", false, host->landlock_abi != 0, detail);
 }
 
 static void probe_ids(struct box_host *host)
@@ -217,9 +248,10 @@ static void probe_ids(struct box_host *host)
 	add_layer(host, "uid_per_slot", false, !host->user_mode,
 		  host->user_mode ? "started by an ordinary user: jobs run as that user outside; "
 				    "start as root for uids of their own"
-				  : "");
+				  : "each slot has one that nobody of this host has");
 	add_layer(host, "groups_dropped", false, !host->user_mode,
-		  host->user_mode ? "started by an ordinary user: supplementary groups stay" : "");
+		  host->user_mode ? "started by an ordinary user: supplementary groups stay"
+				  : "no group of the host is left");
 }
 
 static void probe_cgroups(struct box_host *host)
@@ -227,11 +259,17 @@ static void probe_cgroups(struct box_host *host)
 	static const char *const layer[CGROUP_CONTROLLERS] = {
 		"cgroup_memory", "cgroup_pids", "cgroup_cpu", "cgroup_cpuacct", "cgroup_io"};
 
+	static const char *const why[CGROUP_CONTROLLERS] = {
+		"memory and swap of all processes together", "processes and threads",
+		"a quota of CPUs", "cpu time of all processes, counted",
+		"bytes read and written, counted"};
+
 	for (unsigned c = 0; c < CGROUP_CONTROLLERS; c++)
 		add_layer(host, layer[c],
 			  c != CGROUP_IO && !host->allow_missing_cgroup &&
 				  (host->cgroups.unwanted & 1U << c) == 0,
-			  cgroup_has(&host->cgroups, c), host->cgroups.missing[c]);
+			  cgroup_has(&host->cgroups, c),
+			  cgroup_has(&host->cgroups, c) ? why[c] : host->cgroups.missing[c]);
 }
 
 static int check_required(const struct box_host *host, struct err *err)
@@ -376,6 +414,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 		host->idmaps[i].userns_fd = -1;
 	probe_namespaces(host);
 	probe_seccomp(host);
+	probe_landlock(host);
 	host->route_sockets = count_route_sockets();
 	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent,
 			     config->without_cpu ? 1U << CGROUP_CPU | 1U << CGROUP_CPUACCT : 0,

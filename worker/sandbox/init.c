@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "worker/sandbox/init_private.h"
+#include "worker/sandbox/landlock.h"
 
 /* --- answers ------------------------------------------------------------------ */
 
@@ -63,6 +64,9 @@ static int attach(struct init *init, size_t len, int *fds, size_t fds_len, struc
 		return err_sys(err, "cannot open the workspace");
 	if (chdir(BOX_WORKSPACE) < 0)
 		return err_sys(err, "cannot enter the workspace");
+	if (init->landlock_fd >= 0 &&
+	    landlock_complete(init->landlock_abi, init->landlock_fd, err) < 0)
+		return -1;
 	if (filter_narrow(&init->filter_key, &init->narrow[init->attach.limits.profile], err) < 0)
 		return -1;
 	init->attached = true;
@@ -225,7 +229,8 @@ NORETURN void init_main(const struct init_start *start)
 			     .proc_fd = -1,
 			     .mount_ns_fd = -1,
 			     .work_fd = -1,
-			     .layer_fd = -1};
+			     .layer_fd = -1,
+			     .landlock_fd = -1};
 	if (init_setup(&init, start, &err) < 0) {
 		send_failed(init.host_fd, &err);
 		_exit(1);

@@ -33,6 +33,8 @@ struct init {
 	int notify_fd; /* calls that the filter kills for, and those that ask */
 	struct filter_key filter_key;
 	const struct sock_fprog *narrow; /* by profile */
+	int landlock_abi;		 /* 0: not used */
+	int landlock_fd;		 /* rules of steps; -1: none */
 	long route_sockets;		 /* at most, of the job at a time */
 	int proc_fd;			 /* a writable /proc */
 	int mount_ns_fd;

@@ -34,6 +34,7 @@
 #include "base/fd.h"
 #include "worker/sandbox/filter.h"
 #include "worker/sandbox/init_private.h"
+#include "worker/sandbox/landlock.h"
 
 /* --- leaving the host ---------------------------------------------------------- */
 
@@ -295,6 +296,10 @@ static int install_filter(struct init *init, const struct init_start *start, str
 	init->filter_key = start->host->filter_key;
 	init->narrow = start->host->narrow;
 	init->route_sockets = start->host->route_sockets;
+	init->landlock_abi = start->host->landlock_abi;
+	if (init->landlock_abi != 0 &&
+	    landlock_prepare(init->landlock_abi, &init->landlock_fd, err) < 0)
+		return -1;
 	return filter_install(&start->host->filter, &init->notify_fd, err);
 }
 

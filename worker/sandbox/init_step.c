@@ -35,6 +35,7 @@
 #include "base/fd.h"
 #include "worker/sandbox/filter.h"
 #include "worker/sandbox/init_private.h"
+#include "worker/sandbox/landlock.h"
 
 enum { REAP_AT_ONCE = 1024, CALLS_AT_ONCE = 16 };
 
@@ -271,12 +272,20 @@ static NORETURN void exec_in_path(const struct child *child)
 	give_up(child, "");
 }
 
+/* Before the descriptors are closed, of which one has the rules. */
+static void confine(const struct child *child)
+{
+	if (child->init->landlock_fd >= 0 && landlock_confine(child->init->landlock_fd) < 0)
+		give_up(child, "cannot confine the step with landlock");
+}
+
 static NORETURN void run_child(const struct child *child)
 {
 	const struct sigaction usual = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
 	raise_oom_score(child);
+	confine(child);
 	set_streams(child);
 	set_limits(child);
 	drop_capability(child);

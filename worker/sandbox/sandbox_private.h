@@ -179,6 +179,7 @@ struct box_host {
 	struct sock_fprog filter;     /* of `widest` */
 	struct sock_fprog narrow[FILTER_PROFILES]; /* on top of it */
 	long route_sockets;			   /* of one job at a time */
+	int landlock_abi;			   /* 0: not used */
 	struct host_root *roots;
 	unsigned roots_len;
 	struct root_template *templates; /* one a slot and root, those of a slot together */

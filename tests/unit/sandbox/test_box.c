@@ -270,6 +270,26 @@ static void test_killed_call(void **state)
 	boxtest_close(&test);
 }
 
+/* Rules beside the mounts: what a step needs works, and init is out of reach. */
+static void test_landlock(void **state)
+{
+	struct boxtest test;
+
+	(void)state;
+	boxtest_open(&test, NULL, NULL);
+	(void)boxtest_ok(&test,
+			 "touch a && mkdir d && mv a d/ && ln d/a d/b && ln -s d s && rm -r d");
+	(void)boxtest_ok(&test, "touch /tmp/x /dev/shm/x && mkfifo f && : > /dev/null && "
+				"echo cut > c && : > c && echo to > /dev/stdout");
+	(void)boxtest_ok(&test, "sleep 10 & kill $! && python3 -c '"
+				"import socket\n"
+				"s = socket.socket(socket.AF_UNIX); s.bind(b\"\\0x\"); s.listen()\n"
+				"socket.socket(socket.AF_UNIX).connect(b\"\\0x\")'");
+	if (boxtest_holds(&test, "landlock"))
+		(void)boxtest_ok(&test, "! kill -0 1");
+	boxtest_close(&test);
+}
+
 /* Several steps share the workspace and nothing else. */
 static void test_steps(void **state)
 {
@@ -288,7 +308,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_devices),	    cmocka_unit_test(test_network),
 	cmocka_unit_test(test_streams),	    cmocka_unit_test(test_outcomes),
 	cmocka_unit_test(test_large_step),  cmocka_unit_test(test_killed_call),
-	cmocka_unit_test(test_steps),
+	cmocka_unit_test(test_steps),	    cmocka_unit_test(test_landlock),
 };
 
 int main(void)
