@@ -61,6 +61,8 @@ struct hunk_open {
 	size_t readings; /* beside the likeliest */
 };
 
+struct hunk_image;
+
 struct hunk_recovery {
 	bool line_ends; /* the diff's headers ended in CR: so may its added lines */
 	/* The preimage is the one that the diff was made for, and the caller holds
@@ -73,6 +75,11 @@ struct hunk_recovery {
 	size_t reading;
 	bool all_readings;
 	struct hunk_open *open; /* NULL, or what of that was open is added there */
+	/* NULL, or the preimage's index, kept from call to call: zeroed at first. */
+	struct hunk_image *image;
+	/* NULL, or how much comparing searches may still do (8 bytes of a line are
+	 * one); what is used is taken off. */
+	size_t *budget;
 	/* Of added lines: the file's when something shows that the diff's are
 	 * damaged; as written; the file's; CR LF. */
 	enum { HUNK_ENDS_SEEN, HUNK_ENDS_WRITTEN, HUNK_ENDS_FILE, HUNK_ENDS_CRLF } ends;

@@ -15,6 +15,7 @@
 
 enum {
 	ANCHORS_MAX = 512,
+	BYTES_OF_A_LINE = 8,
 	TELLING_BYTES = 4,
 	TELLING_LINES = 2,
 	HEADING_LINES_MAX = 2000,
@@ -39,17 +40,23 @@ static bool equal(struct bytes a, struct bytes b)
 	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+static void spend(struct ladder *ladder, size_t budget)
+{
+	ladder->image.budget -= budget < ladder->image.budget ? budget : ladder->image.budget;
+}
+
 enum ladder_match ladder_compare(struct ladder *ladder, size_t number, size_t line)
 {
 	const struct diff_line *wanted = ladder->lines[number];
 	struct bytes found;
 	bool newline;
 
-	ladder->image.budget -= ladder->image.budget > 0;
+	spend(ladder, 1);
 	if (line >= ladder->image.index.lines ||
 	    ladder->image.index.hashes[line] != ladder->hashes[number])
 		return MATCH_NONE;
 	found = ladder_line(ladder, line, &newline);
+	spend(ladder, (found.len + wanted->text.len) / BYTES_OF_A_LINE);
 	if (newline && wanted->no_newline)
 		return MATCH_NONE;
 	if (equal(found, wanted->text))
@@ -355,10 +362,12 @@ bool ladder_has_new_side(struct ladder *ladder, const struct diff_hunk *hunk, si
 	if (ladder->len == 0)
 		return ladder->image.bytes.len == 0;
 	anchor = ladder_pick_anchor(ladder, &start, &len);
-	for (size_t i = 0; i < len && ladder->image.budget > 0; i++) {
+	for (size_t i = 0; i < len; i++) {
 		size_t line = index->order[start + i];
 		size_t same = 0;
 
+		if (ladder->image.budget == 0)
+			return true; /* nobody knows */
 		if (line < anchor || line - anchor < from || line - anchor > to)
 			continue;
 		while (same < ladder->len &&

@@ -13,9 +13,7 @@
 #include "snapshots/recover.h"
 
 enum {
-	BUDGET_LINES = 200000,
-	BUDGET_DIFF_FACTOR = 24,
-	BUDGET_FILE_FACTOR = 2,
+	BUDGET = 1 << 20,
 	HUNKS_OF_A_STORY = 3, /* so many hunks do not fit their stated lines by chance */
 };
 
@@ -384,6 +382,9 @@ static int judge_applied(struct recoverer *self)
 	for (size_t i = 0; i < file->hunks_len; i++) {
 		if (!may_be_applied(self, &self->spots[i]))
 			continue;
+		if (self->ladder.image.budget == 0)
+			return hunk_ambiguous(file, i, &(struct hunk_search){.gave_up = true},
+					      self->reason);
 		present++;
 		if (first == SIZE_MAX)
 			first = i;
@@ -516,21 +517,20 @@ static int note_all(struct recoverer *self)
 static int start(struct recoverer *self)
 {
 	const struct diff_file *file = self->file;
-	size_t longest = 0, lines = 0;
+	size_t longest = 0;
 	struct ladder *ladder = &self->ladder;
 
 	for (size_t i = 0; i < file->hunks_len; i++) {
-		lines += file->hunks[i].lines_len;
 		if (file->hunks[i].lines_len > longest)
 			longest = file->hunks[i].lines_len;
 	}
-	ladder->image = (struct hunk_image){
-		.arena = self->arena,
-		.bytes = self->request->preimage,
-		.index = {.trims = true},
-		.budget = BUDGET_LINES + BUDGET_DIFF_FACTOR * lines +
-			  BUDGET_FILE_FACTOR * self->request->preimage.len,
-	};
+	if (self->how->image != NULL && self->how->image->indexed)
+		ladder->image = *self->how->image;
+	else
+		ladder->image = (struct hunk_image){.arena = self->arena,
+						    .bytes = self->request->preimage,
+						    .index = {.trims = true}};
+	ladder->image.budget = self->how->budget != NULL ? *self->how->budget : BUDGET;
 	ladder->trusted = self->how->trusted;
 	ladder->lines = arena_array(self->arena, longest, sizeof(const struct diff_line *));
 	ladder->numbers = arena_array(self->arena, longest, sizeof(*ladder->numbers));
@@ -542,6 +542,8 @@ static int start(struct recoverer *self)
 				  "line %zu: '%.160s' has too many lines to recover a damaged diff "
 				  "of it",
 				  file->at_line, hunk_path(file));
+	if (self->how->image != NULL)
+		*self->how->image = ladder->image;
 	return 0;
 }
 
@@ -567,10 +569,12 @@ int hunk_recover(struct arena *arena, const struct hunk_request *request,
 	code = start(&self);
 	if (code == 0)
 		code = place_all(&self);
-	if (code != 0)
-		return code;
-	hunk_look_at_ends(&self);
-	code = hunk_rewrite_all(&self, hunks);
+	if (code == 0) {
+		hunk_look_at_ends(&self);
+		code = hunk_rewrite_all(&self, hunks);
+	}
+	if (how->budget != NULL)
+		*how->budget = self.ladder.image.budget;
 	if (code == 0)
 		code = note_all(&self);
 	if (code != 0)

@@ -257,6 +257,10 @@ static bool may_be_damage(const struct reason *reason)
 	}
 }
 
+/* What looking for damaged hunks may cost: fixed parts that serve any small
+ * diff, and parts that grow with the diff. */
+enum { RECOVER_BUDGET = 4 << 20, RECOVER_BYTES = 16 << 20, RECOVER_BYTES_FACTOR = 16 };
+
 /*
  * A diff whose form is whole is taken strictly when that works at its letter.
  * When only its line numbers prove wrong, all of them are in doubt, so it is
@@ -288,6 +292,8 @@ static int take_recovering(struct patch_run *run, struct bytes diff,
 	*run = begin;
 	*run->outcome = (struct patch_outcome){.adjusted = recovered.notes};
 	run->recovered = &recovered;
+	run->recover_budget = RECOVER_BUDGET + diff.len;
+	run->recover_bytes = RECOVER_BYTES + RECOVER_BYTES_FACTOR * diff.len;
 	code = take(run, &recovered.diff);
 	run->recovered = NULL;
 	return code;

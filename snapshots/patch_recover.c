@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "snapshots/hunk.h"
+#include "snapshots/hunk_private.h"
 #include "snapshots/patch_private.h"
 
 /* The first trials differ in what a diff can lose, then in where lost lines
@@ -20,7 +20,7 @@ enum {
 	ALL_READINGS_MAX = 32,
 	CHOICES_MAX = 32,
 	TRIALS = ENDS_TRIALS + READINGS_MAX + ALL_READINGS_MAX + CHOICES_MAX,
-	TRIALS_WEIGHT = 200000
+	LINE_BYTES = 64 /* a line of the diff costs a trial as much as so many bytes of the file */
 };
 
 struct trial {
@@ -29,6 +29,7 @@ struct trial {
 	struct bytes preimage;
 	bool proves; /* the index line can */
 	bool cut;    /* what came out may lack a part */
+	struct hunk_image image;
 };
 
 /* --- trials -------------------------------------------------------------- */
@@ -92,15 +93,17 @@ static int try_ladder(struct trial *trial, const struct hunk_recovery *how, stru
 	return apply(trial, &mended, ret);
 }
 
-/* How many trials a file is worth. */
-static size_t count_trials(const struct trial *trial)
+/* Takes the cost of one more reading of the file off what the diff may cost. */
+static bool spend(const struct trial *trial)
 {
-	size_t weight = trial->preimage.len / 16;
+	size_t cost = trial->preimage.len;
 
 	for (size_t i = 0; i < trial->file->hunks_len; i++)
-		weight += trial->file->hunks[i].lines_len;
-	weight = TRIALS_WEIGHT / (weight + 1);
-	return weight < 2 ? 2 : weight > TRIALS ? TRIALS : weight;
+		cost += LINE_BYTES * trial->file->hunks[i].lines_len;
+	if (cost > trial->run->recover_bytes)
+		return false;
+	trial->run->recover_bytes -= cost;
+	return true;
 }
 
 /* What the trial tries; false: nothing new. `open` is what the first one left
@@ -133,7 +136,6 @@ static int try_all(struct trial *trial, struct bytes *ret)
 {
 	struct patch_run *run = trial->run;
 	struct text_list notes = run->outcome->adjusted;
-	size_t trials = count_trials(trial);
 	struct hunk_open open = {0};
 	struct reason first = {0};
 	int code = REFUSED;
@@ -143,17 +145,20 @@ static int try_all(struct trial *trial, struct bytes *ret)
 		if (code < 0 || (code == 0 && is_proven(trial, *ret)))
 			return code;
 	}
-	for (size_t i = 0; i < TRIALS && trials > 0; i++) {
+	for (size_t i = 0; i < TRIALS; i++) {
 		struct hunk_recovery how = {
 			.line_ends = run->recovered->line_ends,
 			.trusted = true,
 			.newline = HUNK_NEWLINE_KEPT,
 			.open = i == 0 ? &open : NULL,
+			.image = &trial->image,
+			.budget = &run->recover_budget,
 		};
 
 		if (!choose_trial(i, &open, &how))
 			continue;
-		trials--;
+		if (i > 0 && !spend(trial))
+			break;
 		run->outcome->adjusted = notes;
 		code = try_ladder(trial, &how, ret);
 		if (code < 0 || (code == 0 && is_proven(trial, *ret)))
@@ -206,7 +211,8 @@ static int refuse_cut(const struct trial *trial)
 
 static int try_unproven(struct trial *trial, struct bytes *ret)
 {
-	struct hunk_recovery how = {.line_ends = trial->run->recovered->line_ends};
+	struct hunk_recovery how = {.line_ends = trial->run->recovered->line_ends,
+				    .budget = &trial->run->recover_budget};
 
 	return try_ladder(trial, &how, ret);
 }
@@ -228,6 +234,10 @@ int patch_recover_hunks(struct patch_run *run, const struct diff_file *file, con
 		trial.proves = false;
 		*trusted = false;
 	}
+	if (!spend(&trial))
+		return patch_refuse(run, REASON_PATCH_TOO_LARGE, file->at_line, path,
+				    "the damaged diff changes more and larger files than can be "
+				    "searched for where its hunks belong");
 	code = trial.proves ? try_all(&trial, ret) : try_unproven(&trial, ret);
 	if (code == 0 && trial.cut && (!trial.proves || lacks_context(file)))
 		return refuse_cut(&trial);

@@ -336,6 +336,15 @@ static int run(struct recover_reader *reader, struct reason *reason, struct err 
 	return code == 0 ? restate(reader, diff) : code;
 }
 
+static size_t count_lines(struct bytes text)
+{
+	size_t lines = 0;
+
+	for (size_t i = 0; i < text.len; i++)
+		lines += text.data[i] == '\n';
+	return lines;
+}
+
 int recover_parse(struct arena *arena, const struct recover_request *request, struct recovered *ret,
 		  struct reason *ret_reason, struct err *err)
 {
@@ -353,6 +362,9 @@ int recover_parse(struct arena *arena, const struct recover_request *request, st
 	};
 	int code;
 
+	if (count_lines(request->input) > DIFF_LINES_MAX)
+		return reason_set(ret_reason, REASON_PATCH_TOO_LARGE, NULL,
+				  "the diff has more than %d lines", DIFF_LINES_MAX);
 	buf_init(&reader.text, TEXT_FACTOR * request->input.len + TEXT_MORE);
 	buf_init(&reader.origins, TEXT_FACTOR * request->input.len + TEXT_MORE);
 	code = run(&reader, ret_reason, err);
