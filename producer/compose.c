@@ -301,6 +301,8 @@ static const struct option_row about_rows[] = {
 	{"priority", "P", "high, normal or low", put_text, .path = "priority"},
 	{"deadline", "DURATION", "from now; not run when it has passed", put_deadline,
 	 .path = "deadline_ms"},
+	{"concurrency-key", "KEY", "jobs with the same one do not run side by side", put_text,
+	 .path = "concurrency_key"},
 	{"max-attempts", "N", "before a fault gives the job up (5)", put_int,
 	 .path = "max_attempts"},
 	{"traceparent", "TEXT", "W3C trace context, handed on", put_text, .path = "traceparent"},

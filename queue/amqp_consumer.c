@@ -37,6 +37,7 @@ enum {
 	PREFETCH_MAX = 65535,
 	/* How long a queue of one's own waits for its owner to come back. */
 	OWN_QUEUE_EXPIRES_MS = 600000,
+	TAG_BYTES = 32,
 };
 
 struct rabbit_consumer {
@@ -55,6 +56,7 @@ struct rabbit_consumer {
 	size_t unsettled_len;
 	size_t unsettled_max;
 	uint64_t epoch;
+	unsigned generation; /* of the consumers: how often the prefetch changed */
 	int64_t retry_at_us;
 	int64_t backoff_ms;
 	bool more;    /* the last dispatch left frames behind */
@@ -83,6 +85,7 @@ static int name_queues(struct rabbit_consumer *c, struct err *err)
 	char name[TOPOLOGY_NAME_BYTES];
 	char uuid[TEXT_UUID_BYTES];
 	const char *suffix = c->source == SOURCE_DEAD ? "dead" : "results";
+	size_t room;
 
 	if (c->source == SOURCE_JOBS) {
 		for (size_t i = 0; i < ARRAY_LEN(order); i++) {
@@ -100,7 +103,9 @@ static int name_queues(struct rabbit_consumer *c, struct err *err)
 		topology_name(c->config.prefix, suffix, name);
 		c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
 	}
-	c->unsettled_max = c->queues_len * c->config.prefetch;
+	/* After a change of the prefetch what the old one allowed may still come. */
+	room = c->config.prefetch > CONSUMER_ROOM ? c->config.prefetch : CONSUMER_ROOM;
+	c->unsettled_max = c->queues_len * room * 2;
 	c->unsettled = arena_array(&c->arena, c->unsettled_max, sizeof(*c->unsettled));
 	return c->arena.exhausted ? err_set(err, ERR_LIMIT, "out of memory for a consumer") : 0;
 }
@@ -136,15 +141,21 @@ static int make_own_queue(struct rabbit_consumer *c, struct err *err)
 	return rabbit_link_check(&c->link, what, err);
 }
 
-/* The consumer's tag is the place of its queue in our list. */
+/* The consumer's tag is the place of its queue in our list, and how often it
+ * was made anew. */
+static void name_consumer(const struct rabbit_consumer *c, size_t i, char ret_tag[TAG_BYTES])
+{
+	(void)snprintf(ret_tag, TAG_BYTES, "%zu.%u", i, c->generation);
+}
+
 static int consume(struct rabbit_consumer *c, size_t i, const char *queue, unsigned prefetch,
 		   amqp_table_t arguments, struct err *err)
 {
 	char what[TOPOLOGY_NAME_BYTES + 32];
-	char tag[24];
+	char tag[TAG_BYTES];
 
 	(void)snprintf(what, sizeof(what), "consume the queue '%s'", queue);
-	(void)snprintf(tag, sizeof(tag), "%zu", i);
+	name_consumer(c, i, tag);
 	(void)amqp_basic_qos(c->link.state, RABBIT_CHANNEL, 0, (uint16_t)prefetch, 0);
 	if (rabbit_link_check(&c->link, "set the prefetch", err) < 0)
 		return -1;
@@ -316,7 +327,7 @@ static int deliver(struct rabbit_consumer *c, struct err *err)
 
 	if (in->kind == INBOUND_DELIVER && i == CONTROL && c->control != NULL)
 		return deliver_control(c, err);
-	if (in->kind != INBOUND_DELIVER || i >= c->queues_len || in->consumer[1] != '\0')
+	if (in->kind != INBOUND_DELIVER || i >= c->queues_len || in->consumer[1] != '.')
 		return err_set(err, ERR_PEER, "the broker sent a message nobody asked for");
 	if (c->stopped) {
 		int status = send_settle(c, delivery->tag, SETTLE_HANDBACK);
@@ -349,6 +360,7 @@ static int take_frame(struct rabbit_consumer *c, const amqp_frame_t *frame, stru
 			return err_set(err, ERR_PEER,
 				       "the broker cancelled the consumer; was its queue deleted?");
 		case AMQP_BASIC_CANCEL_OK_METHOD:
+		case AMQP_BASIC_QOS_OK_METHOD:
 			return 0;
 		default:
 			break;
@@ -431,25 +443,58 @@ static int rabbit_timeout_ms(const struct consumer *base)
 	return left_ms < 0 ? 0 : (int)left_ms;
 }
 
+static void send_method(struct rabbit_consumer *c, amqp_method_number_t id, void *method,
+			const char *what)
+{
+	if (c->link.state != NULL && !c->broken)
+		note_written(c, amqp_send_method(c->link.state, RABBIT_CHANNEL, id, method), what);
+}
+
+static void cancel_consumers(struct rabbit_consumer *c)
+{
+	for (size_t i = 0; i < c->queues_len; i++) {
+		amqp_basic_cancel_t cancel = {.nowait = 1};
+		char tag[TAG_BYTES];
+
+		name_consumer(c, i, tag);
+		cancel.consumer_tag = amqp_cstring_bytes(tag);
+		send_method(c, AMQP_BASIC_CANCEL_METHOD, &cancel, "stop consuming");
+	}
+}
+
+/* A prefetch holds for consumers that begin after it: they are made anew, and
+ * nobody waits for the answers. */
+static void rabbit_prefetch(struct consumer *base, unsigned prefetch)
+{
+	struct rabbit_consumer *c = from_base(base);
+	amqp_basic_qos_t qos = {.prefetch_count = (uint16_t)prefetch};
+
+	if (c->stopped || prefetch == c->config.prefetch)
+		return;
+	c->config.prefetch = prefetch;
+	cancel_consumers(c);
+	c->generation++;
+	send_method(c, AMQP_BASIC_QOS_METHOD, &qos, "set the prefetch");
+	for (size_t i = 0; i < c->queues_len; i++) {
+		amqp_basic_consume_t consume = {.nowait = 1};
+		char tag[TAG_BYTES];
+
+		name_consumer(c, i, tag);
+		consume.queue = amqp_cstring_bytes(c->queues[i]);
+		consume.consumer_tag = amqp_cstring_bytes(tag);
+		send_method(c, AMQP_BASIC_CONSUME_METHOD, &consume, "consume");
+	}
+}
+
 static int rabbit_stop(struct consumer *base, struct err *err)
 {
 	struct rabbit_consumer *c = from_base(base);
-	char tag[24];
 
 	(void)err;
 	if (c->stopped)
 		return 0;
 	c->stopped = true;
-	for (size_t i = 0; i < c->queues_len && c->link.state != NULL && !c->broken; i++) {
-		amqp_basic_cancel_t cancel = {.nowait = 1};
-		int status;
-
-		(void)snprintf(tag, sizeof(tag), "%zu", i);
-		cancel.consumer_tag = amqp_cstring_bytes(tag);
-		status = amqp_send_method(c->link.state, RABBIT_CHANNEL, AMQP_BASIC_CANCEL_METHOD,
-					  &cancel);
-		note_written(c, status, "stop consuming");
-	}
+	cancel_consumers(c);
 	return 0;
 }
 
@@ -521,5 +566,6 @@ const struct consumer_ops rabbit_consumer_ops = {
 	.timeout_ms = rabbit_timeout_ms,
 	.dispatch = rabbit_dispatch,
 	.settle = rabbit_settle,
+	.prefetch = rabbit_prefetch,
 	.stop = rabbit_stop,
 };

@@ -182,6 +182,12 @@ int consumer_reject(struct consumer *consumer, uint64_t epoch, uint64_t tag, str
 	return consumer->ops->settle(consumer, epoch, tag, SETTLE_REJECT, err);
 }
 
+void consumer_prefetch(struct consumer *consumer, unsigned prefetch)
+{
+	assert(prefetch >= 1 && prefetch <= CONSUMER_ROOM);
+	consumer->ops->prefetch(consumer, prefetch);
+}
+
 int consumer_stop(struct consumer *consumer, struct err *err)
 {
 	return consumer->ops->stop(consumer, err);

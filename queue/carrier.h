@@ -261,6 +261,14 @@ int consumer_handback(struct consumer *consumer, uint64_t epoch, uint64_t tag,
 int consumer_reject(struct consumer *consumer, uint64_t epoch, uint64_t tag,
 		    struct err *err) MUST_CHECK;
 
+/*
+ * How many deliveries may be held from now on, per queue: 1 to CONSUMER_ROOM,
+ * whatever the consumer was opened with. What is held beyond it stays held;
+ * what is on its way already may still come.
+ */
+enum { CONSUMER_ROOM = 512 };
+void consumer_prefetch(struct consumer *consumer, unsigned prefetch);
+
 /* Stop new deliveries (a drain) while acks and heartbeats go on. Those that
  * are on their way already are handed back. A connection lost from here on is
  * not made again: everything held is redelivered to other workers anyway. */

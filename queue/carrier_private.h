@@ -34,6 +34,7 @@ struct consumer_ops {
 	int (*dispatch)(struct consumer *consumer, struct err *err);
 	int (*settle)(struct consumer *consumer, uint64_t epoch, uint64_t tag, enum settle how,
 		      struct err *err);
+	void (*prefetch)(struct consumer *consumer, unsigned prefetch);
 	int (*stop)(struct consumer *consumer, struct err *err);
 };
 

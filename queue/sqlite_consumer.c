@@ -344,7 +344,8 @@ static int list_ready(struct lite_consumer *c, struct held list[DISPATCH_DELIVER
 {
 	*ret_len = 0;
 	for (size_t i = 0; i < c->queues_len; i++) {
-		size_t room = c->config.prefetch - c->held_of[i];
+		size_t most = c->config.prefetch;
+		size_t room = c->held_of[i] < most ? most - c->held_of[i] : 0;
 		size_t left = DISPATCH_DELIVERIES - *ret_len;
 
 		room = room < left ? room : left;
@@ -533,6 +534,12 @@ static int lite_timeout_ms(const struct consumer *base)
 	return left_ms < 0 ? 0 : (int)left_ms;
 }
 
+static void lite_prefetch(struct consumer *base, unsigned prefetch)
+{
+	from_base(base)->config.prefetch = prefetch;
+	from_base(base)->more = true;
+}
+
 static int lite_stop(struct consumer *base, struct err *err)
 {
 	(void)err;
@@ -563,6 +570,7 @@ static int name_queues(struct lite_consumer *c)
 	static const enum job_priority order[] = {PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW};
 	char name[TOPOLOGY_NAME_BYTES];
 	char uuid[TEXT_UUID_BYTES];
+	size_t room;
 
 	if (c->source == SOURCE_JOBS) {
 		for (size_t i = 0; i < ARRAY_LEN(order); i++) {
@@ -581,8 +589,8 @@ static int name_queues(struct lite_consumer *c)
 			      name);
 		c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
 	}
-	c->unsettled =
-		arena_array(&c->arena, c->queues_len * c->config.prefetch, sizeof(*c->unsettled));
+	room = c->config.prefetch > CONSUMER_ROOM ? c->config.prefetch : CONSUMER_ROOM;
+	c->unsettled = arena_array(&c->arena, c->queues_len * room, sizeof(*c->unsettled));
 	return c->arena.exhausted ? -1 : 0;
 }
 
@@ -638,5 +646,6 @@ const struct consumer_ops lite_consumer_ops = {
 	.timeout_ms = lite_timeout_ms,
 	.dispatch = lite_dispatch,
 	.settle = lite_settle,
+	.prefetch = lite_prefetch,
 	.stop = lite_stop,
 };

@@ -141,8 +141,9 @@ struct job {
 	bool keep_on_failure;
 	int64_t deadline_ms; /* Unix time; 0: none */
 	enum job_priority priority;
-	int64_t max_attempts; /* default 5 */
-	int64_t run;	      /* counted up by a replay; default 1 */
+	const char *concurrency_key; /* NULL: none */
+	int64_t max_attempts;	     /* default 5 */
+	int64_t run;		     /* counted up by a replay; default 1 */
 	const char *replayed_from;
 	const char *traceparent;
 };

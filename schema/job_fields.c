@@ -366,6 +366,8 @@ static const struct field job_fields[] = {
 	{"deadline_ms", INT(struct job, deadline_ms, 1, LIMIT_DEADLINE_MS)},
 	{"priority", .kind = FIELD_CHOICE, FIELD_AT(struct job, priority, enum job_priority),
 	 .choices = priorities},
+	{"concurrency_key", TEXT(struct job, concurrency_key, 1, LIMIT_NAME_CHARS),
+	 .rule = &printable_rule},
 	{"max_attempts", INT(struct job, max_attempts, 1, LIMIT_ATTEMPTS), .fallback = 5},
 	{"run", INT(struct job, run, 1, LIMIT_RUN), .fallback = 1},
 	{"replayed_from", TEXT(struct job, replayed_from, 1, LIMIT_NAME_CHARS),

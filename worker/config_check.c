@@ -141,6 +141,14 @@ static int rule_attempts(const struct config *config, struct err *err)
 	return in_range("worker.poison_cap", config->worker_poison_cap, 1, LIMIT_ATTEMPTS, err);
 }
 
+static int rule_fairness(const struct config *config, struct err *err)
+{
+	if (in_range("worker.max_per_tenant", config->worker_max_per_tenant, 0, ROLE_SLOTS_MAX,
+		     err) < 0)
+		return -1;
+	return in_range("worker.max_per_key", config->worker_max_per_key, 0, ROLE_SLOTS_MAX, err);
+}
+
 static int absolute(const char *key, const char *path, struct err *err)
 {
 	if (*path == '\0' || *path == '/')
@@ -357,10 +365,10 @@ static int rule_quota(const struct config *config, struct err *err)
 }
 
 static int (*const rules[])(const struct config *config, struct err *err) = {
-	rule_name,   rule_slots,       rule_uid_base,	   rule_attempts,    rule_paths,
-	rule_url,    rule_prefix,      rule_heartbeat,	   rule_certificate, rule_sources,
-	rule_roots,  rule_credentials, rule_allow_missing, rule_log,	     rule_metrics,
-	rule_limits, rule_quota,       rule_presets,	   rule_security,
+	rule_name,    rule_slots,  rule_uid_base,    rule_attempts,	 rule_fairness,
+	rule_paths,   rule_url,	   rule_prefix,	     rule_heartbeat,	 rule_certificate,
+	rule_sources, rule_roots,  rule_credentials, rule_allow_missing, rule_log,
+	rule_metrics, rule_limits, rule_quota,	     rule_presets,	 rule_security,
 };
 
 void config_misfits(const struct config *config, const struct config_sink *sink)

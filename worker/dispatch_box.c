@@ -222,6 +222,7 @@ static void on_done(struct slot *slot, struct ipc_exec_done *done)
 	task->slot = NULL;
 	slot->task = NULL;
 	task->kill_at_mono_us = 0;
+	task->ended_mono_us = clock_mono_us();
 	slot->supervisor->trouble_since_us = 0;
 	/* Its exit follows and frees the slot; nothing of it is awaited. */
 	outbox_release(&slot->executor);

@@ -61,16 +61,14 @@ static void note_leaving(struct task *task)
 		task->leaving_mono_us = clock_mono_us();
 }
 
-/* A retry or a dead letter: the message as it came, with why. */
+/* A retry or a dead letter: the message as it came, with why (or REASON_NONE). */
 static void publish_again(struct task *task, enum route route, enum reason_code code,
 			  const char *error)
 {
 	struct supervisor *self = task->supervisor;
 	struct ipc_pub_message *message = new_message(route, task->id);
-	uint64_t *count = route == ROUTE_DEAD ? &self->meter.dead : &self->meter.retried;
 	int64_t now_ms = clock_wall_us() / 1000;
 
-	++*count;
 	message->priority = task->priority;
 	message->attempts = task->attempts;
 	message->bucket = wait_bucket_after(task->attempts < 1 ? 1 : task->attempts);
@@ -80,7 +78,7 @@ static void publish_again(struct task *task, enum route route, enum reason_code 
 	ipc_text(message->id, task->job.id == NULL ? task->message_id : task->job.id);
 	ipc_text(message->reply_to, task->reply_to);
 	ipc_text(message->correlation_id, task->correlation_id);
-	ipc_text(message->reason, reason_code_name(code));
+	ipc_text(message->reason, code == REASON_NONE ? "" : reason_code_name(code));
 	ipc_text(message->error, error);
 	ipc_text(message->worker, self->config->worker_name);
 	ipc_text(message->queue, task->queue);
@@ -140,6 +138,7 @@ static void let_go(struct task *task)
 	struct supervisor *self = task->supervisor;
 	struct err err = {0};
 
+	fairness_note_gone(task);
 	if (self->consumer != NULL &&
 	    consumer_ack(self->consumer, task->epoch, task->tag, &err) < 0)
 		log_warn("cannot ack, the broker will redeliver", "job", task->job.id, "error",
@@ -166,6 +165,8 @@ void finish_confirmed(struct supervisor *self, uint64_t tag)
 		task_move(task, STATE_published, clock_wall_us());
 		task_move(task, STATE_done, clock_wall_us());
 	}
+	if (task->decided && !task_needs_slot(task))
+		fairness_note_quick(task);
 	let_go(task);
 }
 
@@ -189,6 +190,13 @@ void finish_handback(struct task *task)
 	if (self->consumer != NULL)
 		NEGLECT(consumer_handback(self->consumer, task->epoch, task->tag, NULL));
 	task_free(task);
+}
+
+void finish_aside(struct task *task)
+{
+	log_debug("job put aside: others may start before it", "job", task->job.id, NULL);
+	task->supervisor->meter.put_aside++;
+	publish_again(task, ROUTE_RETRY, REASON_NONE, "");
 }
 
 /* --- results ---------------------------------------------------------- */
@@ -409,13 +417,16 @@ void finish_fault(struct task *task, enum reason_code code, const char *message,
 		finish_attempt(task);
 	if (self->local == NULL && task->attempts < cap && code != REASON_JOB_POISON) {
 		task->started = false;
+		self->meter.retried++;
 		publish_again(task, ROUTE_RETRY, code, message);
 		return;
 	}
 	task->verdict = VERDICT_error;
 	(void)reason_set(&task->reason, code, NULL, "%s", message);
-	if (self->local == NULL)
+	if (self->local == NULL) {
+		self->meter.dead++;
 		publish_again(task, ROUTE_DEAD, code, message);
+	}
 	task->attempts--; /* the result counts this attempt itself */
 	finish_result(task);
 }
@@ -431,8 +442,10 @@ void finish_malformed(struct task *task, const char *tenant)
 	task->job.tenant = tenant == NULL ? "default" : tenant;
 	task->verdict = VERDICT_rejected;
 	task->in_ledger = false;
-	if (self->local == NULL)
+	if (self->local == NULL) {
+		self->meter.dead++;
 		publish_again(task, ROUTE_DEAD, task->reason.code, task->reason.message);
+	}
 	if (self->local != NULL || task->job.id != NULL)
 		finish_result(task);
 }

@@ -8,7 +8,7 @@
  *	5. has it crashed too often?		then it is poison
  *	6. may it run: deadline, commands?	else it is refused
  *
- * and what is left waits for a slot, high before normal before low.
+ * and what is left waits for a slot (fairness.c).
  */
 #include <stdio.h>
 #include <string.h>
@@ -260,6 +260,7 @@ void intake_delivered(void *ctx, const struct delivery *delivery)
 	if (task == NULL)
 		return;
 	self->meter.received++;
+	fairness_note_come(self, delivery->priority);
 	task->epoch = delivery->epoch;
 	task->tag = delivery->tag;
 	task->reply_to = copy(task, delivery->reply_to);
@@ -317,37 +318,19 @@ static struct slot *free_slot(struct supervisor *self, unsigned root)
 	return other;
 }
 
-static struct task *take_waiting(struct supervisor *self, bool have_slot)
-{
-	static const enum job_priority order[PRIORITIES] = {PRIORITY_HIGH, PRIORITY_NORMAL,
-							    PRIORITY_LOW};
-
-	for (size_t i = 0; i < PRIORITIES; i++) {
-		struct task **at = &self->waiting[order[i]];
-
-		for (; *at != NULL; at = &(*at)->next_waiting) {
-			struct task *task = *at;
-
-			if (!have_slot && task_needs_slot(task))
-				continue;
-			*at = task->next_waiting;
-			return task;
-		}
-	}
-	return NULL;
-}
-
 void intake_pump(struct supervisor *self)
 {
 	while (self->host_known && self->caught_up && !self->dying) {
-		struct task *task = take_waiting(self, free_slot(self, 0) != NULL);
+		bool have_slot = free_slot(self, 0) != NULL;
+		struct task *task = fairness_take(self, have_slot);
 		struct slot *slot;
+		struct reason reason;
 		struct err err = {0};
 
-		struct reason reason;
-
-		if (task == NULL)
+		if (task == NULL) {
+			fairness_adjust(self, have_slot);
 			return;
+		}
 		if (check_deadline(task, &reason) == REFUSED) {
 			finish_refused(task, VERDICT_expired, &reason);
 			continue;
@@ -356,6 +339,7 @@ void intake_pump(struct supervisor *self)
 			slot = free_slot(self, task->root);
 			task->slot = slot;
 			slot->task = task;
+			self->quick_jobs = 0;
 			dispatch_fit_root(slot);
 		}
 		task_move(task, STATE_admitted, clock_wall_us());

@@ -27,6 +27,7 @@ struct meter {
 	uint64_t resent; /* results of before, sent again */
 	uint64_t retried;
 	uint64_t dead;
+	uint64_t put_aside;
 	uint64_t executors_lost; /* with a job */
 	uint64_t lost;		 /* consuming connections */
 	struct meter_times states[STATE_COUNT];

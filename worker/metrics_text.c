@@ -79,6 +79,9 @@ static void add_jobs(struct buf *out, const struct meter *meter)
 	}
 	add_one(out, "jobs_retried_total", "counter", "Attempts put off after a fault.",
 		meter->retried);
+	add_one(out, "jobs_put_aside_total", "counter",
+		"Times that a job waited elsewhere for its tenant or concurrency key.",
+		meter->put_aside);
 	add_one(out, "jobs_dead_total", "counter", "Dead letters.", meter->dead);
 	add_one(out, "results_resent_total", "counter", "Stored results sent once more.",
 		meter->resent);

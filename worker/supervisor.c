@@ -334,7 +334,7 @@ static int until_kill_ms(const struct supervisor *self, int most_ms)
 
 static int turn(struct supervisor *self, struct err *err)
 {
-	int timeout_ms = until_kill_ms(self, TURN_MS);
+	int timeout_ms = fairness_timeout_ms(self, until_kill_ms(self, TURN_MS));
 
 	if (self->consumer != NULL) {
 		int due_ms = consumer_timeout_ms(self->consumer);

@@ -9,6 +9,7 @@
 #include "queue/carrier.h"
 #include "worker/cancel.h"
 #include "worker/commands.h"
+#include "worker/fairness.h"
 #include "worker/ipc.h"
 #include "worker/ledger.h"
 #include "worker/loop.h"
@@ -76,7 +77,8 @@ struct task {
 	struct result_metrics metrics;
 	struct bytes body; /* mapped */
 	uint64_t body_pairs;
-	bool decided; /* a result is on its way */
+	bool decided;	       /* a result is on its way */
+	int64_t ended_mono_us; /* its executor was done with it; 0: not yet */
 	/* Above 0 the task is leaving: whatever else comes for it is too late. */
 	unsigned confirms_due;
 	int64_t leaving_mono_us; /* since when */
@@ -124,6 +126,11 @@ struct supervisor {
 	struct text_list missing;
 	struct task *tasks;
 	struct task *waiting[PRIORITIES];
+	unsigned passed_over[PRIORITIES];	/* starts of higher ones since the last of it */
+	int64_t successor_until_us[PRIORITIES]; /* one acked makes room for the next */
+	bool expecting;				/* a slot is kept for it */
+	unsigned quick_jobs;			/* in a row that needed no slot */
+	int64_t aside_at_us;			/* when jobs may be put aside again */
 	uint64_t next_id;
 	size_t local_next, local_done;
 	char mark[TEXT_UUID_BYTES]; /* when it is heard, all cancels of before are */
@@ -215,6 +222,8 @@ int finish_unsent(struct supervisor *self, struct err *err) MUST_CHECK;
 void finish_confirmed(struct supervisor *self, uint64_t tag);
 /* Something for all workers, this one included. */
 void finish_control(struct supervisor *self, struct bytes body);
+/* To the shortest wait queue, as if it had not come. */
+void finish_aside(struct task *task);
 /* Hands a job back to the queue without a trace. */
 void finish_handback(struct task *task);
 /* Live news of a task. */

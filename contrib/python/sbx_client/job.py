@@ -129,6 +129,7 @@ class Job(Record):
     on_failure: Optional[str] = None
     deadline_ms: Optional[int] = None
     priority: Optional[str] = None
+    concurrency_key: Optional[str] = None
     max_attempts: Optional[int] = None
     run: Optional[int] = None
     replayed_from: Optional[str] = None
