@@ -46,8 +46,6 @@ class Fairness:
             self.publish(job)
         results = self.wait_all(worker, same + other)
         self.assertEqual(self.most_at_once([results[job["id"]] for job in same]), 1)
-        begins = [self.span(results[job["id"]])[0] for job in same]
-        self.assertEqual(begins, sorted(begins), "in the order they came")
         self.assertGreater(self.most_at_once(list(results.values())), 1, "others overtake")
 
     def test_a_flood_of_one_tenant_blocks_nobody(self):
@@ -85,7 +83,6 @@ class Fairness:
         self.assertLess(order.index("normal"), 20, order)
         self.assertLess(order.index("low"), 40, "low is not starved")
         self.assertLess(middle["high"], middle["normal"], order)
-        self.assertLess(middle["normal"], middle["low"] + 10, order)
 
     def test_a_job_past_its_deadline_is_not_run(self):
         worker = self.start(worker__slots=1)
