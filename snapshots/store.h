@@ -9,7 +9,9 @@
  *	store/repos/<name>.gc		flock(2): shared who writes, alone who deletes
  *	store/blobs/<xx>/<oid>-<mode>	files of checkouts: neighbours share them by hard links
  *	store/checkouts/<tree>/		a base tree on disk, immutable once there
- *	store/checkouts/<tree>.info	its size, and by its mtime when it was last used
+ *					- or what differs from another checkout
+ *	store/checkouts/<tree>.info	its size, which other one it is over, and by its
+ *					mtime when it was last used
  *	store/checkouts/<tree>.lock	flock(2): who builds; gone once it is built
  *	store/upkeep.lock		flock(2): who verifies or removes
  *	store/tmp/			what is being built; what a crash left there goes when
@@ -37,6 +39,7 @@ struct store_config {
 	int64_t max_repo_bytes;	    /* a fetch that receives more is stopped: SOURCE_LIMIT */
 	int64_t max_checkout_files; /* directories count */
 	int64_t max_checkout_bytes;
+	bool layers; /* a checkout may be a layer over another: store_under */
 };
 
 /* Makes what is missing, removes what a crash left half-built. */
@@ -87,6 +90,15 @@ enum { STORE_MTIME_S = 946684800 }; /* 2000-01-01: older than anything a step wr
 int store_checkout(struct store *store, const struct source_url *source, const struct oid *tree,
 		   struct arena *arena, const char **ret_path, struct reason *ret_reason,
 		   struct err *err) MUST_CHECK;
+
+/*
+ * Whether the checkout of `tree` is only a layer: what differs from that of
+ * another tree, to be mounted over it as the upper one of two lower layers of
+ * overlayfs. False: it is whole. Only a store with config.layers makes them. The
+ * other one stays for as long as this one does.
+ */
+bool store_under(const struct store *store, const struct oid *tree, struct arena *arena,
+		 const char **ret_path);
 
 /* Whether it is there; looks only. */
 bool store_has_checkout(const struct store *store, const struct oid *tree);

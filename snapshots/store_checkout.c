@@ -9,8 +9,9 @@
  * checkouts of a tree do not differ and whatever a step writes is newer; and a
  * file that somebody wrote to shows by it.
  *
- * Files that a neighbouring checkout has are linked (store_blobs.c), the others
- * made from their objects, which are hashed again on the way.
+ * Files that other checkouts have are linked (store_blobs.c), the others made
+ * from their objects, which are hashed again on the way. A tree that is near to
+ * a whole checkout becomes a layer over it instead (store_layer.c).
  */
 #include "snapshots/store_private.h"
 
@@ -39,9 +40,10 @@ struct checkout {
 	struct gitdb *db;
 	int blobs;
 	struct oid_set placed; /* blobs that this tree has linked already */
-	int64_t files_left;
-	int64_t bytes_left;
+	int64_t files_first, files_left;
+	int64_t bytes_first, bytes_left;
 	struct store_info info;
+	bool layered; /* files are made, never linked */
 	struct err *err;
 };
 
@@ -100,7 +102,8 @@ static int put_file(struct checkout *checkout, int dir, const char *name,
 {
 	const struct store_blob blob = {.oid = entry->oid, .exec = entry->mode == MODE_EXEC};
 	int64_t bytes_left = checkout->bytes_left;
-	int first = store_blob_first(&checkout->placed, &blob, checkout->err);
+	int first =
+		checkout->layered ? 0 : store_blob_first(&checkout->placed, &blob, checkout->err);
 	struct stat st;
 	int linked = 0;
 
@@ -208,31 +211,85 @@ static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entr
 	return place->result;
 }
 
-/* --- a checkout -------------------------------------------------------- */
+/* --- what differs from another checkout ----------------------------------- */
 
-bool store_has_checkout(const struct store *store, const struct oid *tree)
+static int layer_put(void *ctx, int dir, const char *name, const struct gitdb_entry *entry)
 {
-	char path[PATH_MAX];
-	struct stat st;
+	struct place place = {.checkout = ctx, .fd = dir};
 
-	store_checkout_path(store, tree, "", path);
-	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
+	return put_entry(&place, name, entry);
 }
 
-/* Everything into the directory `fd`, hashed on its way. */
+static int layer_hide(void *ctx, int dir, const char *name)
+{
+	struct checkout *checkout = ctx;
+
+	if (checkout->files_left-- == 0)
+		return too_large(checkout, "files");
+	if (store_whiteout_make(dir, name) < 0 ||
+	    utimensat(dir, name, TIMES, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(checkout->err, "cannot hide '%s'", name);
+	return 0;
+}
+
+static int layer_enter(void *ctx, int dir, const char *name, int *ret_fd)
+{
+	struct checkout *checkout = ctx;
+
+	if (checkout->files_left-- == 0)
+		return too_large(checkout, "files");
+	return make_dir(checkout, dir, name, ret_fd);
+}
+
+static int layer_leave(void *ctx, int fd, const char *name)
+{
+	return close_dir(ctx, fd, name);
+}
+
+/* Chooses what to be over, too. 1 when there is nothing near. */
+static int put_layer(struct checkout *checkout, const struct store *store, const char *repo,
+		     const struct oid *tree, int fd, int *ret_pin)
+{
+	const struct store_layer_walk walk = {.db = checkout->db,
+					      .put = layer_put,
+					      .hide = layer_hide,
+					      .enter = layer_enter,
+					      .leave = layer_leave,
+					      .ctx = checkout,
+					      .err = checkout->err};
+	struct store_info under;
+
+	if (!store_layer_choose(store, repo, checkout->db, tree, &checkout->info.under, &under,
+				ret_pin))
+		return 1;
+	checkout->layered = checkout->info.layered = true;
+	/* What the two have together, though some of it is hidden. */
+	checkout->files_first = checkout->files_left = checkout->files_left - under.files;
+	checkout->bytes_first = checkout->bytes_left = checkout->bytes_left - under.bytes;
+	if (checkout->files_left < 0 || checkout->bytes_left < 0)
+		return too_large(checkout, "files or bytes");
+	return store_layer_walk(&walk, &checkout->info.under, tree, fd);
+}
+
+/* --- a checkout -------------------------------------------------------- */
+
+/* Everything into the directory `fd`, hashed on its way; or what differs from
+ * another checkout, which `ret_pin` then holds: 1 when none is near. */
 static int fill(const struct store *store, const char *repo, const struct oid *tree, int fd,
-		struct store_info *ret_info, struct err *err)
+		int *ret_pin, struct store_info *ret_info, struct err *err)
 {
 	struct checkout checkout = {
 		.blobs = -1,
-		.files_left = store->config.max_checkout_files,
-		.bytes_left = store->config.max_checkout_bytes,
+		.files_first = store->config.max_checkout_files,
+		.bytes_first = store->config.max_checkout_bytes,
 		.err = err,
 	};
 	char path[PATH_MAX];
 	mode_t umask_before;
 	int result;
 
+	checkout.files_left = checkout.files_first;
+	checkout.bytes_left = checkout.bytes_first;
 	(void)snprintf(path, sizeof(path), "%s/blobs", store->path);
 	checkout.blobs = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (checkout.blobs < 0)
@@ -243,7 +300,8 @@ static int fill(const struct store *store, const char *repo, const struct oid *t
 	umask_before = umask(022);
 	result = gitdb_open(path, GITDB_READ, &checkout.db, err);
 	if (result == 0)
-		result = put_tree(&checkout, fd, tree, 0);
+		result = ret_pin != NULL ? put_layer(&checkout, store, repo, tree, fd, ret_pin)
+					 : put_tree(&checkout, fd, tree, 0);
 	if (result == 0)
 		result = close_dir(&checkout, fd, "the top");
 	(void)umask(umask_before);
@@ -251,24 +309,31 @@ static int fill(const struct store *store, const char *repo, const struct oid *t
 	gitdb_close(checkout.db);
 	oid_set_release(&checkout.placed);
 	fd_close(checkout.blobs);
-	checkout.info.files = store->config.max_checkout_files - checkout.files_left;
-	checkout.info.bytes = store->config.max_checkout_bytes - checkout.bytes_left;
+	checkout.info.files = checkout.files_first - checkout.files_left;
+	checkout.info.bytes = checkout.bytes_first - checkout.bytes_left;
 	(void)snprintf(checkout.info.repo, sizeof(checkout.info.repo), "%s", repo);
 	*ret_info = checkout.info;
 	return result;
 }
 
-/* The info comes first: a checkout without one is not of our making. */
+/* The info comes first: a checkout without one is not of our making. A layer is
+ * only tried: whatever stands in its way, the tree can be made whole. */
 static int build(const struct store *store, const struct source_url *source, const struct oid *tree,
-		 struct err *err)
+		 bool layered, struct err *err)
 {
 	CLEANUP(store_build_release) struct store_build build = {.fd = -1};
+	CLEANUP(fd_cleanup) int pin = -1;
 	struct store_info info;
 	char path[PATH_MAX];
+	int result;
 
-	if (store_build_begin(store, &build, err) < 0 ||
-	    fill(store, source->name, tree, build.fd, &info, err) < 0)
+	if (store_build_begin(store, &build, err) < 0)
 		return -1;
+	result = fill(store, source->name, tree, build.fd, layered ? &pin : NULL, &info, err);
+	if (result != 0)
+		return result;
+	/* A layer whose checkout below is gone is in the way. */
+	(void)store_checkout_remove(store, tree, true);
 	store_checkout_path(store, tree, ".info", path);
 	if (store_info_write(path, &info, err) < 0)
 		return -1;
@@ -276,15 +341,37 @@ static int build(const struct store *store, const struct source_url *source, con
 	return store_build_finish(&build, path, err);
 }
 
-/* When it was last used. */
+static int build_any(const struct store *store, const struct source_url *source,
+		     const struct oid *tree, struct err *err)
+{
+	struct err why = {0};
+
+	if (store->config.layers && build(store, source, tree, true, &why) == 0)
+		return 0;
+	return build(store, source, tree, false, err);
+}
+
+static void touch_one(const struct store *store, const struct oid *tree)
+{
+	char path[PATH_MAX];
+
+	store_checkout_path(store, tree, ".info", path);
+	(void)utimensat(AT_FDCWD, path, NULL, 0);
+}
+
+/* When it was last used, and with it the one that it is over. */
 static void touch(const struct store *store, const struct oid *tree)
 {
 	char path[PATH_MAX];
+	struct store_info info;
 	struct stat st;
 
 	store_checkout_path(store, tree, ".info", path);
-	if (stat(path, &st) == 0 && st.st_mtim.tv_sec + TOUCH_AFTER_S < clock_wall_us() / 1000000)
-		(void)utimensat(AT_FDCWD, path, NULL, 0);
+	if (stat(path, &st) < 0 || st.st_mtim.tv_sec + TOUCH_AFTER_S >= clock_wall_us() / 1000000)
+		return;
+	touch_one(store, tree);
+	if (store_info_read(path, &info, NULL) == 0 && info.layered)
+		touch_one(store, &info.under);
 }
 
 int store_checkout(struct store *store, const struct source_url *source, const struct oid *tree,
@@ -308,7 +395,7 @@ int store_checkout(struct store *store, const struct source_url *source, const s
 		store_checkout_path(store, tree, ".lock", lock_path);
 		if (store_lock(lock_path, deadline_us, &lock, err) < 0)
 			return -1;
-		if (!store_has_checkout(store, tree) && build(store, source, tree, &why) < 0) {
+		if (!store_has_checkout(store, tree) && build_any(store, source, tree, &why) < 0) {
 			if (why.kind == ERR_INPUT || why.kind == ERR_LIMIT)
 				return reason_set(ret_reason,
 						  why.kind == ERR_LIMIT ? REASON_SOURCE_LIMIT

@@ -61,6 +61,8 @@ struct store_info {
 	int64_t files;	   /* directories and links count */
 	int64_t bytes;	   /* of all files */
 	int64_t own_bytes; /* on disk, without what is linked from blobs/ */
+	bool layered;	   /* it is a layer over the checkout of `under`, and the sizes its own */
+	struct oid under;
 };
 int store_info_write(const char *path, const struct store_info *info, struct err *err) MUST_CHECK;
 int store_info_read(const char *path, struct store_info *ret, struct err *err) MUST_CHECK;
@@ -70,9 +72,44 @@ int store_checkouts_each(const struct store *store,
 			 int (*visit)(void *ctx, const struct oid *tree, struct err *err),
 			 void *ctx, struct err *err) MUST_CHECK;
 
-/* Removes a checkout. One that is pinned is left alone (false), unless `force`:
- * then it only loses its name, and goes when nobody holds it any longer. */
+/* Removes a checkout. One that is pinned, or that others are layers over, is left
+ * alone (false), unless `force`: then it only loses its name, and goes when
+ * nobody holds it any longer. */
 bool store_checkout_remove(const struct store *store, const struct oid *tree, bool force);
+
+/* --- layers (store_layer.c) -------------------------------------------- */
+
+enum {
+	STORE_LAYER_FILES_MIN = 200,  /* a smaller checkout is made whole as fast */
+	STORE_LAYER_SHARE = 8,	      /* of whose entries at most one in so many differs */
+	STORE_LAYER_CANDIDATES = 3,   /* those used last are compared */
+	STORE_LAYER_LOOKS_MAX = 1000, /* so many checkouts are asked for their age */
+};
+
+/* Walks what differs between two trees. `fd` is the directory that the layer has
+ * for the top, handed on to each call. A call that does not return 0 ends the
+ * walk, which returns the same. */
+struct store_layer_walk {
+	struct gitdb *db;
+	int (*put)(void *ctx, int dir, const char *name, const struct gitdb_entry *entry);
+	int (*hide)(void *ctx, int dir, const char *name);
+	/* A directory that both have. The walk closes *ret_fd. */
+	int (*enter)(void *ctx, int dir, const char *name, int *ret_fd);
+	int (*leave)(void *ctx, int fd, const char *name);
+	void *ctx;
+	struct err *err;
+};
+int store_layer_walk(const struct store_layer_walk *walk, const struct oid *under,
+		     const struct oid *tree, int fd) MUST_CHECK;
+
+/* The whole checkout that was used last among those near to `tree`, pinned. */
+bool store_layer_choose(const struct store *store, const char *repo, struct gitdb *db,
+			const struct oid *tree, struct oid *ret_under, struct store_info *ret_info,
+			int *ret_pin) MUST_CHECK;
+
+/* The sign that a name of the checkout below is gone. As mknodat(2). */
+int store_whiteout_make(int dir, const char *name) MUST_CHECK;
+bool store_whiteout_is(const struct stat *st);
 
 /* --- blobs ------------------------------------------------------------- */
 

@@ -32,7 +32,7 @@ struct kept {
 	struct oid tree;
 	int64_t used_ms;
 	int64_t own_bytes;
-	bool known; /* its info is whole */
+	bool known; /* its info is whole, and what it is over is there */
 };
 
 struct shelf {
@@ -65,7 +65,7 @@ static int note_checkout(void *ctx, const struct oid *tree, struct err *err)
 	}
 	store_checkout_path(shelf->store, tree, ".info", path);
 	if (stat(path, &st) == 0 && store_info_read(path, &info, NULL) == 0) {
-		kept.known = true;
+		kept.known = store_has_checkout(shelf->store, tree);
 		kept.used_ms = st.st_mtim.tv_sec * MS_PER_S + st.st_mtim.tv_nsec / 1000000;
 		kept.own_bytes = info.own_bytes;
 	}
@@ -152,7 +152,7 @@ static int evict(struct shelf *shelf, int64_t max_bytes, int64_t before_ms, stru
 		if (!store_checkout_remove(shelf->store, &kept->tree, false))
 			continue;
 		shelf->upkept->checkouts++;
-		kept->own_bytes = 0;
+		*kept = (struct kept){.used_ms = INT64_MAX, .known = true};
 		if (sweep_blobs(shelf, err) < 0)
 			return -1;
 	}
@@ -169,6 +169,9 @@ static int trim_checkouts(struct shelf *shelf, const struct store_policy *policy
 		return -1;
 	if (shelf->len > 0)
 		qsort(shelf->kept, shelf->len, sizeof(*shelf->kept), compare_kept);
+	/* The second time for those whose layers went. */
+	if (evict(shelf, policy->max_bytes, before_ms, err) < 0)
+		return -1;
 	return evict(shelf, policy->max_bytes, before_ms, err);
 }
 

@@ -7,6 +7,9 @@
  * also finds what no time shows: each file's content is hashed and compared
  * with the entry of its tree, whose objects are hashed as they are read.
  *
+ * A layer (store_layer.c) is compared with what differs between the two trees;
+ * the checkout that it is over is one of its own.
+ *
  * Repositories are read object by object, and only reported.
  *
  * Blobs come first. A checkout's file that is a blob found good needs no second
@@ -43,6 +46,7 @@ struct verify {
 	/* of the checkout that is looked at */
 	struct gitdb *db;
 	struct store_info seen;
+	bool layered;  /* whiteouts belong into it */
 	char why[256]; /* what is wrong with it; "": nothing */
 	struct err *err;
 };
@@ -170,7 +174,7 @@ static int look_entry(struct verify *verify, int dir, const char *name, unsigned
 			      : look_dir(verify, fd_take(&fd), name, depth + 1);
 	}
 	verify->seen.bytes += st.st_size;
-	if (S_ISLNK(st.st_mode))
+	if (S_ISLNK(st.st_mode) || (verify->layered && store_whiteout_is(&st)))
 		return 0;
 	return store_file_sound(&st, (st.st_mode & 0100) != 0)
 		       ? 0
@@ -280,6 +284,53 @@ static int read_tree(struct verify *verify, int fd, const struct oid *tree, unsi
 	return 0;
 }
 
+/* --- a layer, against the two trees ------------------------------------- */
+
+static int layer_put(void *ctx, int dir, const char *name, const struct gitdb_entry *entry)
+{
+	struct place place = {.verify = ctx, .fd = dir};
+
+	return read_entry(&place, name, entry);
+}
+
+static int layer_hide(void *ctx, int dir, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !store_whiteout_is(&st))
+		(void)bad(ctx, name, "is not hidden");
+	return 0;
+}
+
+/* Without the directory, all below it would be missing too: one is enough. */
+static int layer_enter(void *ctx, int dir, const char *name, int *ret_fd)
+{
+	*ret_fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *ret_fd < 0 ? bad(ctx, name, "has changed or is missing") : 0;
+}
+
+static int layer_leave(void *ctx, int fd, const char *name)
+{
+	(void)ctx;
+	(void)fd;
+	(void)name;
+	return 0;
+}
+
+static int read_layer(struct verify *verify, int fd, const struct oid *tree,
+		      const struct oid *under)
+{
+	const struct store_layer_walk walk = {.db = verify->db,
+					      .put = layer_put,
+					      .hide = layer_hide,
+					      .enter = layer_enter,
+					      .leave = layer_leave,
+					      .ctx = verify,
+					      .err = verify->err};
+
+	return store_layer_walk(&walk, under, tree, fd);
+}
+
 static int read_all(struct verify *verify, const char *path, const struct oid *tree,
 		    const struct store_info *info)
 {
@@ -294,7 +345,8 @@ static int read_all(struct verify *verify, const char *path, const struct oid *t
 	if (gitdb_open(repo, GITDB_READ, &verify->db, &err) < 0)
 		return bad(verify, ".", "comes from a repository that is gone");
 	verify->err = &err;
-	result = read_tree(verify, fd, tree, 0);
+	result = info->layered ? read_layer(verify, fd, tree, &info->under)
+			       : read_tree(verify, fd, tree, 0);
 	gitdb_close(verify->db);
 	verify->db = NULL;
 	if (result < 0)
@@ -317,7 +369,10 @@ static int check_checkout(void *ctx, const struct oid *tree, struct err *err)
 	store_checkout_path(verify->store, tree, ".info", path);
 	if (store_info_read(path, &info, NULL) < 0)
 		result = bad(verify, ".", "has no info file");
+	else if (!store_has_checkout(verify->store, tree))
+		result = bad(verify, ".", "is over a checkout that is gone");
 	else {
+		verify->layered = info.layered;
 		store_checkout_path(verify->store, tree, "", path);
 		result = look(verify, path, &info);
 		if (result != 0 || verify->depth == STORE_READ)

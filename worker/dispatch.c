@@ -88,6 +88,7 @@ static void on_fetched(struct supervisor *self, struct ipc_store_fetched *reply)
 	task->tree = reply->tree;
 	task->repo_path = arena_strdup(&task->arena, reply->repo_path);
 	task->checkout_path = arena_strdup(&task->arena, reply->checkout_path);
+	task->under_path = arena_strdup(&task->arena, reply->under_path);
 	if (task->arena.exhausted) {
 		finish_fault(task, REASON_HOST_FAULT, "out of memory", false);
 		return;

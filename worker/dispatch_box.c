@@ -152,6 +152,7 @@ static void want_layer(struct slot *slot, const struct ipc_exec_want_layer *aske
 	}
 	message.limits = task->limits;
 	ipc_text(message.checkout_path, task->checkout_path);
+	ipc_text(message.under_path, task->under_path);
 	slot->layer = LAYER_ASKED;
 	if (outbox_send(&slot->supervisor->zygote, &message, sizeof(message), -1, &err) < 0)
 		supervisor_die(slot->supervisor, &err);

@@ -122,7 +122,8 @@ struct ipc_store_fetched {
 	struct oid tree;
 	char repo_path[IPC_PATH_BYTES];
 	char checkout_path[IPC_PATH_BYTES];
-	bool trusted; /* the source is one of [sources] trusted */
+	char under_path[IPC_PATH_BYTES]; /* what the checkout is a layer over; "": it is whole */
+	bool trusted;			 /* the source is one of [sources] trusted */
 };
 
 struct ipc_store_settle {
@@ -165,6 +166,7 @@ struct ipc_box_attach {
 	uint64_t serial;
 	struct box_limits limits;
 	char checkout_path[IPC_PATH_BYTES];
+	char under_path[IPC_PATH_BYTES];
 };
 
 struct ipc_box_attached {

@@ -146,6 +146,7 @@ static int start(struct keeper *keeper, struct arena *arena, struct err *err)
 		.max_repo_bytes = keeper->config->sources_max_repo,
 		.max_checkout_files = keeper->config->sources_max_files,
 		.max_checkout_bytes = keeper->config->sources_max_checkout,
+		.layers = true,
 	};
 
 	if (path == NULL)

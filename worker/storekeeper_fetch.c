@@ -75,11 +75,13 @@ static int find_checkout(struct keeper *keeper, struct arena *arena,
 			 const struct source_url *source, const struct oid *tree,
 			 struct ipc_store_fetched *reply, struct err *err)
 {
-	const char *path;
+	const char *path, *under;
 	int rc = store_checkout(keeper->store, source, tree, arena, &path, &reply->reason, err);
 
 	if (rc == 0)
 		ipc_text(reply->checkout_path, below_store(keeper, path));
+	if (rc == 0 && store_under(keeper->store, tree, arena, &under))
+		ipc_text(reply->under_path, below_store(keeper, under));
 	return rc;
 }
 

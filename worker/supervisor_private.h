@@ -68,6 +68,7 @@ struct task {
 	struct oid commit, tree;
 	const char *repo_path;
 	const char *checkout_path;
+	const char *under_path;	 /* what it is a layer over; "": it is whole */
 	int64_t kill_at_mono_us; /* 0: no executor has the job */
 	bool stop_sent;		 /* it was cancelled while an executor had it */
 

@@ -48,6 +48,7 @@ struct slot {
 	unsigned root; /* of its box, or of the next; see roots.h */
 	bool attached;
 	int lower_fd; /* the checkout, flocked: it is not removed while the box lives */
+	int under_fd; /* what it is a layer over, flocked too; 0: nothing */
 	int64_t made_at_us;
 	int64_t retry_at_us; /* empty: not before, after a failure */
 };
@@ -226,6 +227,9 @@ static void box_ended(struct slot *self)
 	box_free(self->box);
 	self->box = NULL;
 	fd_cleanup(&self->lower_fd);
+	if (self->under_fd > 0)
+		fd_close(self->under_fd);
+	self->under_fd = 0;
 	self->state = SLOT_EMPTY;
 }
 
@@ -269,6 +273,12 @@ static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct 
 		if (hold_checkout(zygote, request->checkout_path, &self->lower_fd, err) < 0)
 			return -1;
 		workspace.lower_fd = self->lower_fd;
+	}
+	request->under_path[sizeof(request->under_path) - 1] = '\0';
+	if (request->under_path[0] != '\0') {
+		if (hold_checkout(zygote, request->under_path, &self->under_fd, err) < 0)
+			return -1;
+		workspace.under_fd = self->under_fd;
 	}
 	return box_attach(self->box, &workspace, &request->limits, err);
 }

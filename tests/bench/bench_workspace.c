@@ -51,7 +51,8 @@ static void open_all(struct bench *bench, const char *path, const char *repo)
 					    .fetch_timeout_ms = 600000,
 					    .max_repo_bytes = INT64_MAX,
 					    .max_checkout_files = 10 << 20,
-					    .max_checkout_bytes = INT64_MAX};
+					    .max_checkout_bytes = INT64_MAX,
+					    .layers = true};
 	const struct text_list allow = {.items = (const char *[]){"/"}, .len = 1};
 	struct reason reason = {.code = REASON_NONE};
 	struct err err = {0};

@@ -70,6 +70,46 @@ class Store(sbxtest.Case):
         except BlockingIOError:
             return True
 
+    def test_a_neighbour_is_a_layer_over_another_checkout(self):
+        repo = sbxtest.Repo(os.path.join(self.folder, "neighbours"))
+        state = os.path.join(self.folder, "state-neighbours")
+
+        def run(commit, step, diff=None):
+            path = os.path.join(self.folder, "neighbour.json")
+            with open(path, "w", encoding="utf-8") as out:
+                out.write(sbxtest.json_of(sbxtest.job_of(
+                    repo, diff, [step], source={"repo": repo.path, "commit": commit})))
+            done = self.program("sbx-run", "--json", "--state-dir", state, path)
+            result = json.loads(done.stdout)
+            self.assert_verdict(result, "passed")
+            return result
+
+        def checkouts():
+            return set(glob.glob(os.path.join(state, "store/checkouts/*/")))
+
+        first = repo.commit({**{f"many/{number}": f"{number}\n" for number in range(300)},
+                             "gone/a": "a\n", "old": "old\n"})
+        run(first, ["test", "-f", "gone/a"])
+        before = checkouts()
+        second = repo.commit({"many/7": "seven\n", "gone/a": None, "old": None,
+                              "new/file": "new\n"})
+        diff = repo.diff({"many/7": "eight\n", "many/8": None, "gone/b": "b\n"})
+        result = run(second, "set -e; test $(ls many | wc -l) = 299; test ! -e gone/a -a ! -e old; "
+                             "cat many/7 many/9 new/file gone/b; echo x >many/7; rm new/file; "
+                             "rm -r gone; mkdir gone", diff)
+        self.assertEqual(result["steps"][0]["stdout"], "eight\n9\nnew\nb\n")
+        self.assertEqual([(each["path"], each["status"]) for each in result["changes"]],
+                         [("gone/b", "deleted"), ("many/7", "modified"), ("new/file", "deleted")])
+        (layer,) = checkouts() - before
+        with open(layer.rstrip("/") + ".info", encoding="ascii") as info:
+            self.assertIn("\nover ", info.read())
+        self.assertLess(sum(len(files) for _, _, files in os.walk(layer)), 6)
+        for commit in (first, second, first):
+            self.assertEqual(run(commit, ["ls"])["steps"][0]["stdout"],
+                             repo.git("ls-tree", "--name-only", commit).decode())
+        done = self.program("sbx-worker", "--set", f"worker.state_dir={state}", "verify")
+        self.assertEqual(done.returncode, 0, done.stdout)
+
     def test_a_running_job_keeps_its_checkout(self):
         self.run_job(["true"])
         folder = os.open(self.checkouts()[0], os.O_RDONLY | os.O_DIRECTORY)

@@ -81,6 +81,8 @@ struct box_limits {
 
 struct box_workspace {
 	int lower_fd;	 /* directory, never written; -1: an empty workspace */
+	int under_fd;	 /* directory that shows where the lower one has nothing, and that
+			  * whiteouts of the lower one hide; of the same owner. 0: none */
 	uid_t lower_uid; /* as root: owner of the files below, shown as the inner uid */
 	gid_t lower_gid;
 	bool direct; /* lower_fd itself is mounted writable: no layer, nothing is kept apart */

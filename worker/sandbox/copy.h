@@ -15,9 +15,10 @@ struct copy_owner {
 	gid_t gid;
 };
 
-/* Copies what is in one directory into another that is empty. All of it comes
- * to belong to `owner`; modes are kept, times are not; devices, pipes and
- * sockets are left out. Both descriptors stay with the caller. */
+/* Copies what is in one directory into another, over what that has: afterwards
+ * it holds what overlayfs would show of the two, so whiteouts remove. All of it
+ * comes to belong to `owner`; modes are kept, times are not; other devices, pipes
+ * and sockets are left out. Both descriptors stay with the caller. */
 int copy_tree(int from_fd, int to_fd, const struct copy_owner *owner, struct err *err) MUST_CHECK;
 
 #endif

@@ -245,6 +245,7 @@ void layer_release(struct layer *layer);
 /* A detached mount on its way into a box. */
 struct workspace_parts {
 	int lower_fd; /* -1: none */
+	int under_fd; /* -1: none */
 	bool direct;
 };
 int workspace_prepare(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
@@ -256,6 +257,7 @@ int workspace_mount(const struct box_host *host, const struct workspace_parts *p
 
 /* Names in the layer. */
 #define LAYER_UPPER "upper"
+#define LAYER_UNDER "under"
 #define LAYER_WORK  "work"
 #define LAYER_TMP   "tmp"
 #define LAYER_SHM   "shm"

@@ -18,8 +18,9 @@
  *
  * Overlayfs wants its layers attached, and Linux before 6.15 copies no
  * detached mount; so lower and layer are attached where the workspace and /tmp
- * will be, and covered by them. Covered is as good as gone: nothing in the box
- * may unmount, and each unmounting would wait for an RCU grace period.
+ * will be, and covered by them; a second lower one, under the first, goes onto
+ * the covered layer. Covered is as good as gone: nothing in the box may unmount,
+ * and each unmounting would wait for an RCU grace period.
  *
  * The layer of a box that waits for work is mounted ahead, with the limits of
  * the job before, and given other ones when they are known.
@@ -141,9 +142,9 @@ static int clone_tree(int lower_fd)
 /* `ret_copy`: the files can't be shown as the slot's, who can read them only
  * as a copy. */
 static int open_lower(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
-		      int *ret_fd, bool *ret_copy, struct err *err)
+		      int lower_fd, int *ret_fd, bool *ret_copy, struct err *err)
 {
-	CLEANUP(fd_cleanup) int tree = clone_tree(workspace->lower_fd);
+	CLEANUP(fd_cleanup) int tree = clone_tree(lower_fd);
 	uint64_t attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 	int userns = -1;
 
@@ -235,13 +236,18 @@ int layer_limit(const struct layer *layer, const struct box_limits *limits, stru
 	return 0;
 }
 
-/* Lower is attached at the workspace, the layer is the current directory. */
-static int make_overlay(const struct box_host *host, struct err *err)
+/* Lower is attached at the workspace, the layer is the current directory, and what
+ * is under lower is attached there. */
+static int make_overlay(const struct box_host *host, bool two, struct err *err)
 {
 	const struct mount_option options[] = {
-		{"lowerdir", BOX_WORKSPACE},  {"upperdir", LAYER_UPPER}, {"workdir", LAYER_WORK},
+		{"lowerdir", two ? BOX_WORKSPACE ":" LAYER_UNDER : BOX_WORKSPACE},
+		{"upperdir", LAYER_UPPER},
+		{"workdir", LAYER_WORK},
 		{"volatile", NULL}, /* the layer dies with the job: nothing is synced */
-		{"redirect_dir", "nofollow"}, {"metacopy", "off"},	 {"index", "off"},
+		{"redirect_dir", "nofollow"},
+		{"metacopy", "off"},
+		{"index", "off"},
 		{"userxattr", NULL}, /* the last: only as an ordinary user */
 	};
 	size_t len = ARRAY_LEN(options) - (host->user_mode ? 0 : 1);
@@ -272,6 +278,18 @@ static int attach_layer(const struct layer *layer, struct err *err)
 	return 0;
 }
 
+/* On a directory of the layer, which is out of everybody's sight. */
+static int attach_under(const struct workspace_parts *parts, const struct layer *layer,
+			struct err *err)
+{
+	if (parts->under_fd < 0)
+		return 0;
+	if (mkdirat(layer->mount_fd, LAYER_UNDER, 0700) < 0 ||
+	    mounts_attach(parts->under_fd, layer->mount_fd, LAYER_UNDER) < 0)
+		return err_sys(err, "cannot mount what is under the workspace");
+	return 0;
+}
+
 static int attach_work(const struct box_host *host, const struct workspace_parts *parts,
 		       const struct layer *layer, struct err *err)
 {
@@ -285,7 +303,8 @@ static int attach_work(const struct box_host *host, const struct workspace_parts
 		return err_sys(err, "cannot enter the layer");
 	if (parts->lower_fd < 0)
 		work = mounts_clone(layer->mount_fd, LAYER_UPPER);
-	else if ((work = make_overlay(host, err)) < 0)
+	else if (attach_under(parts, layer, err) < 0 ||
+		 (work = make_overlay(host, parts->under_fd >= 0, err)) < 0)
 		return -1;
 	return cover(BOX_WORKSPACE, work, err);
 }
@@ -325,6 +344,7 @@ int workspace_mount(const struct box_host *host, const struct workspace_parts *p
 void workspace_release(struct workspace_parts *parts)
 {
 	fd_cleanup(&parts->lower_fd);
+	fd_cleanup(&parts->under_fd);
 }
 
 /* Whether the layer can hold the overlay's marks. */
@@ -352,23 +372,31 @@ static int copy_unless_overlay(const struct box_host *host, unsigned slot, bool 
 		return err_sys(err, "cannot open the layer");
 	if (!must_copy && !host->copy_workspace && can_mark(host, upper_fd))
 		return 0;
-	if (copy_tree(parts->lower_fd, upper_fd, &owner, err) < 0)
+	if ((parts->under_fd >= 0 && copy_tree(parts->under_fd, upper_fd, &owner, err) < 0) ||
+	    copy_tree(parts->lower_fd, upper_fd, &owner, err) < 0)
 		return err_prefix(err, "cannot copy the workspace into its layer");
 	fd_cleanup(&parts->lower_fd);
+	fd_cleanup(&parts->under_fd);
 	return 0;
 }
 
 int workspace_prepare(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
 		      const struct layer *layer, struct workspace_parts *ret, struct err *err)
 {
-	struct workspace_parts parts = {-1, workspace->direct};
-	bool must_copy = false;
+	struct workspace_parts parts = {-1, -1, workspace->direct};
+	bool must_copy = false, under_too = false;
 
-	assert(workspace->lower_fd >= 0 || !workspace->direct);
+	assert(workspace->lower_fd >= 0 || (!workspace->direct && workspace->under_fd == 0));
 	idmap_reap(&host->idmaps[slot], false);
-	if (workspace->lower_fd >= 0 &&
-	    open_lower(host, slot, workspace, &parts.lower_fd, &must_copy, err) < 0)
+	if (workspace->lower_fd >= 0 && open_lower(host, slot, workspace, workspace->lower_fd,
+						   &parts.lower_fd, &must_copy, err) < 0)
 		return -1;
+	if (workspace->under_fd > 0 && open_lower(host, slot, workspace, workspace->under_fd,
+						  &parts.under_fd, &under_too, err) < 0) {
+		workspace_release(&parts);
+		return -1;
+	}
+	must_copy = must_copy || under_too;
 	if (copy_unless_overlay(host, slot, must_copy, layer, &parts, err) < 0) {
 		workspace_release(&parts);
 		return -1;

@@ -20,7 +20,7 @@ struct rig {
 	char path[PATH_MAX];
 };
 
-UNUSED static void rig_open(struct rig *rig, const char *store)
+UNUSED static void rig_open_with(struct rig *rig, const char *store, bool layers)
 {
 	struct store_config config = {
 		.path = rig->path,
@@ -28,6 +28,7 @@ UNUSED static void rig_open(struct rig *rig, const char *store)
 		.max_repo_bytes = 64 << 20,
 		.max_checkout_files = 2000,
 		.max_checkout_bytes = 64 << 20,
+		.layers = layers,
 	};
 	struct err err = {0};
 
@@ -35,6 +36,12 @@ UNUSED static void rig_open(struct rig *rig, const char *store)
 	arena_init(&rig->arena, 1 << 20);
 	(void)snprintf(rig->path, sizeof(rig->path), "%s/%s", fixture_dir, store);
 	OK(store_open(&rig->store, &config, &err));
+}
+
+/* All checkouts are whole. */
+UNUSED static void rig_open(struct rig *rig, const char *store)
+{
+	rig_open_with(rig, store, false);
 }
 
 UNUSED static void rig_source(struct rig *rig, const char *repo)
