@@ -49,6 +49,19 @@ struct result_finding {
 	const char *message;
 };
 
+/* What memory_peak_bytes is: of the control group, with page cache and what was
+ * written to the workspace, or the largest resident set of one process. */
+enum memory_counter { MEMORY_COUNTER_NONE, MEMORY_COUNTER_GROUP, MEMORY_COUNTER_PROCESS };
+
+/* Beside cpu, memory and wall; 0 also where this host has no counter. */
+struct result_use {
+	int64_t user_us, system_us;
+	int64_t context_switches;
+	int64_t page_faults, disk_faults;
+	int64_t throttled_us; /* held up by the quota of CPUs */
+	int64_t output_bytes;
+};
+
 struct result_step {
 	const char *name;
 	struct text_list argv;
@@ -58,6 +71,9 @@ struct result_step {
 	int64_t wall_us;
 	int64_t cpu_us;
 	int64_t memory_peak_bytes;
+	enum memory_counter memory_counter;
+	int64_t io_read_bytes, io_write_bytes, processes_peak;
+	struct result_use use;
 	struct bytes stdout_bytes; /* head, and tail when truncated */
 	struct bytes stderr_bytes;
 	int64_t truncated_bytes; /* left out of both */
@@ -118,6 +134,8 @@ struct result_body {
 
 struct result_metrics {
 	int64_t cpu_us, memory_peak_bytes, io_read_bytes, io_write_bytes, processes_peak;
+	enum memory_counter memory_counter;
+	struct result_use use;
 	int64_t queue_us;    /* enqueued (message timestamp) until received; -1 unknown */
 	int64_t prepare_us;  /* received until prepared; 0: not prepared */
 	int64_t run_us;	     /* start of the first step until the end of the last */

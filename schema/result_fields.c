@@ -47,12 +47,30 @@ static const struct field state_fields[] = {
 
 static const struct map state_map = {FIELDS(state_fields), sizeof(struct result_wire_state)};
 
+static const char *const memory_counters[] = {[MEMORY_COUNTER_NONE] = "none",
+					      [MEMORY_COUNTER_GROUP] = "cgroup",
+					      [MEMORY_COUNTER_PROCESS] = "process",
+					      NULL};
+
+#define USE_ROWS(type)                                                                            \
+	{"memory_counter", .kind = FIELD_CHOICE,                                                  \
+	 FIELD_AT(type, memory_counter, enum memory_counter), .choices = memory_counters},        \
+		{"user_us", COUNT(type, use.user_us)}, {"system_us", COUNT(type, use.system_us)}, \
+		{"context_switches", COUNT(type, use.context_switches)},                          \
+		{"page_faults", COUNT(type, use.page_faults)},                                    \
+		{"disk_faults", COUNT(type, use.disk_faults)},                                    \
+		{"throttled_us", COUNT(type, use.throttled_us)},                                  \
+	{                                                                                         \
+		"output_bytes", COUNT(type, use.output_bytes)                                     \
+	}
+
 static const struct field metrics_fields[] = {
 	{"cpu_us", COUNT(struct result_metrics, cpu_us), .required = true},
 	{"memory_peak_bytes", COUNT(struct result_metrics, memory_peak_bytes), .required = true},
 	{"io_read_bytes", COUNT(struct result_metrics, io_read_bytes), .required = true},
 	{"io_write_bytes", COUNT(struct result_metrics, io_write_bytes), .required = true},
 	{"processes_peak", COUNT(struct result_metrics, processes_peak), .required = true},
+	USE_ROWS(struct result_metrics),
 	{"queue_us", COUNT(struct result_metrics, queue_us), .fallback = -1},
 	{"prepare_us", COUNT(struct result_metrics, prepare_us), .required = true},
 	{"run_us", COUNT(struct result_metrics, run_us), .required = true},
@@ -165,6 +183,10 @@ static const struct field step_fields[] = {
 	{"wall_us", COUNT(struct result_step, wall_us), .required = true},
 	{"cpu_us", COUNT(struct result_step, cpu_us), .required = true},
 	{"memory_peak_bytes", COUNT(struct result_step, memory_peak_bytes), .required = true},
+	{"io_read_bytes", COUNT(struct result_step, io_read_bytes)},
+	{"io_write_bytes", COUNT(struct result_step, io_write_bytes)},
+	{"processes_peak", COUNT(struct result_step, processes_peak)},
+	USE_ROWS(struct result_step),
 	{"stdout", BIN(struct result_step, stdout_bytes)},
 	{"stderr", BIN(struct result_step, stderr_bytes)},
 	{"truncated_bytes", COUNT(struct result_step, truncated_bytes)},

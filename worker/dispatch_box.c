@@ -248,6 +248,7 @@ static bool on_executor(struct slot *slot)
 {
 	struct ipc_exec_state *state = LETTER(IPC_EXEC_STATE, ipc_exec_state);
 	struct ipc_exec_done *done = LETTER(IPC_EXEC_DONE, ipc_exec_done);
+	struct ipc_exec_sample *sample = LETTER(IPC_EXEC_SAMPLE, ipc_exec_sample);
 	struct ipc_exec_want_layer *wanted = LETTER(IPC_EXEC_WANT_LAYER, ipc_exec_want_layer);
 	struct ipc_exec_output *output = (struct ipc_exec_output *)letter.room;
 
@@ -267,6 +268,13 @@ static bool on_executor(struct slot *slot)
 	if (wanted != NULL && slot->layer == LAYER_NONE &&
 	    lifecycle_executor_allows(slot->task->state, STATE_prepared)) {
 		want_layer(slot, wanted);
+		return true;
+	}
+	if (sample != NULL && slot->task->state == STATE_prepared) {
+		sample->step[sizeof(sample->step) - 1] = '\0';
+		if (!text_is_utf8(sample->step, strlen(sample->step)))
+			return false;
+		finish_event_sample(slot->task, sample);
 		return true;
 	}
 	if (letter_kind() == IPC_EXEC_OUTPUT && (size_t)letter.len >= sizeof(*output) &&

@@ -159,19 +159,38 @@ static int open_source(struct executor *self, struct err *err)
 
 /* --- the outcome goes ------------------------------------------------- */
 
+static void add_use(struct result_use *sum, const struct result_use *use)
+{
+	sum->user_us += use->user_us;
+	sum->system_us += use->system_us;
+	sum->context_switches += use->context_switches;
+	sum->page_faults += use->page_faults;
+	sum->disk_faults += use->disk_faults;
+	sum->throttled_us += use->throttled_us;
+	sum->output_bytes += use->output_bytes;
+}
+
 /* Without the counters of a control group: what the steps themselves used. */
 static void add_up_steps(const struct executor *self, struct result_metrics *metrics)
 {
 	bool has_cpu = metrics->cpu_us > 0;
 	bool has_memory = metrics->memory_peak_bytes > 0;
+	bool has_io = metrics->io_read_bytes > 0 || metrics->io_write_bytes > 0;
 
 	for (size_t i = 0; i < self->body.steps_len; i++) {
 		const struct result_step *step = &self->body.steps[i];
 
 		if (!has_cpu)
 			metrics->cpu_us += step->cpu_us;
-		if (!has_memory && step->memory_peak_bytes > metrics->memory_peak_bytes)
+		if (!has_memory && step->memory_peak_bytes > metrics->memory_peak_bytes) {
 			metrics->memory_peak_bytes = step->memory_peak_bytes;
+			metrics->memory_counter = step->memory_counter;
+		}
+		if (!has_io) {
+			metrics->io_read_bytes += step->io_read_bytes;
+			metrics->io_write_bytes += step->io_write_bytes;
+		}
+		add_use(&metrics->use, &step->use);
 	}
 }
 
@@ -189,6 +208,8 @@ static void take_usage(struct executor *self, struct ipc_exec_done *done)
 		return;
 	done->metrics.cpu_us = counted(usage.cpu_us);
 	done->metrics.memory_peak_bytes = counted(usage.memory_peak_bytes);
+	if (usage.memory_peak_bytes > 0)
+		done->metrics.memory_counter = MEMORY_COUNTER_GROUP;
 	done->metrics.processes_peak = counted(usage.processes_peak);
 	done->metrics.io_read_bytes = counted(usage.io_read_bytes);
 	done->metrics.io_write_bytes = counted(usage.io_write_bytes);

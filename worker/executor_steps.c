@@ -215,6 +215,20 @@ static void on_output(void *ctx, enum driver_stream stream, const void *data, si
 		send_output(capture, stream, data, len);
 }
 
+/* Live, as output is: lost rather than waited for. */
+static void on_sample(void *ctx, const struct driver_sample *sample)
+{
+	const struct capture *capture = ctx;
+	struct ipc_exec_sample message = {.kind = IPC_EXEC_SAMPLE,
+					  .wall_us = sample->wall_us,
+					  .cpu_us = sample->cpu_us,
+					  .memory_bytes = sample->memory_bytes,
+					  .output_bytes = sample->output_bytes};
+
+	ipc_text(message.step, capture->step->name);
+	NEGLECT(fd_send_now(capture->executor->socket, &message, sizeof(message), NULL, 0, NULL));
+}
+
 static bool on_watch(void *ctx)
 {
 	return executor_watch(((struct capture *)ctx)->executor);
@@ -287,6 +301,30 @@ static const char *judge(struct executor *self, const struct job_step *step,
 	return outcome->signal != 0 ? "killed" : "failed";
 }
 
+static int64_t counted(int64_t value)
+{
+	return value < 0 ? 0 : value; /* -1 where nothing counts */
+}
+
+static void keep_use(const struct driver_outcome *outcome, struct result_step *ret)
+{
+	if (outcome->memory_peak_bytes > 0)
+		ret->memory_counter =
+			outcome->memory_is_groups ? MEMORY_COUNTER_GROUP : MEMORY_COUNTER_PROCESS;
+	ret->io_read_bytes = counted(outcome->io_read_bytes);
+	ret->io_write_bytes = counted(outcome->io_write_bytes);
+	ret->processes_peak = counted(outcome->processes_peak);
+	ret->use = (struct result_use){
+		.user_us = outcome->user_us,
+		.system_us = outcome->system_us,
+		.context_switches = outcome->context_switches,
+		.page_faults = outcome->page_faults,
+		.disk_faults = outcome->disk_faults,
+		.throttled_us = counted(outcome->throttled_us),
+		.output_bytes = outcome->output_bytes,
+	};
+}
+
 static int keep_outcome(struct executor *self, const struct job_step *step,
 			const struct driver_outcome *outcome, struct capture *capture,
 			struct result_step *ret, struct err *err)
@@ -297,6 +335,7 @@ static int keep_outcome(struct executor *self, const struct job_step *step,
 	ret->wall_us = outcome->wall_us;
 	ret->cpu_us = outcome->cpu_us;
 	ret->memory_peak_bytes = outcome->memory_peak_bytes;
+	keep_use(outcome, ret);
 	ret->stdout_bytes = stream_text(&capture->streams[0], &self->arena);
 	ret->stderr_bytes = stream_text(&capture->streams[1], &self->arena);
 	ret->truncated_bytes = stream_truncated(&capture->streams[0]) +
@@ -330,6 +369,10 @@ static int run_step(struct executor *self, const struct job_step *step, struct r
 	size_t share = stream_share(self);
 	int rc;
 
+	if (self->order.output_events) {
+		hooks.sample_ms = self->config->worker_sample;
+		hooks.sample = on_sample;
+	}
 	command.argv = make_argv(self, step, &ret->argv);
 	command.env = make_env(self, step);
 	command.cwd = make_cwd(self, step);

@@ -206,6 +206,21 @@ static int64_t within(int64_t number, int64_t most)
 	return number < 0 ? 0 : number > most ? most : number;
 }
 
+static void measure_use(struct result_metrics *metrics)
+{
+	struct result_use *use = &metrics->use;
+
+	if ((unsigned)metrics->memory_counter > MEMORY_COUNTER_PROCESS)
+		metrics->memory_counter = MEMORY_COUNTER_NONE;
+	use->user_us = within(use->user_us, INT64_MAX);
+	use->system_us = within(use->system_us, INT64_MAX);
+	use->context_switches = within(use->context_switches, INT64_MAX);
+	use->page_faults = within(use->page_faults, INT64_MAX);
+	use->disk_faults = within(use->disk_faults, INT64_MAX);
+	use->throttled_us = within(use->throttled_us, INT64_MAX);
+	use->output_bytes = within(use->output_bytes, INT64_MAX);
+}
+
 /* Adds the supervisor's own measurements. The kernel's counters came through
  * the executor: what cannot be is 0, as is what this host does not count. */
 static void measure(struct task *task)
@@ -220,6 +235,7 @@ static void measure(struct task *task)
 	metrics->io_read_bytes = within(metrics->io_read_bytes, INT64_MAX);
 	metrics->io_write_bytes = within(metrics->io_write_bytes, INT64_MAX);
 	metrics->processes_peak = within(metrics->processes_peak, INT64_MAX);
+	measure_use(metrics);
 	metrics->run_us = within(metrics->run_us, spent_us);
 	metrics->queue_us = -1;
 	if (task->timestamp_s > 0 && task->timestamp_s < received / 1000000 + LIMIT_TIME_MS)
@@ -571,5 +587,30 @@ void finish_event_output(struct task *task, const struct ipc_exec_output *output
 	value_put(&arena, map, "data",
 		  value_bin(&arena, (struct bytes){output->data, output->len}));
 	send_event(task, &arena, map, "output");
+	arena_release(&arena);
+}
+
+/* A number that an executor told; what cannot be is left out. */
+static void put_count(struct arena *arena, struct value *map, const char *key, int64_t count)
+{
+	if (count >= 0)
+		value_put(arena, map, key, value_int(arena, count));
+}
+
+void finish_event_sample(struct task *task, const struct ipc_exec_sample *sample)
+{
+	struct arena arena;
+	struct value *map;
+
+	if (!wants_events(task))
+		return;
+	arena_init(&arena, IPC_INLINE_BYTES);
+	map = new_event(&arena, task, "sample", clock_wall_us());
+	value_put(&arena, map, "step", value_str(&arena, sample->step));
+	put_count(&arena, map, "wall_us", sample->wall_us);
+	put_count(&arena, map, "cpu_us", sample->cpu_us);
+	put_count(&arena, map, "memory_bytes", sample->memory_bytes);
+	put_count(&arena, map, "output_bytes", sample->output_bytes);
+	send_event(task, &arena, map, "sample");
 	arena_release(&arena);
 }

@@ -10,8 +10,8 @@
  *	supervisor -> zygote		BOX_ATTACH, BOX_KILL, BOX_REMAKE
  *	zygote     -> supervisor	BOX_HOST, BOX_READY [executor], BOX_ATTACHED, BOX_FAILED
  *	supervisor -> executor		EXEC_JOB [payload], EXEC_LAYER, EXEC_STOP
- *	executor   -> supervisor	EXEC_STATE, EXEC_WANT_LAYER, EXEC_OUTPUT, EXEC_DONE [body,
- *objects]
+ *	executor   -> supervisor	EXEC_STATE, EXEC_WANT_LAYER, EXEC_OUTPUT, EXEC_SAMPLE,
+ *					EXEC_DONE [body, objects]
  *
  * The sender is known by its socket. An executor is hostile once it has read
  * its job: what it sends is accepted only in a state that permits it, and its
@@ -51,6 +51,7 @@ enum ipc_kind {
 	IPC_EXEC_STATE,
 	IPC_EXEC_WANT_LAYER,
 	IPC_EXEC_OUTPUT,
+	IPC_EXEC_SAMPLE,
 	IPC_EXEC_DONE,
 	IPC_CONFIG,
 };
@@ -244,6 +245,13 @@ struct ipc_exec_output {
 	uint32_t len;
 	char step[LIMIT_NAME_CHARS + 1];
 	uint8_t data[];
+};
+
+/* As of driver.h, of a step that runs. */
+struct ipc_exec_sample {
+	enum ipc_kind kind;
+	int64_t wall_us, cpu_us, memory_bytes, output_bytes;
+	char step[LIMIT_NAME_CHARS + 1];
 };
 
 struct ipc_exec_done {

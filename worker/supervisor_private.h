@@ -229,6 +229,7 @@ void finish_aside(struct task *task);
 void finish_handback(struct task *task);
 /* Live news of a task. */
 void finish_event_state(struct task *task, enum job_state state, int64_t at_us);
+void finish_event_sample(struct task *task, const struct ipc_exec_sample *sample);
 void finish_event_output(struct task *task, const struct ipc_exec_output *output);
 
 #endif

@@ -53,6 +53,31 @@ class Run(Local):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("no-such.json", done.stderr)
 
+    def test_what_steps_use(self):
+        busy = ["python3 -c 'import time; end = time.thread_time() + 0.3\n"
+                "while time.thread_time() < end: pass'; head -c 5000 /dev/zero"]
+        _, result = self.run_job(sbxtest.job_of(self.repo, steps=busy + ["head -c 70 /dev/zero"]))
+        self.assert_verdict(result, "passed")
+        first, second = result["steps"]
+        self.assertGreaterEqual(first["user_us"] + first.get("system_us", 0), 300000)
+        self.assertEqual((first["output_bytes"], second["output_bytes"]), (5000, 70))
+        metrics = result["metrics"]
+        self.assertEqual(metrics["output_bytes"], 5070)
+        self.assertEqual(metrics["user_us"], first["user_us"] + second.get("user_us", 0))
+        for each in (first, metrics):
+            self.assertIn(each["memory_counter"], ("cgroup", "process"))
+            self.assertGreater(each["page_faults"], 100)
+
+    def test_a_long_step_tells_what_it_uses(self):
+        path = self.file("job.json", sbxtest.json_of(sbxtest.job_of(self.repo, steps=["sleep 1"])))
+        done = self.program("sbx-run", "--follow", "--set", "worker.sample=200ms", "--state-dir",
+                            os.path.join(self.folder, "state"), path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("-- running for 0 s", done.stderr)
+        done = self.program("sbx-run", "--follow", "--set", "worker.sample=0", "--state-dir",
+                            os.path.join(self.folder, "state"), path)
+        self.assertNotIn("-- running for", done.stderr)
+
     def test_the_report_is_for_a_person(self):
         path = self.file("job.json", sbxtest.json_of(sbxtest.job_of(
             self.repo, self.repo.diff({"README": "one\n2\nthree\n"}), ["echo words; false"])))

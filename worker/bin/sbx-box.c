@@ -327,14 +327,20 @@ static void write_outcome(const struct options *options, const struct box_host *
 		   "{\"started\":%s,\"exit_code\":%d,\"signal\":%d,\"limit_value\":%lld,"
 		   "\"wall_us\":%lld,\"cpu_us\":%lld,\"memory_peak_bytes\":%lld,"
 		   "\"processes_peak\":%lld,\"oom_kills\":%lld,\"io_read_bytes\":%lld,"
-		   "\"io_write_bytes\":%lld,\"dropped_bytes\":%lld",
+		   "\"io_write_bytes\":%lld,\"dropped_bytes\":%lld,\"output_bytes\":%lld,"
+		   "\"user_us\":%lld,\"system_us\":%lld,\"context_switches\":%lld,"
+		   "\"page_faults\":%lld,\"disk_faults\":%lld,\"throttled_us\":%lld",
 		   outcome->started ? "true" : "false", outcome->exit_code, outcome->signal,
 		   (long long)outcome->limit_value, (long long)outcome->wall_us,
 		   (long long)outcome->cpu_us, (long long)outcome->memory_peak_bytes,
 		   (long long)usage_seen->processes_peak, (long long)usage_seen->oom_kills,
-		   (long long)usage_seen->io_read_bytes, (long long)usage_seen->io_write_bytes,
-		   (long long)outcome->dropped_bytes);
+		   (long long)outcome->io_read_bytes, (long long)outcome->io_write_bytes,
+		   (long long)outcome->dropped_bytes, (long long)outcome->output_bytes,
+		   (long long)outcome->user_us, (long long)outcome->system_us,
+		   (long long)outcome->context_switches, (long long)outcome->page_faults,
+		   (long long)outcome->disk_faults, (long long)outcome->throttled_us);
 	add_string(&json, "limit", box_limit_name(outcome->limit));
+	add_string(&json, "memory_counter", outcome->memory_is_groups ? "cgroup" : "process");
 	add_string(&json, "syscall", outcome->syscall);
 	add_string(&json, "start_error", outcome->start_error);
 	add_string(&json, "workspace", workspace_name(options));

@@ -280,6 +280,21 @@ static void print_output(struct bytes output)
 	buf_release(&out);
 }
 
+static int64_t number_at(const struct value *event, const char *key)
+{
+	const struct value *value = value_get(event, key);
+
+	return value != NULL && value->kind == VALUE_INT ? value->integer : 0;
+}
+
+static void print_sample(const struct value *event)
+{
+	(void)fprintf(stderr, "-- running for %lld s, cpu %lld ms, memory %lld KiB\n",
+		      (long long)(number_at(event, "wall_us") / 1000000),
+		      (long long)(number_at(event, "cpu_us") / 1000),
+		      (long long)(number_at(event, "memory_bytes") >> 10));
+}
+
 static void on_event(void *ctx, size_t job, struct bytes message)
 {
 	struct arena arena;
@@ -295,6 +310,8 @@ static void on_event(void *ctx, size_t job, struct bytes message)
 		data = value_get(event, "data");
 		if (state != NULL)
 			(void)fprintf(stderr, "-- %s\n", state);
+		else if (value_get(event, "wall_us") != NULL)
+			print_sample(event);
 		else if (data != NULL && data->kind == VALUE_BIN)
 			print_output(data->bytes);
 	}

@@ -107,6 +107,7 @@ enum {
 	BOX_METER_PROCESSES_PEAK,
 	BOX_METER_PROCESSES_EVENTS,
 	BOX_METER_IO,
+	BOX_METER_THROTTLED, /* on version 2 a part of BOX_METER_CPU */
 	BOX_METERS
 };
 struct box_handle {

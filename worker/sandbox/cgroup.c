@@ -224,6 +224,7 @@ static const struct {
 	[BOX_METER_PROCESSES_PEAK] = {CGROUP_PIDS, "pids.peak", "pids.peak"},
 	[BOX_METER_PROCESSES_EVENTS] = {CGROUP_PIDS, "pids.events", "pids.events"},
 	[BOX_METER_IO] = {CGROUP_IO, NULL, "io.stat"},
+	[BOX_METER_THROTTLED] = {CGROUP_CPU, "cpu.stat", NULL},
 };
 
 void cgroup_meters(const struct cgroup_host *host, const struct cgroup *group,

@@ -176,11 +176,30 @@ int64_t driver_cpu_us(const struct driver *driver)
 }
 
 /* A group that has done none has no line for it. */
-static int64_t io_bytes(const struct driver *driver, const char *key)
+int64_t driver_io_bytes(const struct driver *driver, const char *key)
 {
 	int64_t bytes = driver_meter(driver, BOX_METER_IO, key);
 
 	return bytes < 0 && driver->handle.meter_fds[BOX_METER_IO] >= 0 ? 0 : bytes;
+}
+
+int64_t driver_processes_peak(const struct driver *driver)
+{
+	int64_t peak = driver_meter(driver, BOX_METER_PROCESSES_PEAK, NULL);
+
+	return peak > BOX_INIT_PROCESSES ? peak - BOX_INIT_PROCESSES : peak;
+}
+
+int64_t driver_throttled_us(const struct driver *driver)
+{
+	char text[METER_BYTES];
+	int64_t ns;
+
+	if (read_meter(driver, BOX_METER_THROTTLED, text)) {
+		ns = sum_of(text, "throttled_time");
+		return ns < 0 ? -1 : ns / 1000;
+	}
+	return read_meter(driver, BOX_METER_CPU, text) ? sum_of(text, "throttled_usec") : -1;
 }
 
 int driver_usage(const struct driver *driver, struct box_usage *ret, struct err *err)
@@ -191,12 +210,10 @@ int driver_usage(const struct driver *driver, struct box_usage *ret, struct err 
 	*ret = (struct box_usage){
 		.cpu_us = cpu_us < 0 ? -1 : cpu_us - driver->cpu_base_us,
 		.memory_peak_bytes = driver_meter(driver, BOX_METER_MEMORY_PEAK, NULL),
-		.processes_peak = driver_meter(driver, BOX_METER_PROCESSES_PEAK, NULL),
-		.io_read_bytes = io_bytes(driver, "rbytes"),
-		.io_write_bytes = io_bytes(driver, "wbytes"),
+		.processes_peak = driver_processes_peak(driver),
+		.io_read_bytes = driver_io_bytes(driver, "rbytes"),
+		.io_write_bytes = driver_io_bytes(driver, "wbytes"),
 		.oom_kills = driver_meter(driver, BOX_METER_MEMORY_EVENTS, "oom_kill"),
 	};
-	if (ret->processes_peak > BOX_INIT_PROCESSES)
-		ret->processes_peak -= BOX_INIT_PROCESSES;
 	return 0;
 }

@@ -58,12 +58,23 @@ struct driver_step {
 
 enum driver_stream { DRIVER_STDOUT, DRIVER_STDERR };
 
+/* What a step has used so far. */
+struct driver_sample {
+	int64_t wall_us;
+	int64_t cpu_us;	      /* -1: nothing counts it before the end */
+	int64_t memory_bytes; /* anonymous, of all processes now; -1 likewise */
+	int64_t output_bytes;
+};
+
 struct driver_hooks {
 	/* Each piece of output as it comes, up to the output limit. */
 	void (*output)(void *ctx, enum driver_stream stream, const void *data, size_t len);
 	/* Also waited for: when readable, `watch` is called; true stops the step. */
 	int watch_fd; /* -1: none */
 	bool (*watch)(void *ctx);
+	/* Every `sample_ms` of a running step; 0: never. */
+	int64_t sample_ms;
+	void (*sample)(void *ctx, const struct driver_sample *sample);
 	void *ctx;
 };
 
@@ -77,9 +88,22 @@ struct driver_outcome {
 	bool stopped;	     /* the watch asked for it */
 	char syscall[32];    /* the filter killed for it, else "" */
 	int64_t wall_us;
-	int64_t cpu_us; /* user and system, of the step and all it waited for */
-	int64_t memory_peak_bytes;
+	int64_t cpu_us;		   /* user and system, of the step and all it waited for */
+	int64_t memory_peak_bytes; /* see memory_is_groups */
+	/* The control group's peak, until the end of this step, with page cache and
+	 * layer; else the largest resident set that any single process had. */
+	bool memory_is_groups;
 	int64_t dropped_bytes; /* output beyond the limit, read and thrown away */
+	int64_t output_bytes;  /* all that it wrote to both streams */
+	/* As the processes report them, those that were killed too. */
+	int64_t user_us, system_us;
+	int64_t context_switches;
+	int64_t page_faults, disk_faults; /* all; those that had to read */
+	/* The control group's, of this step; else what the processes report, which
+	 * is blocks of disks read and written in their own name. */
+	int64_t io_read_bytes, io_write_bytes;
+	int64_t throttled_us;	/* held up by the quota of CPUs; -1: no counter */
+	int64_t processes_peak; /* of the box until the end of this step; -1: no counter */
 };
 
 /* Takes the handle over. */

@@ -31,6 +31,15 @@ int driver_await(struct driver *driver, int timeout_ms, struct err *err) MUST_CH
  * file holds nothing but a number. -1 when it is not there. */
 int64_t driver_meter(const struct driver *driver, int meter, const char *key);
 
+/* Held up by the quota, in microseconds; -1 when nothing counts it. */
+int64_t driver_throttled_us(const struct driver *driver);
+
+/* "rbytes" or "wbytes" of the group; -1 when nothing counts them. */
+int64_t driver_io_bytes(const struct driver *driver, const char *key);
+
+/* Without init. */
+int64_t driver_processes_peak(const struct driver *driver);
+
 /* All processes of the box, in microseconds; -1 when nothing counts it. */
 int64_t driver_cpu_us(const struct driver *driver);
 

@@ -49,6 +49,9 @@ struct running {
 	int64_t oom_before;
 	int64_t refused_before;
 	int64_t cpu_before_us;
+	int64_t throttled_before_us;
+	int64_t read_before, written_before;
+	int64_t sampled_us;
 	bool killed; /* WIRE_KILL was sent */
 	int64_t killed_us;
 	bool done;
@@ -165,6 +168,7 @@ static int deliver(struct running *running, enum driver_stream stream, size_t le
 	size_t given = len;
 
 	running->output_us = clock_mono_us();
+	running->outcome->output_bytes += (int64_t)len;
 	if (driver->limits.output_bytes > 0 && (int64_t)len > driver->output_left_bytes)
 		given = (size_t)driver->output_left_bytes;
 	if (given > 0 && running->hooks->output != NULL)
@@ -238,6 +242,21 @@ static int check_counters(struct running *running, struct err *err)
 	return 0;
 }
 
+static void take_sample(struct running *running, int64_t now)
+{
+	const struct driver_hooks *hooks = running->hooks;
+	int64_t cpu_us = driver_cpu_us(running->driver);
+	struct driver_sample sample = {
+		.wall_us = now - running->started_us,
+		.cpu_us = cpu_us < 0 ? -1 : cpu_us - running->cpu_before_us,
+		.memory_bytes = own_memory(running),
+		.output_bytes = running->outcome->output_bytes,
+	};
+
+	running->sampled_us = now;
+	hooks->sample(hooks->ctx, &sample);
+}
+
 static int64_t sooner(int64_t a_us, int64_t b_us)
 {
 	return a_us < b_us ? a_us : b_us;
@@ -274,6 +293,9 @@ static int look(struct running *running, struct err *err)
 	if (now - running->ticked_us < BOX_TICK_MS * 1000)
 		return 0;
 	running->ticked_us = now;
+	if (running->hooks->sample_ms > 0 && running->outcome->started &&
+	    now - running->sampled_us >= running->hooks->sample_ms * 1000)
+		take_sample(running, now);
 	return check_counters(running, err);
 }
 
@@ -423,6 +445,32 @@ static void find_limit(struct running *running)
 		blame(running, BOX_LIMIT_DISK, limits->disk_bytes);
 }
 
+/* How much a counter went up, or `otherwise` where there is none. */
+static int64_t since(int64_t before, int64_t now, int64_t otherwise)
+{
+	return before < 0 || now < before ? otherwise : now - before;
+}
+
+static void fill_use(struct running *running)
+{
+	const struct driver *driver = running->driver;
+	struct driver_outcome *outcome = running->outcome;
+	const struct wire_done *end = &running->end;
+
+	outcome->user_us = end->user_us;
+	outcome->system_us = end->system_us;
+	outcome->context_switches = end->switches;
+	outcome->page_faults = end->faults;
+	outcome->disk_faults = end->disk_faults;
+	outcome->io_read_bytes =
+		since(running->read_before, driver_io_bytes(driver, "rbytes"), end->read_bytes);
+	outcome->io_write_bytes =
+		since(running->written_before, driver_io_bytes(driver, "wbytes"), end->write_bytes);
+	outcome->throttled_us =
+		since(running->throttled_before_us, driver_throttled_us(driver), -1);
+	outcome->processes_peak = driver_processes_peak(driver);
+}
+
 static void fill_outcome(struct running *running)
 {
 	struct driver_outcome *outcome = running->outcome;
@@ -448,8 +496,11 @@ static void fill_outcome(struct running *running)
 		outcome->exit_code = -1;
 		outcome->signal = SIGSYS;
 	}
-	outcome->cpu_us = cpu_us >= 0 ? cpu_us - running->cpu_before_us : end->cpu_us;
+	outcome->cpu_us =
+		cpu_us >= 0 ? cpu_us - running->cpu_before_us : end->user_us + end->system_us;
+	outcome->memory_is_groups = peak >= 0;
 	outcome->memory_peak_bytes = peak >= 0 ? peak : end->max_rss_bytes;
+	fill_use(running);
 	if (outcome->limit == BOX_LIMIT_OUTPUT) /* as much as was seen until all were dead */
 		outcome->limit_value =
 			running->driver->limits.output_bytes + outcome->dropped_bytes;
@@ -472,6 +523,10 @@ static int run(struct running *running, struct err *err)
 		driver->cpu_base_us = cpu_us < 0 ? 0 : cpu_us;
 	}
 	running->cpu_before_us = cpu_us;
+	running->sampled_us = running->started_us;
+	running->throttled_before_us = driver_throttled_us(driver);
+	running->read_before = driver_io_bytes(driver, "rbytes");
+	running->written_before = driver_io_bytes(driver, "wbytes");
 	running->oom_before = oom_kills(running);
 	running->refused_before = driver_meter(driver, BOX_METER_PROCESSES_EVENTS, "max");
 	if (request(running, err) < 0)

@@ -378,10 +378,23 @@ int init_step_start(struct init *init, size_t len, int *fds, size_t fds_len, str
 
 /* --- watching ------------------------------------------------------------------------------ */
 
-static int64_t rusage_us(const struct rusage *usage)
+static int64_t timeval_us(const struct timeval *time)
 {
-	return (int64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 +
-	       usage->ru_utime.tv_usec + usage->ru_stime.tv_usec;
+	return (int64_t)time->tv_sec * 1000000 + time->tv_usec;
+}
+
+/* Of a child, and of all that it has waited for. */
+static void add_usage(struct wire_done *done, const struct rusage *usage)
+{
+	enum { BLOCK_BYTES = 512 };
+
+	done->user_us += timeval_us(&usage->ru_utime);
+	done->system_us += timeval_us(&usage->ru_stime);
+	done->switches += usage->ru_nvcsw + usage->ru_nivcsw;
+	done->faults += usage->ru_minflt + usage->ru_majflt;
+	done->disk_faults += usage->ru_majflt;
+	done->read_bytes += usage->ru_inblock * BLOCK_BYTES;
+	done->write_bytes += usage->ru_oublock * BLOCK_BYTES;
 }
 
 /* The step's own processes and the orphans that came to init. */
@@ -397,7 +410,7 @@ static bool reap_one(struct init *init, int flags)
 	while (pid < 0 && errno == EINTR);
 	if (pid <= 0)
 		return false;
-	step->done.cpu_us += rusage_us(&usage);
+	add_usage(&step->done, &usage);
 	if (usage.ru_maxrss * 1024 > step->done.max_rss_bytes)
 		step->done.max_rss_bytes = usage.ru_maxrss * 1024;
 	if (pid == step->pid) {

@@ -95,8 +95,11 @@ struct wire_done {
 	uint32_t disk_full;
 	uint32_t inodes_full;
 	int64_t wall_us;
-	int64_t cpu_us;
+	int64_t user_us, system_us;
 	int64_t max_rss_bytes;
+	int64_t switches; /* of context, wanted or not */
+	int64_t faults, disk_faults;
+	int64_t read_bytes, write_bytes; /* of the processes' own blocks */
 	char syscall[32];
 	char start_error[128];
 };
