@@ -62,6 +62,7 @@ struct hunk_open {
 };
 
 struct hunk_image;
+struct hunk_shape;
 
 struct hunk_recovery {
 	bool line_ends; /* the diff's headers ended in CR: so may its added lines */
@@ -69,7 +70,7 @@ struct hunk_recovery {
 	 * the result against an oid: where several places fit, `choice` counts
 	 * through them, and where a lost line of context may have stood in
 	 * several, `reading`: through those that differ from the likeliest in
-	 * one hunk, or through all. */
+	 * one hunk, or with all_readings through the two likeliest of each. */
 	bool trusted;
 	size_t choice;
 	size_t reading;
@@ -80,6 +81,8 @@ struct hunk_recovery {
 	/* NULL, or how much comparing searches may still do (8 bytes of a line are
 	 * one); what is used is taken off. */
 	size_t *budget;
+	/* NULL, or the context that hunks of the whole diff have. */
+	const struct hunk_shape *shape;
 	/* Of added lines: the file's when something shows that the diff's are
 	 * damaged; as written; the file's; CR LF. */
 	enum { HUNK_ENDS_SEEN, HUNK_ENDS_WRITTEN, HUNK_ENDS_FILE, HUNK_ENDS_CRLF } ends;

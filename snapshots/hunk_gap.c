@@ -125,14 +125,14 @@ static struct range find_range(struct recoverer *self, const struct ladder_place
 			      place->line + low};
 }
 
-/* The first of each class of one result. */
+/* The first of each class of one result; of too many, the first and the last. */
 static size_t find_classes(const struct recoverer *self, const struct diff_hunk *hunk,
 			   struct range range, size_t *ret)
 {
 	size_t len = 0, line = range.line;
 
 	ret[len++] = range.first;
-	for (size_t i = range.first; i < range.last && len < CLASSES_MAX; i++) {
+	for (size_t i = range.first; i < range.last; i++) {
 		const struct diff_line *past = &hunk->lines[i];
 		bool newline;
 		bool same = true;
@@ -145,8 +145,10 @@ static size_t find_classes(const struct recoverer *self, const struct diff_hunk 
 			same = past->kind == DIFF_CONTEXT || same_line(self, line, next, newline);
 			line++;
 		}
+		if (!same && len < CLASSES_MAX)
+			len++;
 		if (!same)
-			ret[len++] = i + 1;
+			ret[len - 1] = i + 1;
 	}
 	return len;
 }
@@ -169,7 +171,7 @@ static size_t class_by_shape(const struct recoverer *self, const struct spot *sp
 }
 
 /* Counts through readings: first those in which one hunk is read in another
- * way than the likeliest, then all. */
+ * way than the likeliest, then those of each hunk's two likeliest. */
 static size_t take_digit(struct recoverer *self, size_t readings)
 {
 	size_t digit = 0;
@@ -185,8 +187,8 @@ static size_t take_digit(struct recoverer *self, size_t readings)
 		}
 		return digit;
 	}
-	digit = self->reading % readings;
-	self->reading /= readings;
+	digit = self->reading % 2;
+	self->reading /= 2;
 	return digit;
 }
 
@@ -230,11 +232,13 @@ int hunk_gap_read(struct recoverer *self, const struct spot *spot, size_t *ret)
 	range = find_range(self, &spot->place);
 	len = find_classes(self, spot->hunk, range, classes);
 	likely = len == 1 ? 0 : class_by_shape(self, spot, classes, len, range.last);
-	if (len == CLASSES_MAX || (likely == len && !self->how->trusted))
+	if (likely == len && !self->how->trusted)
 		return refuse_open(self, spot);
 	if (likely == len)
 		likely = len - 1;
 	digit = self->how->trusted ? take_digit(self, len) : 0;
-	*ret = digit == 0 ? classes[likely] : classes[digit <= likely ? digit - 1 : digit];
+	if (digit > 0)
+		likely = likely == 0 ? len - digit : digit <= likely ? digit - 1 : digit;
+	*ret = classes[likely];
 	return 0;
 }

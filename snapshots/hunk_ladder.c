@@ -351,32 +351,31 @@ static bool is_new_line(struct ladder *ladder, size_t number, size_t line, bool 
 	return equal(wanted, found) && newline != ladder->lines[number]->no_newline;
 }
 
-bool ladder_has_new_side(struct ladder *ladder, const struct diff_hunk *hunk, size_t from,
-			 size_t to)
+size_t ladder_find_new_side(struct ladder *ladder, const struct diff_hunk *hunk, size_t from,
+			    size_t to)
 {
 	const struct hunk_index *index = &ladder->image.index;
-	bool any_white = from < to;
 	size_t start = 0, len, anchor;
 
 	ladder_take_side(ladder, hunk, HUNK_NEW);
 	if (ladder->len == 0)
-		return ladder->image.bytes.len == 0;
+		return ladder->image.bytes.len == 0 ? 0 : SIZE_MAX;
 	anchor = ladder_pick_anchor(ladder, &start, &len);
 	for (size_t i = 0; i < len; i++) {
 		size_t line = index->order[start + i];
 		size_t same = 0;
 
 		if (ladder->image.budget == 0)
-			return true; /* nobody knows */
+			return from; /* nobody knows */
 		if (line < anchor || line - anchor < from || line - anchor > to)
 			continue;
 		while (same < ladder->len &&
-		       is_new_line(ladder, same, line - anchor + same, any_white))
+		       is_new_line(ladder, same, line - anchor + same, from < to))
 			same++;
 		if (same == ladder->len)
-			return true;
+			return line - anchor;
 	}
-	return false;
+	return SIZE_MAX;
 }
 
 /* --- headings ---------------------------------------------------------- */

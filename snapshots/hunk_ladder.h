@@ -75,10 +75,11 @@ size_t ladder_pick_anchor(const struct ladder *ladder, size_t *ret_start, size_t
 /* All places of the hunk's old side. */
 void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct ladder_places *ret);
 
-/* Whether the hunk's new side is at one of the lines `from` to `to`, but for
- * white space at line ends, or for CR alone when there is one such line only. */
-bool ladder_has_new_side(struct ladder *ladder, const struct diff_hunk *hunk, size_t from,
-			 size_t to);
+/* The first of the lines `from` to `to` where the hunk's new side is, but for
+ * white space at line ends, or for CR alone when there is one such line only.
+ * SIZE_MAX: none. `from` when the budget is used up, so that nobody knows. */
+size_t ladder_find_new_side(struct ladder *ladder, const struct diff_hunk *hunk, size_t from,
+			    size_t to);
 
 /* Whether the function above a place is the one that the hunk's header names. */
 bool ladder_heading_is(struct ladder *ladder, const struct diff_hunk *hunk, size_t line);

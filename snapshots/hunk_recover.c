@@ -6,28 +6,15 @@
  * Then every hunk is written anew by the file (hunk_rewrite.c).
  */
 #include <assert.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "snapshots/hunk_gap.h"
 #include "snapshots/recover.h"
 
 enum {
 	BUDGET = 1 << 20,
-	HUNKS_OF_A_STORY = 3, /* so many hunks do not fit their stated lines by chance */
 };
 
 /* --- a hunk by itself ---------------------------------------------------- */
-
-static bool is_numbered(const struct diff_hunk *hunk)
-{
-	return !(hunk->doubts & DIFF_DOUBT_LINES);
-}
-
-static bool at_stated(const struct diff_hunk *hunk, const struct ladder_place *place)
-{
-	return is_numbered(hunk) && place->start == hunk_stated(hunk, HUNK_OLD);
-}
 
 /* Whether the only place of the lowest rung may be taken. */
 static bool is_unrivalled(const struct diff_hunk *hunk, const struct ladder_places *places,
@@ -38,10 +25,10 @@ static bool is_unrivalled(const struct diff_hunk *hunk, const struct ladder_plac
 
 	for (size_t i = 0; i < RUNGS; i++)
 		total += places->counts[i];
-	if (at_stated(hunk, best))
+	if (hunk_at_stated(hunk, best))
 		return true;
 	if (best->rung > RUNG_ENDS)
-		return total == 1 && places->untied == 0 && (trusted || !is_numbered(hunk));
+		return total == 1 && places->untied == 0 && (trusted || !hunk_is_numbered(hunk));
 	return best->telling && places->untied == 0 && (total == 1 || !places->has_stated);
 }
 
@@ -50,7 +37,7 @@ static bool is_unrivalled(const struct diff_hunk *hunk, const struct ladder_plac
 static bool is_unexplained(struct recoverer *self, const struct diff_hunk *hunk,
 			   const struct ladder_place *place)
 {
-	bool stated = at_stated(hunk, place);
+	bool stated = hunk_at_stated(hunk, place);
 
 	if (self->how->trusted || hunk->lacking == 0 || hunk->lacking > LADDER_GAPS_MAX ||
 	    place->gaps_len == hunk->lacking)
@@ -102,350 +89,13 @@ static int search(struct recoverer *self, size_t number)
 	return 0;
 }
 
-/* --- hunks together ------------------------------------------------------ */
-
-static int compare_stated(const void *a, const void *b)
-{
-	const struct diff_hunk *left = ((const struct spot *)a)->hunk;
-	const struct diff_hunk *right = ((const struct spot *)b)->hunk;
-
-	return (left->old_start > right->old_start) - (left->old_start < right->old_start);
-}
-
-/* Whether every number that the hunks state tells one story, when they are
- * told in the order of their lines. */
-static bool numbers_agree(struct recoverer *self)
-{
-	size_t len = self->file->hunks_len;
-	struct spot *spots = arena_array(self->arena, len, sizeof(*spots));
-	int64_t growth = 0;
-
-	if (spots == NULL)
-		return false;
-	(void)memcpy(spots, self->spots, len * sizeof(*spots));
-	qsort(spots, len, sizeof(*spots), compare_stated);
-	for (size_t i = 0; i < len; i++) {
-		const struct spot *spot = &spots[i];
-		const struct diff_hunk *hunk = spot->hunk;
-
-		if (!is_numbered(hunk) || spot->found == FOUND_NOT ||
-		    (int64_t)hunk_stated(hunk, HUNK_NEW) !=
-			    (int64_t)hunk_stated(hunk, HUNK_OLD) + growth)
-			return false;
-		if (spot->found == FOUND_ONE ? !at_stated(hunk, &spot->place)
-					     : spot->all != NULL && !spot->all->has_stated)
-			return false;
-		growth += (int64_t)hunk->new_len - (int64_t)hunk->old_len;
-	}
-	return true;
-}
-
-static int64_t drift_of(const struct recoverer *self, size_t number)
-{
-	return (int64_t)self->spots[number].place.start -
-	       (int64_t)hunk_stated(&self->file->hunks[number], HUNK_OLD);
-}
-
-/* The drift that the found hunks on both sides share. */
-static bool shared_drift(const struct recoverer *self, size_t number, int64_t *ret)
-{
-	size_t before = number, behind = number + 1;
-	size_t len = self->file->hunks_len;
-
-	if (number == 0 || number + 1 >= len)
-		return false;
-	before--;
-	if (self->spots[before].found != FOUND_ONE || self->spots[behind].found != FOUND_ONE ||
-	    !is_numbered(&self->file->hunks[before]) || !is_numbered(&self->file->hunks[behind]))
-		return false;
-	*ret = drift_of(self, before);
-	return *ret == drift_of(self, behind);
-}
-
-static void take(struct spot *spot, const struct ladder_place *place)
-{
-	spot->place = *place;
-	spot->found = FOUND_ONE;
-}
-
-/* The only one of the places below the function that the header names. */
-static void decide_by_heading(struct recoverer *self, struct spot *spot)
-{
-	const struct diff_hunk *hunk = &self->file->hunks[spot->number];
-	const struct ladder_places *all = spot->all;
-	const struct ladder_place *only = NULL;
-
-	if (hunk_trim(hunk->heading).len == 0 || all->best_len == LADDER_KEPT)
-		return;
-	for (size_t i = 0; i < all->best_len; i++) {
-		if (!ladder_heading_is(&self->ladder, hunk, all->best[i].line))
-			continue;
-		if (only != NULL)
-			return;
-		only = &all->best[i];
-	}
-	if (only != NULL)
-		take(spot, only);
-}
-
-/* Whether hunks are where hunks before them are not: none that was found is
- * out of order, nor are stated lines. */
-static bool in_order(const struct recoverer *self)
-{
-	const struct diff_hunk *before = NULL;
-	size_t line = 0;
-
-	for (size_t i = 0; i < self->file->hunks_len; i++) {
-		const struct diff_hunk *hunk = &self->file->hunks[i];
-
-		if (before != NULL && is_numbered(hunk) && is_numbered(before) &&
-		    hunk->old_start < before->old_start)
-			return false;
-		before = hunk;
-		if (self->spots[i].found != FOUND_ONE)
-			continue;
-		if (self->spots[i].place.line < line)
-			return false;
-		line = self->spots[i].place.line;
-	}
-	return true;
-}
-
-/* The only one of the places between the hunks before and behind. */
-static bool decide_by_order(struct recoverer *self, struct spot *spot)
-{
-	const struct ladder_places *all = spot->all;
-	const struct ladder_place *only = NULL;
-	size_t from = 0, to = SIZE_MAX, number = spot->number;
-
-	if (!self->ordered || all->best_len == LADDER_KEPT)
-		return false;
-	while (number > 0 && self->spots[number - 1].found != FOUND_ONE)
-		number--;
-	if (number > 0)
-		from = self->spots[number - 1].place.line + 1;
-	for (number = spot->number + 1; number < self->file->hunks_len; number++) {
-		if (self->spots[number].found != FOUND_ONE)
-			continue;
-		to = self->spots[number].place.line;
-		break;
-	}
-	for (size_t i = 0; i < all->best_len; i++) {
-		if (all->best[i].line < from || all->best[i].line >= to)
-			continue;
-		if (only != NULL)
-			return false;
-		only = &all->best[i];
-	}
-	if (only != NULL)
-		take(spot, only);
-	return only != NULL;
-}
-
-/* Whether a stated line, where all hunks fit theirs, outdoes other places. The
- * line of a single hunk may not contradict the function that its header names,
- * and needs that function's word when its counts are wrong. */
-static bool stated_decides(struct recoverer *self, const struct diff_hunk *hunk,
-			   const struct ladder_places *all)
-{
-	if (!self->how->trusted && self->file->hunks_len == 1 &&
-	    ((hunk->doubts & DIFF_DOUBT_COUNTS) || hunk_trim(hunk->heading).len > 0) &&
-	    !ladder_heading_is(&self->ladder, hunk, all->stated.line))
-		return false;
-	return self->how->trusted || all->stated.rung == all->best[0].rung ||
-	       all->stated.rung <= RUNG_ENDS ||
-	       (self->file->hunks_len > 1 && all->best[0].rung > RUNG_ENDS) ||
-	       self->file->hunks_len >= HUNKS_OF_A_STORY;
-}
-
-static void decide(struct recoverer *self, struct spot *spot, bool agree)
-{
-	const struct diff_hunk *hunk = &self->file->hunks[spot->number];
-	const struct ladder_places *all = spot->all;
-	int64_t drift;
-
-	if (all == NULL)
-		return;
-	if (agree && stated_decides(self, hunk, all)) {
-		take(spot, &all->stated);
-		return;
-	}
-	if (all->best[0].rung > RUNG_ENDS || !all->best[0].telling || all->untied > 0 ||
-	    (all->has_stated && all->stated.rung != all->best[0].rung))
-		return;
-	if (is_numbered(hunk) && shared_drift(self, spot->number, &drift)) {
-		for (size_t i = 0; i < all->best_len; i++) {
-			if ((int64_t)all->best[i].start ==
-			    (int64_t)hunk_stated(hunk, HUNK_OLD) + drift) {
-				take(spot, &all->best[i]);
-				return;
-			}
-		}
-	}
-	if (!decide_by_order(self, spot))
-		decide_by_heading(self, spot);
-}
-
-/* Whether the places are in the order in which the hunks stand in the diff, or
- * in that of the lines that they state. */
-static bool places_in_order(const struct recoverer *self, bool stated)
-{
-	size_t len = self->file->hunks_len, line = 0;
-	struct spot *spots = arena_array(self->arena, len, sizeof(*spots));
-
-	if (spots == NULL)
-		return false;
-	(void)memcpy(spots, self->spots, len * sizeof(*spots));
-	if (stated)
-		qsort(spots, len, sizeof(*spots), compare_stated);
-	for (size_t i = 0; i < len; i++) {
-		if (spots[i].place.line < line || (stated && !is_numbered(spots[i].hunk)))
-			return false;
-		line = spots[i].place.line;
-	}
-	return true;
-}
-
-/* Refuses places that no one diff has: between two hunks that drifted alike a
- * third cannot have drifted in another way, and hunks do not change places. */
-static int judge_together(struct recoverer *self)
-{
-	int64_t drift;
-
-	if (!places_in_order(self, false) && !places_in_order(self, true))
-		return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
-				  "line %zu: the hunks of '%.160s' fit in another order only than "
-				  "the one they have and the one that their line numbers have",
-				  self->file->at_line, hunk_path(self->file));
-	for (size_t i = 0; i < self->file->hunks_len; i++) {
-		const struct diff_hunk *hunk = &self->file->hunks[i];
-
-		if (self->spots[i].found != FOUND_ONE || !is_numbered(hunk) ||
-		    !shared_drift(self, i, &drift) || drift_of(self, i) == drift)
-			continue;
-		return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
-				  "line %zu: hunk %zu of '%.160s' fits at line %zu only, which is "
-				  "not where the hunks around it say",
-				  hunk->at_line, i + 1, hunk_path(self->file),
-				  self->spots[i].place.line + 1);
-	}
-	return 0;
-}
-
-static int refuse_unplaced(struct recoverer *self, const struct spot *spot)
-{
-	struct hunk_search search = {0};
-	const struct ladder_places *all = spot->all;
-
-	if (spot->found == FOUND_NOT)
-		return hunk_conflict(&self->ladder.image, self->file, spot->number,
-				     "no place of the file has its removed lines and enough of its "
-				     "context",
-				     self->reason);
-	if (all != NULL && all->best_len > 1) {
-		search.found = 2;
-		search.places[0].line = all->best[0].line;
-		search.places[1].line = all->best[1].line;
-	} else if (all != NULL) {
-		return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
-				  "line %zu: hunk %zu of '%.160s' fits best at line %zu, but not "
-				  "exactly there, and at another place not much worse",
-				  self->file->hunks[spot->number].at_line, spot->number + 1,
-				  hunk_path(self->file), all->best[0].line + 1);
-	}
-	return hunk_ambiguous(self->file, spot->number, &search, self->reason);
-}
-
-/* Whether the new side is in the file although the hunk was found: anywhere
- * when it is not where it says, there when it does not fit to the letter. */
-static bool may_be_applied(struct recoverer *self, const struct spot *spot)
-{
-	const struct diff_hunk *hunk = &self->file->hunks[spot->number];
-	size_t start = spot->place.start;
-	size_t near = spot->place.rung > RUNG_ENDS ? LADDER_FUZZ_MAX : 0;
-
-	if (spot->found == FOUND_AT_START)
-		return false;
-	if (spot->found != FOUND_ONE || !at_stated(hunk, &spot->place))
-		return ladder_has_new_side(&self->ladder, hunk, 0, SIZE_MAX);
-	return spot->place.rung > RUNG_EXACT &&
-	       ladder_has_new_side(&self->ladder, hunk, start < near ? 0 : start - near,
-				   start + near);
-}
-
-/* Refuses hunks that may have been applied. */
-static int judge_applied(struct recoverer *self)
-{
-	const struct diff_file *file = self->file;
-	size_t present = 0, first = SIZE_MAX;
-
-	for (size_t i = 0; i < file->hunks_len; i++) {
-		if (!may_be_applied(self, &self->spots[i]))
-			continue;
-		if (self->ladder.image.budget == 0)
-			return hunk_ambiguous(file, i, &(struct hunk_search){.gave_up = true},
-					      self->reason);
-		present++;
-		if (first == SIZE_MAX)
-			first = i;
-	}
-	if (present == 0)
-		return 0;
-	if (present == file->hunks_len)
-		return reason_set(self->reason,
-				  file->sides_swapped ? REASON_PATCH_REVERSED
-						      : REASON_PATCH_APPLIED,
-				  hunk_path(file),
-				  "line %zu: the base has the new side of '%.160s' already: the "
-				  "diff was applied before, or it runs backwards",
-				  file->at_line, hunk_path(file));
-	return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(file),
-			  "line %zu: hunk %zu of '%.160s' is not at its stated line, and the base "
-			  "has its new side already",
-			  file->hunks[first].at_line, first + 1, hunk_path(file));
-}
-
-/* Counts through the places of hunks that are still open. */
-static void choose(struct recoverer *self)
-{
-	size_t choice = self->how->choice;
-
-	for (size_t i = 0; i < self->file->hunks_len; i++) {
-		struct spot *spot = &self->spots[i];
-
-		if (spot->found != FOUND_MANY || spot->all == NULL)
-			continue;
-		take(spot, &spot->all->best[choice % spot->all->best_len]);
-		choice /= spot->all->best_len;
-	}
-}
-
 static int place_all(struct recoverer *self)
 {
-	bool agree;
 	int code = 0;
 
 	for (size_t i = 0; i < self->file->hunks_len && code == 0; i++)
 		code = search(self, i);
-	if (code != 0)
-		return code;
-	agree = numbers_agree(self);
-	self->ordered = in_order(self);
-	for (size_t i = 0; i < self->file->hunks_len; i++) {
-		if (self->spots[i].found == FOUND_MANY)
-			decide(self, &self->spots[i], agree);
-	}
-	if (self->how->trusted)
-		choose(self);
-	if (!self->how->trusted)
-		code = judge_applied(self);
-	for (size_t i = 0; i < self->file->hunks_len && code == 0; i++) {
-		if (self->spots[i].found == FOUND_NOT || self->spots[i].found == FOUND_MANY)
-			code = refuse_unplaced(self, &self->spots[i]);
-	}
-	if (code == 0 && !self->how->trusted)
-		code = judge_together(self);
-	return code;
+	return code == 0 ? hunk_decide_all(self) : code;
 }
 
 /* --- notes ------------------------------------------------------------------ */
@@ -459,11 +109,11 @@ static bool note_place(struct recoverer *self, const struct spot *spot)
 	size_t fuzz = place->from + (spot->found == FOUND_ONE ? hunk->old_len - place->to : 0);
 	bool fine = true;
 
-	if (!is_numbered(hunk))
+	if (!hunk_is_numbered(hunk))
 		fine = recover_note(self->arena, self->notes,
 				    "%s: hunk %zu has no line numbers, applied at line %zu", path,
 				    number, place->line + 1);
-	else if (spot->found == FOUND_ONE && !at_stated(hunk, place))
+	else if (spot->found == FOUND_ONE && !hunk_at_stated(hunk, place))
 		fine = recover_note(self->arena, self->notes,
 				    "%s: hunk %zu applied at line %zu instead of %zu", path, number,
 				    place->start + 1, hunk_stated(hunk, HUNK_OLD) + 1);
@@ -535,6 +185,8 @@ static int start(struct recoverer *self)
 	ladder->lines = arena_array(self->arena, longest, sizeof(const struct diff_line *));
 	ladder->numbers = arena_array(self->arena, longest, sizeof(*ladder->numbers));
 	ladder->hashes = arena_array(self->arena, longest, sizeof(*ladder->hashes));
+	if (self->how->shape != NULL)
+		self->shape = *self->how->shape;
 	self->spots = arena_array(self->arena, file->hunks_len, sizeof(*self->spots));
 	if (ladder->lines == NULL || ladder->numbers == NULL || ladder->hashes == NULL ||
 	    self->spots == NULL || !hunk_index_lines(&ladder->image))

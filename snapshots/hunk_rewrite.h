@@ -1,5 +1,5 @@
 /*
- * hunk_rewrite.h - what finding places and rewriting hunks share.
+ * hunk_rewrite.h - what finding places, deciding and rewriting hunks share.
  */
 #ifndef SBX_SNAPSHOTS_HUNK_REWRITE_H
 #define SBX_SNAPSHOTS_HUNK_REWRITE_H
@@ -32,6 +32,19 @@ struct recoverer {
 	struct text_list *notes;
 	struct reason *reason;
 };
+
+static inline bool hunk_is_numbered(const struct diff_hunk *hunk)
+{
+	return !(hunk->doubts & DIFF_DOUBT_LINES);
+}
+
+static inline bool hunk_at_stated(const struct diff_hunk *hunk, const struct ladder_place *place)
+{
+	return hunk_is_numbered(hunk) && place->start == hunk_stated(hunk, HUNK_OLD);
+}
+
+/* Decides what single hunks left open, and judges all places together. */
+int hunk_decide_all(struct recoverer *self) MUST_CHECK;
 
 /* Finds out whether the file has other line ends than the hunks' old lines. */
 void hunk_look_at_ends(struct recoverer *self);

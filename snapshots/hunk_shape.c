@@ -10,7 +10,7 @@
  */
 #include "snapshots/hunk_shape.h"
 
-enum { FULL_SIDES = 3 };
+enum { FULL_SIDES = 4 };
 
 /* The file's line behind the hunk. */
 static size_t line_behind(const struct diff_hunk *hunk, const struct ladder_place *place)
@@ -42,6 +42,12 @@ void hunk_shape_add(struct hunk_shape *shape, const struct diff_hunk *hunk,
 	add_side(shape, hunk->leading, place->start == 0);
 	if (whole)
 		add_side(shape, hunk->trailing, line_behind(hunk, place) >= lines);
+}
+
+void hunk_shape_add_stated(struct hunk_shape *shape, const struct diff_hunk *hunk)
+{
+	if (!(hunk->doubts & DIFF_DOUBT_LINES) && hunk->old_start > 1)
+		add_side(shape, hunk->leading, false);
 }
 
 /*

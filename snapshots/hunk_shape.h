@@ -19,6 +19,9 @@ struct hunk_shape {
 void hunk_shape_add(struct hunk_shape *shape, const struct diff_hunk *hunk,
 		    const struct ladder_place *place, size_t lines);
 
+/* Adds the side before a hunk by its stated line. */
+void hunk_shape_add_stated(struct hunk_shape *shape, const struct diff_hunk *hunk);
+
 /* Whether the lines that the counts of a last hunk still promise can be ones
  * that matter, or can have been followed by any. */
 bool hunk_shape_may_be_cut(const struct hunk_shape *shape, const struct diff_hunk *hunk,

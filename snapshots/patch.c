@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "schema/limits.h"
+#include "snapshots/hunk_shape.h"
 #include "snapshots/patch_private.h"
 
 /* --- refusals ------------------------------------------------------------ */
@@ -275,6 +276,7 @@ static int take_recovering(struct patch_run *run, struct bytes diff,
 					  .exists = in_base,
 					  .ctx = run};
 	struct patch_run begin = *run;
+	struct hunk_shape shape = {0};
 	struct recovered recovered;
 	int read = recover_parse(run->arena, &request, &recovered, run->reason, run->err);
 	int code;
@@ -293,7 +295,12 @@ static int take_recovering(struct patch_run *run, struct bytes diff,
 	*run->outcome = (struct patch_outcome){.adjusted = recovered.notes};
 	run->recovered = &recovered;
 	run->recover_budget = RECOVER_BUDGET + diff.len;
+	run->shape = &shape;
 	run->recover_bytes = RECOVER_BYTES + RECOVER_BYTES_FACTOR * diff.len;
+	for (size_t i = 0; i < recovered.diff.files_len; i++) {
+		for (size_t k = 0; k < recovered.diff.files[i].hunks_len; k++)
+			hunk_shape_add_stated(&shape, &recovered.diff.files[i].hunks[k]);
+	}
 	code = take(run, &recovered.diff);
 	run->recovered = NULL;
 	return code;

@@ -79,6 +79,7 @@ struct patch_run {
 	size_t entries_len;
 	size_t part;			   /* of the series */
 	const struct recovered *recovered; /* NULL: strict */
+	struct hunk_shape *shape;	   /* of the hunks of the whole diff */
 	size_t recover_budget;		   /* of comparing that is left for the whole diff */
 	size_t recover_bytes;		   /* of files that may still be read for it */
 	struct patch_outcome *outcome;

@@ -17,7 +17,7 @@ enum {
 	PROOF_DIGITS = 7,
 	ENDS_TRIALS = 12,
 	READINGS_MAX = 64,
-	ALL_READINGS_MAX = 32,
+	ALL_READINGS_MAX = 128,
 	CHOICES_MAX = 32,
 	TRIALS = ENDS_TRIALS + READINGS_MAX + ALL_READINGS_MAX + CHOICES_MAX,
 	LINE_BYTES = 64 /* a line of the diff costs a trial as much as so many bytes of the file */
@@ -152,6 +152,7 @@ static int try_all(struct trial *trial, struct bytes *ret)
 			.newline = HUNK_NEWLINE_KEPT,
 			.open = i == 0 ? &open : NULL,
 			.image = &trial->image,
+			.shape = run->shape,
 			.budget = &run->recover_budget,
 		};
 
@@ -212,6 +213,7 @@ static int refuse_cut(const struct trial *trial)
 static int try_unproven(struct trial *trial, struct bytes *ret)
 {
 	struct hunk_recovery how = {.line_ends = trial->run->recovered->line_ends,
+				    .shape = trial->run->shape,
 				    .budget = &trial->run->recover_budget};
 
 	return try_ladder(trial, &how, ret);
