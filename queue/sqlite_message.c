@@ -17,10 +17,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "queue/headers.h"
 #include "queue/sqlite_private.h"
 #include "schema/limits.h"
 
-enum { SHORT_TEXT_BYTES = 255, HEADERS_BYTES = 65536 };
+enum { SHORT_TEXT_BYTES = 255 };
 
 /* --- patterns --------------------------------------------------------- */
 
@@ -110,44 +111,6 @@ int lite_copy(struct arena *arena, const struct message *message, struct message
 	return 0;
 }
 
-/* --- headers ---------------------------------------------------------- */
-
-/* Keys and values, each with its NUL. What only a broker or the carrier itself
- * says has no place among those handed on. */
-static void pack_headers(const struct pair_list *headers, struct buf *out)
-{
-	for (size_t i = 0; i < headers->len; i++) {
-		const struct pair *pair = &headers->items[i];
-		size_t bytes = strlen(pair->key) + strlen(pair->value) + 2;
-
-		if (strncmp(pair->key, "x-sbx-", 6) == 0 || strncmp(pair->key, "x-death", 7) == 0 ||
-		    out->len + bytes > HEADERS_BYTES)
-			continue;
-		buf_add(out, pair->key, strlen(pair->key) + 1);
-		buf_add(out, pair->value, strlen(pair->value) + 1);
-	}
-}
-
-static void unpack_headers(struct arena *arena, const void *data, size_t len, struct pair_list *ret)
-{
-	const char *text = arena_memdup(arena, data == NULL ? "" : data, len);
-	size_t nuls = 0;
-	size_t at = 0;
-
-	for (size_t i = 0; text != NULL && i < len; i++)
-		nuls += text[i] == '\0';
-	*ret = (struct pair_list){.items = arena_array(arena, nuls / 2 + 1, sizeof(*ret->items))};
-	if (text == NULL || ret->items == NULL)
-		return;
-	for (size_t i = 0; i < nuls / 2; i++) {
-		const char *key = text + at;
-		const char *value = key + strlen(key) + 1;
-
-		ret->items[ret->len++] = (struct pair){key, value};
-		at = (size_t)(value - text) + strlen(value) + 1;
-	}
-}
-
 /* --- one row ---------------------------------------------------------- */
 
 struct place {
@@ -200,7 +163,7 @@ static int put_row(struct lite *lite, const struct place *place, enum route rout
 	CLEANUP(buf_release) struct buf headers = {0};
 
 	buf_init(&headers, HEADERS_BYTES);
-	pack_headers(&message->headers, &headers);
+	headers_pack(&message->headers, &headers);
 	bind_message(statement, place, route, message);
 	(void)sqlite3_bind_blob(statement, 17, buf_text(&headers), (int)headers.len, SQLITE_STATIC);
 	if (lite_run(lite, statement, "write to", err) < 0)
@@ -375,7 +338,7 @@ static void read_row(sqlite3_stmt *statement, struct arena *arena, struct delive
 	ret->priority = topology_job_priority(ret->key);
 	ret->body = (struct bytes){
 		(const uint8_t *)arena_memdup(arena, body == NULL ? "" : body, kept), kept};
-	unpack_headers(arena, sqlite3_column_blob(statement, 14),
+	headers_unpack(arena, sqlite3_column_blob(statement, 14),
 		       (size_t)sqlite3_column_bytes(statement, 14), &ret->headers);
 }
 

@@ -3,7 +3,9 @@
  *
  *	stored in the ledger -> published -> confirmed -> acked -> forgotten
  *
- * so a crash between any two repeats the rest and loses nothing. Every message
+ * so a crash between any two repeats the rest and loses nothing. A dead letter
+ * goes the same way: the ledger says with the result that one is due, until it
+ * is confirmed, too. Every message
  * that must be confirmed carries the task's id as its tag and counts in
  * confirms_due; the last confirm acks. Results of a task that is gone from
  * memory (sent again at start) carry no task, only the ledger row.
@@ -34,24 +36,40 @@ static struct ipc_pub_message *new_message(enum route route, uint64_t tag)
 	return message;
 }
 
-static void publish(struct supervisor *self, struct ipc_pub_message *message, struct bytes body)
+/* What follows the head: `headers`, then `body`. */
+static void publish_with(struct supervisor *self, struct ipc_pub_message *message,
+			 struct bytes headers, struct bytes body)
 {
 	CLEANUP(fd_cleanup) int fd = -1;
+	CLEANUP(buf_release) struct buf large = {0};
+	size_t len = headers.len + body.len;
 	struct err err = {0};
 	int rc = 0;
 
-	if (body.len <= IPC_INLINE_BYTES) {
-		message->inline_len = (uint32_t)body.len;
+	message->headers_len = (uint32_t)headers.len;
+	if (len <= IPC_INLINE_BYTES) {
+		message->inline_len = (uint32_t)len;
+		if (headers.len > 0)
+			(void)memcpy(message->inline_body, headers.data, headers.len);
 		if (body.len > 0)
-			(void)memcpy(message->inline_body, body.data, body.len);
+			(void)memcpy(message->inline_body + headers.len, body.data, body.len);
 	} else {
-		rc = fd_memfd("sbx-message", body.data, body.len, &fd, &err);
+		buf_init(&large, len);
+		buf_add(&large, headers.len > 0 ? headers.data : body.data, headers.len);
+		buf_add(&large, body.data, body.len);
+		rc = large.failed ? err_set(&err, ERR_LIMIT, "out of memory for a message")
+				  : fd_memfd("sbx-message", large.data, large.len, &fd, &err);
 	}
 	if (rc == 0)
 		rc = outbox_send(&self->publisher, message, sizeof(*message) + message->inline_len,
 				 fd, &err);
 	if (rc < 0)
 		supervisor_die(self, &err);
+}
+
+static void publish(struct supervisor *self, struct ipc_pub_message *message, struct bytes body)
+{
+	publish_with(self, message, (struct bytes){NULL, 0}, body);
 }
 
 /* One message more that must be confirmed before the task is gone. */
@@ -83,7 +101,7 @@ static void publish_again(struct task *task, enum route route, enum reason_code 
 	ipc_text(message->worker, self->config->worker_name);
 	ipc_text(message->queue, task->queue);
 	note_leaving(task);
-	publish(self, message, task->payload);
+	publish_with(self, message, task->headers, task->payload);
 }
 
 /*
@@ -303,6 +321,7 @@ static int store(struct task *task, const struct ledger_key *key, struct bytes r
 {
 	struct ledger_outcome outcome = {.verdict = verdict_name(task->verdict),
 					 .reason = reason_code_name(task->reason.code),
+					 .letter = task->letter,
 					 .result = result};
 	struct arena arena;
 	int rc;
@@ -313,6 +332,17 @@ static int store(struct task *task, const struct ledger_key *key, struct bytes r
 	rc = ledger_finish(task->supervisor->ledger, key, &outcome, err);
 	arena_release(&arena);
 	return rc;
+}
+
+/* The ledger knows by now that it is due. */
+static void publish_letter(struct task *task)
+{
+	if (task->letter == NULL)
+		return;
+	task->supervisor->meter.dead++;
+	task->attempts++; /* with the one that ends here */
+	publish_again(task, ROUTE_DEAD, task->reason.code, task->letter);
+	task->attempts--;
 }
 
 /* Stores, then publishes. */
@@ -337,6 +367,7 @@ static void send_result(struct task *task, struct bytes result)
 	}
 	task->started = false;
 	task->decided = true;
+	publish_letter(task);
 	note_leaving(task);
 	publish_result(task, &key, result);
 	publish_reply(task, &key, result);
@@ -440,8 +471,9 @@ void finish_fault(struct task *task, enum reason_code code, const char *message,
 	task->verdict = VERDICT_error;
 	(void)reason_set(&task->reason, code, NULL, "%s", message);
 	if (self->local == NULL) {
-		self->meter.dead++;
-		publish_again(task, ROUTE_DEAD, code, message);
+		task->letter = arena_strdup(&task->arena, message);
+		if (task->letter == NULL)
+			task->letter = "out of memory";
 	}
 	task->attempts--; /* the result counts this attempt itself */
 	finish_result(task);
@@ -468,7 +500,8 @@ void finish_malformed(struct task *task, const char *tenant)
 
 /* --- results of before ------------------------------------------------ */
 
-void finish_resend(struct task *task, struct bytes result)
+/* Also for a row of the ledger whose delivery has not come yet. */
+static void send_again(struct task *task, struct bytes result)
 {
 	struct ledger_key key = {task->job.id, task->job.run};
 
@@ -476,9 +509,18 @@ void finish_resend(struct task *task, struct bytes result)
 	task->in_ledger = true;
 	task->supervisor->meter.resent++;
 	task->decided = true;
+	publish_letter(task);
 	note_leaving(task);
 	publish_result(task, &key, result);
 	publish_reply(task, &key, result);
+}
+
+void finish_resend(struct task *task, const struct ledger_entry *entry)
+{
+	task->letter = entry->letter;
+	if (entry->letter != NULL && !reason_code_parse(entry->reason, &task->reason.code))
+		task->reason.code = REASON_HOST_FAULT; /* of a later version */
+	send_again(task, entry->result);
 }
 
 static int resend(void *ctx, const struct ledger_key *key, const char *digest, const char *tenant,
@@ -497,7 +539,7 @@ static int resend(void *ctx, const struct ledger_key *key, const char *digest, c
 	task->job.run = key->run;
 	if (task->arena.exhausted)
 		return 1;
-	finish_resend(task, result);
+	send_again(task, result);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "queue/headers.h"
 #include "worker/artifacts.h"
 #include "worker/supervisor_private.h"
 
@@ -178,7 +179,7 @@ static bool known(struct supervisor *self, struct task *task)
 		return true;
 	}
 	if (entry.known == LEDGER_FINISHED) {
-		finish_resend(task, entry.result);
+		finish_resend(task, &entry);
 		return true;
 	}
 	task->in_ledger = true;
@@ -246,6 +247,20 @@ static void reject_whole(struct supervisor *self, const struct delivery *deliver
 		log_warn("cannot reject message", "error", err.message, NULL);
 }
 
+/* They go with a retry or a dead letter. */
+static void copy_headers(struct task *task, const struct pair_list *headers)
+{
+	CLEANUP(buf_release) struct buf packed = {0};
+
+	if (headers->len == 0)
+		return;
+	buf_init(&packed, HEADERS_BYTES);
+	headers_pack(headers, &packed);
+	task->headers.len = packed.len;
+	task->headers.data =
+		(const uint8_t *)arena_memdup(&task->arena, buf_text(&packed), packed.len);
+}
+
 void intake_delivered(void *ctx, const struct delivery *delivery)
 {
 	struct supervisor *self = ctx;
@@ -267,6 +282,7 @@ void intake_delivered(void *ctx, const struct delivery *delivery)
 	task->message_id = copy(task, delivery->id);
 	task->correlation_id = copy(task, delivery->correlation_id);
 	task->queue = copy(task, delivery->queue);
+	copy_headers(task, &delivery->headers);
 	task->priority = delivery->priority;
 	task->timestamp_s = delivery->timestamp_s;
 	task->attempts = delivery->attempts;

@@ -82,7 +82,8 @@ struct ipc_pub_message {
 	char error[ERR_MESSAGE_BYTES];
 	char worker[IPC_KEY_BYTES];
 	char queue[IPC_KEY_BYTES];
-	uint32_t inline_len; /* the body, or 0 and a memory file beside the message */
+	uint32_t headers_len; /* of what follows, as headers.h has them; the body is the rest */
+	uint32_t inline_len;  /* or 0 and a memory file beside the message */
 	uint8_t inline_body[];
 };
 

@@ -19,23 +19,27 @@ static const char *const sql[STATEMENTS] = {
 		"INSERT INTO jobs (id, run, digest, tenant, seen_us) VALUES (?1, ?2, ?3, ?4, ?5)"
 		" ON CONFLICT DO NOTHING",
 	[FIND_JOB] = "SELECT digest, crashes, finished_us, result,"
-		     " EXISTS (SELECT 1 FROM cancels WHERE id = ?1 AND run = ?2)"
+		     " EXISTS (SELECT 1 FROM cancels WHERE id = ?1 AND run = ?2), reason, letter"
 		     " FROM jobs WHERE id = ?1 AND run = ?2",
 	[START] = "UPDATE jobs SET crashes = crashes + 1, starts = starts + 1"
 		  " WHERE id = ?1 AND run = ?2",
 	[END] = "UPDATE jobs SET crashes = max(crashes - 1, 0) WHERE id = ?1 AND run = ?2",
 	[FINISH] = "UPDATE jobs SET finished_us = ?3, verdict = ?4, reason = ?5, result = ?6,"
-		   " bytes = ?7, initial = ?8, before_patch = ?9, after_patch = ?10, final = ?11,"
+		   " bytes = ?7, initial = ?8, before_patch = ?9, after_patch = ?10, final = ?11, "
+		   "letter = ?12,"
 		   " crashes = max(crashes - 1, 0) WHERE id = ?1 AND run = ?2",
-	[SENT] = "UPDATE jobs SET sent = 1 WHERE id = ?1 AND run = ?2",
+	[SENT] = "UPDATE jobs SET sent = 1, letter = NULL WHERE id = ?1 AND run = ?2",
 	[CANCEL] =
 		"INSERT INTO cancels (id, run, at_us) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
 	[FORGET_CANCELS] = "DELETE FROM cancels WHERE at_us < ?1",
 	[UNSENT] = "SELECT id, run, digest, tenant, result FROM jobs"
-		   " WHERE finished_us IS NOT NULL AND sent = 0 ORDER BY finished_us",
-	[FORGET] = "DELETE FROM jobs WHERE sent = 1 AND finished_us < ?1"
-		   " OR finished_us IS NULL AND seen_us < ?2 RETURNING iif(finished_us IS NULL, 0, "
-		   "bytes + 512)",
+		   " WHERE finished_us IS NOT NULL AND sent = 0 AND letter IS NULL"
+		   " ORDER BY finished_us",
+	[FORGET] =
+		"DELETE FROM jobs WHERE sent = 1 AND finished_us < ?1"
+		" OR finished_us IS NULL AND seen_us < ?2"
+		" OR letter IS NOT NULL AND finished_us < ?2 RETURNING iif(finished_us IS NULL, 0, "
+		"bytes + 512)",
 	[TRIM] = "DELETE FROM jobs WHERE rowid = (SELECT rowid FROM jobs"
 		 " WHERE finished_us IS NOT NULL AND sent = 1 ORDER BY finished_us LIMIT 1)"
 		 " RETURNING bytes + 512",
@@ -93,6 +97,7 @@ static const char *const steps[LEDGER_VERSION] = {
 	"CREATE INDEX jobs_finished ON jobs (finished_us, sent, bytes)",
 	"CREATE TABLE cancels (id TEXT NOT NULL, run INTEGER NOT NULL, at_us INTEGER NOT NULL,"
 	" PRIMARY KEY (id, run)) WITHOUT ROWID",
+	"ALTER TABLE jobs ADD COLUMN letter TEXT",
 };
 
 static int step_up(struct ledger *ledger, int version, struct err *err)
@@ -240,6 +245,13 @@ static int step_key(struct ledger *ledger, enum statement which, const struct le
 
 /* --- the calls -------------------------------------------------------- */
 
+static const char *copy_column(struct arena *arena, sqlite3_stmt *statement, int column)
+{
+	const char *text = (const char *)sqlite3_column_text(statement, column);
+
+	return text == NULL ? NULL : arena_strdup(arena, text);
+}
+
 static int read_entry(sqlite3_stmt *statement, const char *digest, struct arena *arena,
 		      struct ledger_entry *ret, struct err *err)
 {
@@ -256,10 +268,12 @@ static int read_entry(sqlite3_stmt *statement, const char *digest, struct arena 
 	if (sqlite3_column_type(statement, 2) == SQLITE_NULL)
 		return 0;
 	ret->known = LEDGER_FINISHED;
+	ret->reason = copy_column(arena, statement, 5);
+	ret->letter = copy_column(arena, statement, 6);
 	ret->result.data =
 		(const uint8_t *)arena_memdup(arena, sqlite3_column_blob(statement, 3), len);
 	ret->result.len = len;
-	if (ret->result.data == NULL)
+	if (ret->result.data == NULL || arena->exhausted)
 		return err_set(err, ERR_LIMIT, "cannot read ledger: out of memory");
 	return 0;
 }
@@ -317,6 +331,7 @@ int ledger_finish(struct ledger *ledger, const struct ledger_key *key,
 	bind_text(statement, 9, outcome->snapshots.before_patch);
 	bind_text(statement, 10, outcome->snapshots.after_patch);
 	bind_text(statement, 11, outcome->snapshots.final);
+	bind_text(statement, 12, outcome->letter);
 	if (finish_step(ledger, statement, "write", err) < 0)
 		return -1;
 	ledger->bytes += len + LEDGER_JOB_BYTES;

@@ -47,7 +47,9 @@ struct ledger_entry {
 	enum ledger_known known;
 	int64_t crashes;     /* attempts that started and did not end */
 	bool cancelled;	     /* LEDGER_NEW: ledger_cancel was called for it */
-	struct bytes result; /* in the caller's arena */
+	struct bytes result; /* in the caller's arena, as are these: */
+	const char *reason;  /* LEDGER_FINISHED */
+	const char *letter;  /* a dead letter is due still, with this error; NULL: none */
 };
 
 int ledger_begin(struct ledger *ledger, const struct ledger_key *key, const char *digest,
@@ -64,6 +66,7 @@ struct ledger_outcome {
 	const char *reason; /* "": none */
 	struct bytes result;
 	struct ledger_snapshots snapshots;
+	const char *letter; /* error of the dead letter that must follow; NULL: none */
 };
 int ledger_finish(struct ledger *ledger, const struct ledger_key *key,
 		  const struct ledger_outcome *outcome, struct err *err) MUST_CHECK;
@@ -74,7 +77,8 @@ int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err 
 int ledger_cancel(struct ledger *ledger, const struct ledger_key *key, struct err *err) MUST_CHECK;
 
 /* Calls `visit` for each result that is stored and not confirmed, until it
- * returns non-zero. It must not call the ledger. */
+ * returns non-zero; but for those with a dead letter, which needs the message
+ * and is sent when that comes again. It must not call the ledger. */
 int ledger_unsent(struct ledger *ledger,
 		  int (*visit)(void *ctx, const struct ledger_key *key, const char *digest,
 			       const char *tenant, struct bytes result),

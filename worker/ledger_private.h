@@ -8,7 +8,7 @@
 
 #include "worker/ledger.h"
 
-enum { LEDGER_VERSION = 3, LEDGER_BUSY_MS = 5000 };
+enum { LEDGER_VERSION = 4, LEDGER_BUSY_MS = 5000 };
 
 enum statement {
 	BEGIN_JOB,

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "queue/headers.h"
 #include "worker/ipc.h"
 #include "worker/role.h"
 
@@ -29,6 +30,7 @@ enum {
 	RETRY_POLL_MS = 200,
 	MESSAGES_AT_ONCE = 64, /* far below PUBLISHER_FATES: fates are read in between */
 	CONFIG_ARENA_BYTES = 1 << 20,
+	HEADERS_ARENA_BYTES = 4 << 20,
 };
 
 struct item {
@@ -36,8 +38,8 @@ struct item {
 	uint64_t serial; /* our own tag at the carrier */
 	bool sent;
 	int64_t not_before_us; /* after a return: a pause */
-	size_t body_len;
-	struct ipc_pub_message head; /* the body follows, wherever it came from */
+	size_t content_len;
+	struct ipc_pub_message head; /* headers and body follow, wherever they came from */
 };
 
 struct state {
@@ -121,9 +123,11 @@ static const char *or_null(const char *text)
 
 static int send_item(struct state *state, struct item *item, struct err *err)
 {
+	CLEANUP(arena_cleanup) struct arena arena = {0};
 	const struct ipc_pub_message *head = &item->head;
 	struct message message = {
-		.body = {item->head.inline_body, item->body_len},
+		.body = {head->inline_body + head->headers_len,
+			 item->content_len - head->headers_len},
 		.id = or_null(head->id),
 		.key = or_null(head->key),
 		.reply_to = or_null(head->reply_to),
@@ -141,6 +145,8 @@ static int send_item(struct state *state, struct item *item, struct err *err)
 			  .queue = head->queue},
 	};
 
+	arena_init(&arena, HEADERS_ARENA_BYTES);
+	headers_unpack(&arena, head->inline_body, head->headers_len, &message.headers);
 	item->serial = ++state->serial;
 	item->sent = true;
 	return publisher_send(state->publisher, head->route, &message, item->serial, err);
@@ -233,16 +239,17 @@ static void read_fates(struct state *state)
 
 /* --- receiving -------------------------------------------------------- */
 
-static struct item *make_item(const struct ipc_pub_message *head, struct bytes body)
+static struct item *make_item(const struct ipc_pub_message *head, struct bytes content)
 {
-	struct item *item = calloc(1, sizeof(*item) + body.len);
+	struct item *item = calloc(1, sizeof(*item) + content.len);
 
 	if (item == NULL)
 		return NULL;
+	assert(head->headers_len <= content.len);
 	item->head = *head;
-	item->body_len = body.len;
-	if (body.len > 0)
-		(void)memcpy(item->head.inline_body, body.data, body.len);
+	item->content_len = content.len;
+	if (content.len > 0)
+		(void)memcpy(item->head.inline_body, content.data, content.len);
 	return item;
 }
 
@@ -284,7 +291,7 @@ static bool receive(struct state *state)
 		return false;
 	}
 	assert(head->inline_len == (size_t)len - sizeof(*head) && fds_len <= 1);
-	if (fds_len == 1 && fd_map(fds[0], LIMIT_CARRIED_BYTES, &map, &err) < 0)
+	if (fds_len == 1 && fd_map(fds[0], LIMIT_CARRIED_BYTES + HEADERS_BYTES, &map, &err) < 0)
 		item = NULL;
 	else
 		item = make_item(

@@ -48,6 +48,7 @@ struct task {
 	const char *reply_to;
 	const char *message_id; /* as the producer gave it, whatever the body says */
 	const char *correlation_id;
+	struct bytes headers; /* of the producer, packed: headers.h */
 	const char *queue;
 	enum job_priority priority;
 	int64_t timestamp_s;
@@ -78,6 +79,7 @@ struct task {
 	struct result_metrics metrics;
 	struct bytes body; /* mapped */
 	uint64_t body_pairs;
+	const char *letter;    /* a dead letter is due, with this error; NULL: none */
 	bool decided;	       /* a result is on its way */
 	int64_t ended_mono_us; /* its executor was done with it; 0: not yet */
 	/* Above 0 the task is leaving: whatever else comes for it is too late. */
@@ -216,7 +218,7 @@ void finish_attempt(struct task *task);
 /* The message itself is no job: dead letter, and a result where it has an id. */
 void finish_malformed(struct task *task, const char *tenant);
 /* A stored result is sent once more. */
-void finish_resend(struct task *task, struct bytes result);
+void finish_resend(struct task *task, const struct ledger_entry *entry);
 /* Results that a crash kept from being sent. */
 int finish_unsent(struct supervisor *self, struct err *err) MUST_CHECK;
 /* The publisher has a message confirmed. */

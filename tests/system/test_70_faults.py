@@ -1,7 +1,11 @@
 """Faults of host and network: retried through the wait queues, then dead-lettered with a result."""
 import os
 import shutil
+import signal
+import sqlite3
 import time
+
+import msgpack
 
 import sbxtest
 
@@ -61,6 +65,47 @@ class Faults(sbxtest.WorkerCase):
         letter = self.client.dead_letter(
             accept=lambda each: each["message_id"] == job["id"])
         self.assertEqual(letter["headers"]["x-sbx-queue"], self.client.name("jobs.high"))
+
+    def test_headers_of_the_producer_travel_along(self):
+        job = self.job()
+        self.client.publish_raw(msgpack.packb(job), message_id=job["id"],
+                                headers={"traceparent": "00-ab-cd-01", "x-mine": "w\u00e4hlt"})
+        self.assert_verdict(self.result_of(job["id"]), "error")
+        letter = self.client.dead_letter(accept=lambda each: each["message_id"] == job["id"])
+        self.assertEqual(letter["headers"]["traceparent"], "00-ab-cd-01")
+        self.assertEqual(letter["headers"]["x-mine"], "w\u00e4hlt")
+        self.assertEqual(msgpack.unpackb(letter["body"]), job)
+
+    def letters_of(self, job_id):
+        found = []
+        while self.client.depth("dead") > 0:
+            letter = self.client.dead_letter()
+            found += [letter] if letter["message_id"] == job_id else []
+        return found
+
+    def test_death_before_the_letter_is_published_loses_and_repeats_nothing(self):
+        publisher = self.worker.role("publisher")
+        os.kill(publisher, signal.SIGSTOP)
+        job = {**self.job(), "max_attempts": 1}
+        self.client.publish(job)
+        ledger = os.path.join(self.worker.state, "ledger.db")
+
+        def is_stored():
+            with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10) as connection:
+                return connection.execute("SELECT 1 FROM jobs WHERE id = ? AND letter NOT NULL",
+                                          (job["id"],)).fetchone()
+
+        sbxtest.poll(is_stored, "the result in the ledger")
+        self.worker.kill()
+        os.kill(publisher, signal.SIGKILL)
+        self.worker.start()
+        self.assert_verdict(self.result_of(job["id"]), "error", "source.unreachable")
+        self.assert_one_result(job["id"])
+        sbxtest.poll(lambda: not is_stored(), "the confirm")
+        [letter] = self.letters_of(job["id"])
+        self.assertEqual(letter["headers"]["x-sbx-reason"], "source.unreachable")
+        self.assertEqual(letter["headers"]["x-sbx-attempts"], 1)
+        self.assertFalse(self.worker.logged(f"attempt failed.*{job['id']}"), "it ran again")
 
     def test_replay_after_the_fault_is_gone(self):
         job = self.job()

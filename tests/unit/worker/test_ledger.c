@@ -100,7 +100,8 @@ static void finish(struct ledger *ledger, const struct ledger_key *key, struct b
 {
 	struct err err = {0};
 
-	must(ledger_finish(ledger, key, &(struct ledger_outcome){"passed", "", result, {0}}, &err),
+	must(ledger_finish(ledger, key, &(struct ledger_outcome){"passed", "", result, {0}, NULL},
+			   &err),
 	     &err);
 }
 
@@ -576,9 +577,9 @@ static void live_and_be_killed(int calls)
 		if (calls > 1)
 			bad |= ledger_start(ledger, &key_a, NULL);
 		if (calls > 2)
-			bad |= ledger_finish(ledger, &key_a,
-					     &(struct ledger_outcome){"passed", "", result_a, {0}},
-					     NULL);
+			bad |= ledger_finish(
+				ledger, &key_a,
+				&(struct ledger_outcome){"passed", "", result_a, {0}, NULL}, NULL);
 		if (calls > 3)
 			bad |= ledger_sent(ledger, &key_a, NULL);
 		if (bad == 0)

@@ -1,6 +1,6 @@
 /*
  * test_ledger_marks.c - what the ledger remembers about a job beside its
- * result: that it was cancelled.
+ * result: that it was cancelled, that a dead letter is due.
  */
 #include "worker/ledger.h"
 
@@ -95,11 +95,59 @@ static void a_cancel_is_remembered_for_its_run(void **state)
 	ledger_close(ledger);
 }
 
+/* --- dead letters ------------------------------------------------------ */
+
+static int count(void *ctx, const struct ledger_key *key, const char *digest, const char *tenant,
+		 struct bytes result)
+{
+	(void)key;
+	(void)digest;
+	(void)tenant;
+	(void)result;
+	++*(int *)ctx;
+	return 0;
+}
+
+static void a_letter_is_due_until_it_is_sent(void **state)
+{
+	struct ledger_outcome outcome = {.verdict = "error",
+					 .reason = "host.store",
+					 .letter = "disk full",
+					 .result = {(const uint8_t *)"r", 1}};
+	struct ledger *ledger = open_it();
+	struct ledger_entry entry;
+	int unsent = 0;
+
+	(void)state;
+	(void)begin(ledger, &key_a);
+	must(ledger_finish(ledger, &key_a, &outcome, &err));
+	ledger_close(ledger);
+	ledger = open_it();
+	/* without its message nothing can be sent */
+	must(ledger_unsent(ledger, count, &unsent, &err));
+	assert_int_equal(unsent, 0);
+	entry = begin(ledger, &key_a);
+	assert_int_equal(entry.known, LEDGER_FINISHED);
+	assert_string_equal(entry.letter, "disk full");
+	assert_string_equal(entry.reason, "host.store");
+	must(ledger_sent(ledger, &key_a, &err));
+	entry = begin(ledger, &key_a);
+	assert_int_equal(entry.known, LEDGER_FINISHED);
+	assert_null(entry.letter);
+	/* the message never came again, here: another worker has answered it */
+	(void)begin(ledger, &key_b);
+	must(ledger_finish(ledger, &key_b, &outcome, &err));
+	must(ledger_tidy(ledger, clock_wall_us() + LEDGER_LOST_US + 1000000, &err));
+	assert_int_equal(begin(ledger, &key_b).known, LEDGER_NEW);
+	ledger_close(ledger);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_cancel_is_remembered_for_its_run, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(a_letter_is_due_until_it_is_sent, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
