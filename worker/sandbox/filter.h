@@ -42,7 +42,7 @@ enum filter_profile {
 	FILTER_STRICT,	/* what programs can do without */
 	FILTER_PROFILES
 };
-const char *filter_profile_name(enum filter_profile profile);
+const char *filter_profile_name(enum filter_profile profile); /* "none" of what is none */
 bool filter_profile_parse(const char *name, enum filter_profile *ret);
 
 /* Whether a valid `profile` refuses all that `widest` refuses. */

@@ -233,7 +233,7 @@ static const char *const profile_names[FILTER_PROFILES] = {
 
 const char *filter_profile_name(enum filter_profile profile)
 {
-	return profile_names[profile];
+	return profile < FILTER_PROFILES ? profile_names[profile] : "none";
 }
 
 bool filter_profile_parse(const char *name, enum filter_profile *ret)
