@@ -303,7 +303,7 @@ void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct l
 	size_t start = 0, len, anchor;
 	bool at_stated;
 
-	*ret = (struct ladder_places){0};
+	*ret = (struct ladder_places){.best = ladder->kept};
 	take_old_side(ladder, hunk);
 	if (ladder->len == 0)
 		return;

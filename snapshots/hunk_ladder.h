@@ -35,7 +35,7 @@ struct ladder_place {
 
 struct ladder_places {
 	size_t counts[RUNGS];
-	struct ladder_place best[LADDER_KEPT]; /* of the lowest rung */
+	struct ladder_place *best; /* of the lowest rung, in the ladder until its next search */
 	size_t best_len;
 	struct ladder_place stated; /* the one at the stated line */
 	bool has_stated;
@@ -55,6 +55,7 @@ struct ladder {
 	size_t core_from, core_to; /* must all be there */
 	size_t gaps_max;
 	bool may_fuzz;
+	struct ladder_place kept[LADDER_KEPT];
 	bool open_end; /* the last old line has no newline in the diff: it must be whole */
 	bool trusted;  /* the result is going to be proven, so a place needs no rest of doubt */
 };

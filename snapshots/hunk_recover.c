@@ -6,6 +6,7 @@
  * Then every hunk is written anew by the file (hunk_rewrite.c).
  */
 #include <assert.h>
+#include <string.h>
 
 #include "snapshots/hunk_gap.h"
 #include "snapshots/recover.h"
@@ -50,6 +51,19 @@ static bool is_unexplained(struct recoverer *self, const struct diff_hunk *hunk,
 		stated ? place->line + LADDER_GAPS_MAX : SIZE_MAX);
 }
 
+static struct ladder_places *keep_places(struct recoverer *self, const struct ladder_places *from)
+{
+	struct ladder_places *to = arena_alloc(self->arena, sizeof(*to));
+	struct ladder_place *best = arena_array(self->arena, from->best_len, sizeof(*best));
+
+	if (to == NULL || best == NULL)
+		return NULL;
+	*to = *from;
+	to->best = best;
+	(void)memcpy(best, from->best, from->best_len * sizeof(*best));
+	return to;
+}
+
 static int search(struct recoverer *self, size_t number)
 {
 	const struct diff_hunk *hunk = &self->file->hunks[number];
@@ -81,11 +95,10 @@ static int search(struct recoverer *self, size_t number)
 		return 0;
 	}
 	spot->found = FOUND_MANY;
-	spot->all = arena_alloc(self->arena, sizeof(*spot->all));
+	spot->all = keep_places(self, &places);
 	if (spot->all == NULL)
 		return reason_set(self->reason, REASON_PATCH_TOO_LARGE, NULL,
 				  "the diff needs more memory than a job may use");
-	*spot->all = places;
 	return 0;
 }
 
