@@ -73,6 +73,10 @@ bool gitdb_has(struct gitdb *db, const struct oid *oid);
 int gitdb_resolve(struct gitdb *db, const char *commit, struct oid *ret,
 		  struct err *err) MUST_CHECK;
 
+/* The same, or with "~N" or "^" behind it as many first parents before it. */
+int gitdb_resolve_ancestor(struct gitdb *db, const char *revision, struct oid *ret,
+			   struct err *err) MUST_CHECK;
+
 int gitdb_commit_tree(struct gitdb *db, const struct oid *commit, struct oid *ret_tree,
 		      struct err *err) MUST_CHECK;
 

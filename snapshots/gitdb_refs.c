@@ -10,6 +10,7 @@
 #include "snapshots/gitdb_private.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ enum {
 	PACKED_REFS_BYTES_MAX = 256 << 20,
 	SYMBOLIC_MAX = 5,
 	PEEL_MAX = 16,
+	ANCESTORS_MAX = 100000,
 	OID_PREFIX_MIN = 4,
 	TOUCH_AFTER_S = 3600,
 };
@@ -393,4 +395,67 @@ int gitdb_resolve(struct gitdb *db, const char *commit, struct oid *ret, struct 
 	if (resolve_prefix(db, commit, len, &oid, err) < 0)
 		return -1;
 	return peel(db, &oid, commit, ret, err);
+}
+
+/* --- ancestors ----------------------------------------------------------- */
+
+/* The first parent, by the line after the tree's. */
+static int first_parent(struct gitdb *db, struct oid *commit, struct err *err)
+{
+	static const size_t tree_line = sizeof("tree ") - 1 + 2 * OID_BYTES + 1;
+	CLEANUP(object_release) struct object object = {0};
+	struct bytes rest;
+	char hex[OID_HEX_BYTES];
+
+	if (object_read(db, commit, GIT_OBJECT_COMMIT, GITDB_COMMIT_BYTES_MAX, &object, err) < 0)
+		return -1;
+	rest = object.bytes;
+	if (rest.len > tree_line) {
+		rest.data += tree_line;
+		rest.len -= tree_line;
+		if (header_oid(rest, "parent", commit))
+			return 0;
+	}
+	oid_hex(commit, hex);
+	return err_set(err, ERR_NOT_FOUND, "commit %s has no parent", hex);
+}
+
+/* How many steps "~3", "^" or "^^~2" go back; -1: it is something else. */
+static long count_steps(const char *suffix)
+{
+	long steps = 0;
+
+	while (*suffix != '\0') {
+		bool counted = *suffix == '~' && isdigit((unsigned char)suffix[1]);
+		char *end = (char *)(uintptr_t)suffix + 1;
+		long more = counted ? strtol(suffix + 1, &end, 10) : 1;
+
+		if ((*suffix != '~' && *suffix != '^') || more > ANCESTORS_MAX ||
+		    steps + more > ANCESTORS_MAX)
+			return -1;
+		steps += more;
+		suffix = end;
+	}
+	return steps;
+}
+
+int gitdb_resolve_ancestor(struct gitdb *db, const char *revision, struct oid *ret, struct err *err)
+{
+	size_t len = strcspn(revision, "~^"); /* in no ref name */
+	long steps = count_steps(revision + len);
+	char name[REF_NAME_MAX + 1];
+	int result;
+
+	if (revision[len] == '\0')
+		return gitdb_resolve(db, revision, ret, err);
+	if (steps < 0 || len > REF_NAME_MAX)
+		return err_set(err, ERR_NOT_FOUND,
+			       "cannot resolve '%.200s': after '~' or '^' only a number of "
+			       "commits to go back is known",
+			       revision);
+	(void)snprintf(name, sizeof(name), "%.*s", (int)len, revision);
+	result = gitdb_resolve(db, name, ret, err);
+	while (result == 0 && steps-- > 0)
+		result = first_parent(db, ret, err);
+	return result < 0 ? err_prefix(err, "cannot resolve '%.200s'", revision) : 0;
 }

@@ -259,7 +259,7 @@ static int run(struct batch *batch, const struct request *request, struct patch_
 	if (repo == NULL)
 		return reason_set(reason, REASON_SOURCE_UNREACHABLE, request->repo, "%s",
 				  err.message);
-	if (gitdb_resolve(repo->db, request->commit, &commit, &err) < 0 ||
+	if (gitdb_resolve_ancestor(repo->db, request->commit, &commit, &err) < 0 ||
 	    gitdb_commit_tree(repo->db, &commit, &tree, &err) < 0)
 		return reason_set(reason, REASON_SOURCE_NO_COMMIT, request->commit, "%s",
 				  err.message);

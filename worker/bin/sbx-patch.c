@@ -31,7 +31,7 @@ static const char help[] =
 	"  guard   which protection each file of the diff has; --list shows all rules\n"
 	"\n"
 	"      --repo PATH        the repository (default '.')\n"
-	"      --commit COMMIT    oid or ref name of the base (default HEAD)\n"
+	"      --commit COMMIT    oid or ref name of the base (default HEAD); HEAD~2 works\n"
 	"      --strip N          leading path components to take off (default 1)\n"
 	"      --mode MODE        strict (default), or recover: mend a damaged diff where\n"
 	"                         only one reading and one place are possible\n"
@@ -264,7 +264,7 @@ static int judge(const struct options *options, struct arena *arena, struct patc
 
 	if (gitdb_open(options->repo, writes ? GITDB_WRITE : GITDB_QUARANTINE, &db, err) < 0)
 		return -1;
-	code = gitdb_resolve(db, options->commit, &commit, err);
+	code = gitdb_resolve_ancestor(db, options->commit, &commit, err);
 	if (code == 0)
 		code = gitdb_commit_tree(db, &commit, &tree, err);
 	if (code == 0)

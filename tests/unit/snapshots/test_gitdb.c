@@ -67,6 +67,31 @@ static void commits_are_resolved_as_git_does(void **state)
 	}
 }
 
+static void ancestors_are_first_parents(void **state)
+{
+	static const char *const names[] = {"HEAD",   "HEAD~0", "main~",  "main^",
+					    "main~2", "main^^", "HEAD~1^"};
+	static const char *const missing[] = {"main~3",	 "main^2", "main^{tree}",     "main~x",
+					      "main~-1", "~1",	   "main~99999999999"};
+	struct gitdb *db = NULL;
+	struct err err = {0};
+	struct oid oid;
+
+	(void)state;
+	make_repo("ancestors");
+	sh("git -C ancestors commit -q --allow-empty -m third");
+	OK(gitdb_open("ancestors", GITDB_READ, &db, &err));
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct oid want = sh_oid("git -C ancestors rev-parse '%s'", names[i]);
+
+		OK(gitdb_resolve_ancestor(db, names[i], &oid, &err));
+		ASSERT_OID(&oid, &want);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(missing); i++)
+		FAILS(gitdb_resolve_ancestor(db, missing[i], &oid, &err), ERR_NOT_FOUND);
+	gitdb_close(db);
+}
+
 static int collect(void *ctx, const char *name, const struct gitdb_entry *entry)
 {
 	struct buf *out = ctx;
@@ -478,6 +503,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commits_are_resolved_as_git_does),
+		cmocka_unit_test(ancestors_are_first_parents),
 		cmocka_unit_test(trees_are_listed_and_looked_up),
 		cmocka_unit_test(trees_are_rewritten_as_git_does),
 		cmocka_unit_test(edits_that_collide_are_refused),
