@@ -132,8 +132,10 @@ static void print_show(const struct diff *diff, struct buf *out)
 			buf_add_text(out, " -> ");
 		}
 		terminal_add_text(out, path_of(file));
-		if (file->old_mode != 0 || file->new_mode != 0)
+		if (file->old_mode != 0 && file->new_mode != 0 && file->old_mode != file->new_mode)
 			buf_printf(out, " mode %06o -> %06o", file->old_mode, file->new_mode);
+		else if (file->old_mode != 0 || file->new_mode != 0)
+			buf_printf(out, " mode %06o", file->old_mode | file->new_mode);
 		if (file->old_oid != NULL && file->new_oid != NULL)
 			buf_printf(out, " index %.10s..%.10s", file->old_oid, file->new_oid);
 		buf_add_text(out, file->binary ? " binary\n" : "\n");
