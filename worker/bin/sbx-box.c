@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 #include "worker/preset.h"
 #include "worker/roots.h"
 #include "worker/sandbox/driver.h"
+#include "worker/tty.h"
 
 enum {
 	EXIT_LIMIT = 124,
@@ -36,10 +38,11 @@ enum {
 };
 
 static const char usage[] =
-	"usage: sbx-box [options] [--] COMMAND [ARGUMENT...]\n"
+	"usage: sbx-box [options] [--] [COMMAND [ARGUMENT...]]\n"
 	"\n"
 	"Runs COMMAND in a sandbox: no network, no root, no sight of the host but\n"
-	"/usr and the current directory, which it sees as " BOX_WORKSPACE ".\n"
+	"/usr and the current directory, which it sees as " BOX_WORKSPACE ". From a terminal\n"
+	"it gets one of its own; without COMMAND, a shell.\n"
 	"\n"
 	"workspace (what the command changes is thrown away unless --write):\n"
 	"  --write            change the current directory itself\n"
@@ -66,6 +69,7 @@ static const char usage[] =
 	"  --profile NAME     of system calls: strict, default or trusted (default)\n"
 	"  --root NAME|DIR    see this root directory as / instead of the host's /usr: the\n"
 	"                     one that mkroot has made under this name, or any other\n"
+	"  --no-tty           no terminal of its own, even when run from one\n"
 	"  --allow-missing cgroup\n"
 	"                     run although a limit has no control group to hold it\n"
 	"  --outcome-fd N     write the outcome as JSON to this descriptor\n"
@@ -82,7 +86,7 @@ enum { LIMITS_MAX = 16 };
 struct options {
 	struct box_limits limits;
 	bool given[LIMITS_MAX]; /* by an option of its own */
-	bool write, empty, explain, allow_missing;
+	bool write, empty, explain, allow_missing, no_tty;
 	const char *cwd;
 	const char *root;
 	const char *outcome_file;
@@ -113,13 +117,21 @@ static const struct {
 };
 
 static const struct option other_options[] = {
-	{"write", no_argument, NULL, 'w'},	  {"empty", no_argument, NULL, 'e'},
-	{"cwd", required_argument, NULL, 'd'},	  {"env", required_argument, NULL, 'E'},
-	{"root", required_argument, NULL, 'r'},	  {"allow-missing", required_argument, NULL, 'a'},
-	{"cpus", required_argument, NULL, 'c'},	  {"outcome-fd", required_argument, NULL, 'o'},
-	{"explain", no_argument, NULL, 'x'},	  {"outcome-file", required_argument, NULL, 'O'},
-	{"preset", required_argument, NULL, 'p'}, {"profile", required_argument, NULL, 'P'},
-	{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'V'},
+	{"write", no_argument, NULL, 'w'},
+	{"empty", no_argument, NULL, 'e'},
+	{"no-tty", no_argument, NULL, 'T'},
+	{"cwd", required_argument, NULL, 'd'},
+	{"env", required_argument, NULL, 'E'},
+	{"root", required_argument, NULL, 'r'},
+	{"allow-missing", required_argument, NULL, 'a'},
+	{"cpus", required_argument, NULL, 'c'},
+	{"outcome-fd", required_argument, NULL, 'o'},
+	{"explain", no_argument, NULL, 'x'},
+	{"outcome-file", required_argument, NULL, 'O'},
+	{"preset", required_argument, NULL, 'p'},
+	{"profile", required_argument, NULL, 'P'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
 };
 
 enum { LIMITS_LEN = ARRAY_LEN(limit_options), OTHERS_LEN = ARRAY_LEN(other_options) };
@@ -186,6 +198,9 @@ static void set_other(struct options *options, int letter, const char *value)
 	case 'e':
 		options->empty = true;
 		break;
+	case 'T':
+		options->no_tty = true;
+		break;
 	case 'x':
 		options->explain = true;
 		break;
@@ -234,6 +249,29 @@ static void set_other(struct options *options, int letter, const char *value)
 	}
 }
 
+static void add_env(struct options *options, const char *entry)
+{
+	size_t name = strcspn(entry, "=") + 1;
+
+	for (size_t i = 0; i < options->env_len; i++)
+		if (strncmp(options->env[i], entry, name) == 0)
+			return;
+	if (options->env_len < ENV_MAX)
+		options->env[options->env_len++] = entry;
+}
+
+/* A program that draws has to know what it draws on. */
+static void add_term(struct options *options)
+{
+	static char term[128];
+	const char *own = getenv("TERM");
+
+	if (own == NULL || strlen(own) >= sizeof(term) - 5)
+		return;
+	(void)snprintf(term, sizeof(term), "TERM=%s", own);
+	add_env(options, term);
+}
+
 /* The options as given override the environment's defaults by coming first. */
 static void add_default_env(struct options *options)
 {
@@ -243,16 +281,15 @@ static void add_default_env(struct options *options)
 		/* Looking for leaks takes ptrace, which is refused. */
 		"LSAN_OPTIONS=detect_leaks=0"};
 
-	for (size_t i = 0; i < ARRAY_LEN(defaults); i++) {
-		size_t name = strcspn(defaults[i], "=") + 1;
-		bool given = false;
-
-		for (size_t j = 0; j < options->env_len; j++)
-			given = given || strncmp(options->env[j], defaults[i], name) == 0;
-		if (!given && options->env_len < ENV_MAX)
-			options->env[options->env_len++] = defaults[i];
-	}
+	for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
+		add_env(options, defaults[i]);
+	if (!options->no_tty && tty_here())
+		add_term(options);
 }
+
+/* Of a person who names no command. */
+static const char *const shell[] = {"sh", "-c", "command -v bash >/dev/null && exec bash; exec sh",
+				    NULL};
 
 static void parse(int argc, char **argv, struct options *ret)
 {
@@ -273,7 +310,9 @@ static void parse(int argc, char **argv, struct options *ret)
 	if (ret->preset != NULL)
 		set_preset(ret, ret->preset);
 	ret->command = argv + optind;
-	if (optind == argc && !ret->explain)
+	if (optind == argc && !ret->no_tty && tty_here())
+		ret->command = (char *const *)(uintptr_t)shell;
+	else if (optind == argc && !ret->explain)
 		bad_usage("no command", "");
 	if (ret->write && ret->empty)
 		bad_usage("--write and --empty exclude each other", "");
@@ -369,46 +408,96 @@ static int explain(const struct box_host *host)
 
 /* --- running -------------------------------------------------------------------------- */
 
-struct signals {
-	int fd;
+struct session {
+	int signal_fd;
+	int watch_fd; /* signals and, with a terminal, keys */
 	int caught;
 	bool deaf; /* output can't be written any more */
+	bool has_tty;
+	struct tty tty;
 };
 
 /* A reader that is gone raises SIGPIPE, which is watched and ends the step. */
 static void on_output(void *ctx, enum driver_stream stream, const void *data, size_t len)
 {
-	struct signals *signals = ctx;
+	struct session *session = ctx;
 
 	if (fd_write_all(stream == DRIVER_STDOUT ? STDOUT_FILENO : STDERR_FILENO, data, len, NULL) <
 	    0)
-		signals->deaf = true;
+		session->deaf = true;
 }
 
-static bool on_signal(void *ctx)
+static bool on_signal(struct session *session)
 {
-	struct signals *signals = ctx;
 	struct signalfd_siginfo info;
 
-	if (read(signals->fd, &info, sizeof(info)) != sizeof(info))
+	if (read(session->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return false;
-	signals->caught = (int)info.ssi_signo;
-	return true;
+	switch (info.ssi_signo) {
+	case SIGWINCH:
+		tty_resized(&session->tty);
+		return false;
+	case SIGTSTP:
+		tty_stop(&session->tty);
+		return false;
+	default:
+		session->caught = (int)info.ssi_signo;
+		return true;
+	}
 }
 
-static int watch_signals(struct signals *ret, struct err *err)
+static bool on_watch(void *ctx)
 {
+	struct session *session = ctx;
+
+	if (session->has_tty)
+		tty_ready(&session->tty);
+	return on_signal(session);
+}
+
+static void on_tty(void *ctx, int master_fd)
+{
+	struct session *session = ctx;
+
+	tty_attach(&session->tty, master_fd);
+}
+
+/* With a terminal, the keyboard is watched as well. */
+static int watch(struct session *session, struct err *err)
+{
+	static const int usual[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+	struct epoll_event signals = {.events = EPOLLIN}, keys = {.events = EPOLLIN};
 	sigset_t set;
 
 	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGHUP);
-	(void)sigaddset(&set, SIGPIPE);
+	for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+		(void)sigaddset(&set, usual[i]);
+	if (session->has_tty) {
+		(void)sigaddset(&set, SIGWINCH);
+		(void)sigaddset(&set, SIGTSTP);
+	}
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return err_sys(err, "cannot block signals");
-	*ret = (struct signals){.fd = signalfd(-1, &set, SFD_CLOEXEC)};
-	return ret->fd < 0 ? err_sys(err, "cannot watch signals") : 0;
+	session->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	session->watch_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (session->signal_fd < 0 || session->watch_fd < 0 ||
+	    epoll_ctl(session->watch_fd, EPOLL_CTL_ADD, session->signal_fd, &signals) < 0)
+		return err_sys(err, "cannot watch signals");
+	if (!session->has_tty)
+		return 0;
+	if (tty_open(&session->tty, err) < 0)
+		return -1;
+	if (epoll_ctl(session->watch_fd, EPOLL_CTL_ADD, session->tty.poll_fd, &keys) < 0)
+		return err_sys(err, "cannot watch the terminal");
+	return 0;
+}
+
+static void session_release(struct session *session)
+{
+	if (session->has_tty)
+		tty_close(&session->tty);
+	fd_close(session->watch_fd);
+	fd_close(session->signal_fd);
 }
 
 static int attach(struct box *box, const struct options *options, struct err *err)
@@ -429,11 +518,11 @@ static int attach(struct box *box, const struct options *options, struct err *er
 }
 
 static int report(const struct options *options, const struct driver_outcome *outcome,
-		  const struct signals *signals)
+		  const struct session *session)
 {
-	if (signals->caught != 0)
-		return 128 + signals->caught;
-	if (signals->deaf) {
+	if (session->caught != 0)
+		return 128 + session->caught;
+	if (session->deaf) {
 		(void)fprintf(stderr, "sbx-box: cannot write the command's output\n");
 		return EXIT_FAULT;
 	}
@@ -456,13 +545,19 @@ static int report(const struct options *options, const struct driver_outcome *ou
 static int run(const struct options *options, const struct box_host *host, struct box *box,
 	       struct err *err)
 {
-	struct signals signals;
-	struct driver_hooks hooks = {.output = on_output, .watch = on_signal, .ctx = &signals};
+	const struct winsize size = tty_size();
+	struct session session = {
+		.signal_fd = -1, .watch_fd = -1, .has_tty = !options->no_tty && tty_here()};
+	struct driver_hooks hooks = {
+		.output = on_output, .watch = on_watch, .tty = on_tty, .ctx = &session};
 	struct driver_step step = {.argv = (const char *const *)options->command,
 				   .env = options->env,
 				   .cwd = options->cwd,
-				   .pass_stdin = isatty(STDIN_FILENO) == 0,
-				   .tty_fd = -1};
+				   .pass_stdin = !session.has_tty && isatty(STDIN_FILENO) == 0,
+				   .tty_fd = -1,
+				   .own_tty = session.has_tty,
+				   .tty_rows = size.ws_row,
+				   .tty_columns = size.ws_col};
 	struct driver_outcome outcome;
 	struct box_handle handle;
 	struct box_usage seen;
@@ -470,21 +565,26 @@ static int run(const struct options *options, const struct box_host *host, struc
 	struct err why = {0};
 	int result = -1;
 
-	if (watch_signals(&signals, err) < 0 || attach(box, options, err) < 0)
+	if (attach(box, options, err) < 0)
 		return -1;
-	hooks.watch_fd = signals.fd;
+	if (watch(&session, err) < 0) {
+		session_release(&session);
+		return -1;
+	}
+	hooks.watch_fd = session.watch_fd;
 	box_handle_take(box, &handle);
 	driver_init(&driver, &handle, &options->limits);
 	if (driver_step(&driver, &step, &hooks, &outcome, err) == 0 &&
-	    driver_usage(&driver, &seen, err) == 0) {
-		if (options->outcome_fd >= 0)
-			write_outcome(options, host, &outcome, &seen);
-		result = report(options, &outcome, &signals);
-	} else if (box_confirm(box, &why) < 0) {
-		*err = why; /* init's own words rather than that it is gone */
-	}
+	    driver_usage(&driver, &seen, err) == 0)
+		result = 0;
+	else if (box_confirm(box, &why) < 0)
+		*err = why;	   /* init's own words rather than that it is gone */
+	session_release(&session); /* before anything is said */
+	if (result == 0 && options->outcome_fd >= 0)
+		write_outcome(options, host, &outcome, &seen);
+	if (result == 0)
+		result = report(options, &outcome, &session);
 	driver_release(&driver);
-	fd_close(signals.fd);
 	return result;
 }
 

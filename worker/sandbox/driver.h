@@ -54,6 +54,10 @@ struct driver_step {
 	/* -1, or the other end of a pty to be the step's terminal: then there is
 	 * no output to be called for, and neither idle nor output limit */
 	int tty_fd;
+	/* A terminal from the box's own /dev/pts: what is written to it comes as
+	 * DRIVER_STDOUT, what is typed goes where the hook `tty` says. */
+	bool own_tty;
+	uint16_t tty_rows, tty_columns; /* at first; 0: unknown */
 };
 
 enum driver_stream { DRIVER_STDOUT, DRIVER_STDERR };
@@ -72,6 +76,8 @@ struct driver_hooks {
 	/* Also waited for: when readable, `watch` is called; true stops the step. */
 	int watch_fd; /* -1: none */
 	bool (*watch)(void *ctx);
+	/* The other end of the step's own terminal, borrowed until the step ends. */
+	void (*tty)(void *ctx, int master_fd);
 	/* Every `sample_ms` of a running step; 0: never. */
 	int64_t sample_ms;
 	void (*sample)(void *ctx, const struct driver_sample *sample);

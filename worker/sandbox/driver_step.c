@@ -109,7 +109,11 @@ static int request(struct running *running, struct err *err)
 	buf_add_byte(&words, '\0');
 	head.argc = (uint32_t)add_words(&words, step->argv);
 	head.envc = (uint32_t)add_words(&words, step->env);
-	if (step->tty_fd >= 0) {
+	if (step->own_tty) {
+		head.flags |= WIRE_STEP_OWN_TTY;
+		head.rows = step->tty_rows;
+		head.columns = step->tty_columns;
+	} else if (step->tty_fd >= 0) {
 		head.flags |= WIRE_STEP_TTY;
 		input_fd = step->tty_fd;
 	} else if (step->pass_stdin) {
@@ -315,9 +319,10 @@ static int on_death(struct running *running, struct err *err)
 
 static int on_started(struct running *running, int *fds, size_t fds_len, struct err *err)
 {
-	bool tty = running->step->tty_fd >= 0;
+	const struct driver_step *step = running->step;
+	size_t expected = step->own_tty ? 1 : step->tty_fd >= 0 ? 0 : 2;
 
-	if (running->outcome->started || fds_len != (tty ? 0 : 2)) {
+	if (running->outcome->started || fds_len != expected) {
 		for (size_t i = 0; i < fds_len; i++)
 			fd_close(fds[i]);
 		return err_set(err, ERR_PEER, "the init of the sandbox answers out of turn");
@@ -328,6 +333,8 @@ static int on_started(struct running *running, int *fds, size_t fds_len, struct 
 		if (fd_set_nonblocking(fds[i], true, err) < 0)
 			return -1;
 	}
+	if (step->own_tty && running->hooks->tty != NULL)
+		running->hooks->tty(running->hooks->ctx, running->streams[0]);
 	return 0;
 }
 

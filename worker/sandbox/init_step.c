@@ -102,6 +102,8 @@ static int parse(struct init *init, size_t len, int *fds, size_t fds_len, struct
 		return err_set(err, ERR_PEER, "a step that is too short");
 	(void)memcpy(&ret->head, init->message, sizeof(ret->head));
 	flags = ret->head.flags;
+	if ((flags & WIRE_STEP_OWN_TTY) != 0 && (flags & (WIRE_STEP_TTY | WIRE_STEP_STDIN)) != 0)
+		return err_set(err, ERR_PEER, "a step with two inputs");
 	if ((flags & (WIRE_STEP_TTY | WIRE_STEP_STDIN)) != 0) {
 		int *place = (flags & WIRE_STEP_TTY) != 0 ? &ret->tty_fd : &ret->stdin_fd;
 
@@ -327,11 +329,28 @@ static __attribute__((noinline)) pid_t spawn(const struct child *child)
 	return pid;
 }
 
+/* From the box's own /dev/pts. init must not make it its own by opening it. */
+static int make_tty(struct request *request, int *ret_master_fd, struct err *err)
+{
+	const struct winsize size = {.ws_row = request->head.rows, .ws_col = request->head.columns};
+	CLEANUP(fd_cleanup) int fd = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	int locked = 0;
+
+	if (fd < 0 || ioctl(fd, TIOCSPTLCK, &locked) < 0)
+		return err_sys(err, "cannot make a terminal");
+	request->tty_fd = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (request->tty_fd < 0 || ioctl(fd, TIOCSWINSZ, &size) < 0)
+		return err_sys(err, "cannot make a terminal");
+	*ret_master_fd = fd_take(&fd);
+	return 0;
+}
+
 static int launch(struct init *init, struct request *request, struct err *err)
 {
 	volatile struct failure failure = {0};
 	int out[2] = {-1, -1}, errors[2] = {-1, -1}, result = -1;
-	bool tty = request->tty_fd >= 0;
+	bool own_tty = (request->head.flags & WIRE_STEP_OWN_TTY) != 0;
+	bool tty = request->tty_fd >= 0 || own_tty;
 	struct child child = {.init = init, .request = request, .failure = &failure};
 	pid_t pid;
 
@@ -339,6 +358,8 @@ static int launch(struct init *init, struct request *request, struct err *err)
 		(void)err_sys(err, "cannot make pipes");
 		goto out;
 	}
+	if (own_tty && make_tty(request, &out[0], err) < 0)
+		goto out;
 	child.stdout_fd = out[1];
 	child.stderr_fd = errors[1];
 	init->step = (struct init_step){.started_us = clock_mono_us()};
@@ -353,7 +374,8 @@ static int launch(struct init *init, struct request *request, struct err *err)
 		result = send_not_started(init, &failure, err);
 	} else {
 		init->step.pid = pid;
-		result = send_started(init, (int[]){out[0], errors[0]}, tty ? 0 : 2, err);
+		result = send_started(init, (int[]){out[0], errors[0]}, own_tty ? 1 : (tty ? 0 : 2),
+				      err);
 	}
 out:
 	for (int i = 0; i < 2; i++) {

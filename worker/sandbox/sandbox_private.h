@@ -49,7 +49,7 @@ enum wire_kind {
 	WIRE_ATTACH,   /* host: `wire_attach`, brings the top of the layer */
 	WIRE_ATTACHED, /* init */
 	WIRE_STEP,     /* driver: `wire_step` */
-	WIRE_STARTED,  /* init: brings the reading ends of both streams */
+	WIRE_STARTED,  /* init: brings the reading ends of both streams, or the terminal */
 	WIRE_KILL,     /* driver: end the running step */
 	WIRE_DONE,     /* init: `wire_done` */
 	WIRE_EDIT,     /* driver: brings a memory file of `wire_edit` records */
@@ -77,7 +77,7 @@ struct wire_attach {
 	struct box_limits limits;
 };
 
-enum { WIRE_STEP_TTY = 1, WIRE_STEP_STDIN = 2, WIRE_STEP_MEMFD = 4 };
+enum { WIRE_STEP_TTY = 1, WIRE_STEP_STDIN = 2, WIRE_STEP_MEMFD = 4, WIRE_STEP_OWN_TTY = 8 };
 
 /* Followed by, or with a memory file of: cwd, argv, env, each NUL-terminated.
  * Descriptors in this order: terminal or input, memory file. */
@@ -86,6 +86,7 @@ struct wire_step {
 	uint32_t flags;
 	uint32_t argc;
 	uint32_t envc;
+	uint16_t rows, columns; /* of an own terminal */
 };
 
 struct wire_done {

@@ -9,9 +9,10 @@
 
 #include "base/defs.h"
 
-#define BUSY(seconds)                                                              \
-	"python3 -c 'import time; end = time.thread_time() + " #seconds "\nwhile " \
-	"time.thread_time() < end: pass'"
+/* The clock itself is the kernel's work, so it is not looked at all the time. */
+#define BUSY(seconds)                                                        \
+	"python3 -c 'import time; end = time.thread_time() + " #seconds "\n" \
+	"while time.thread_time() < end: sum(range(20000))'"
 
 static void test_user_and_system(void **state)
 {
@@ -153,7 +154,7 @@ static void test_throttled(void **state)
 	outcome = boxtest_shell(&test, BUSY(0.1));
 	assert_int_equal(outcome.exit_code, 0);
 	/* a tenth of a second at a tenth of a CPU */
-	assert_in_range(outcome.throttled_us, 300000, 30000000);
+	assert_in_range(outcome.throttled_us, 100000, 30000000);
 	assert_true(outcome.wall_us > 500000);
 	boxtest_close(&test);
 }
