@@ -183,7 +183,7 @@ test: deps
 	tests/run --build $(B) --san build/san
 
 .PHONY: test-vm
-test-vm: MORE_DEPS := qemu-system-x86 e2fsprogs
+test-vm: MORE_DEPS := qemu-system-x86 e2fsprogs apparmor
 test-vm: deps all $(filter $(B)/tests/unit/sandbox/%,$(UNIT_TESTS)) $(ATTACKS)
 	tests/vm/run -- tests/vm/suite $(B)
 
@@ -222,12 +222,13 @@ install: all install-lib
 	install -m 644 $(wildcard contrib/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(wildcard contrib/man/*.5) $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 $(wildcard contrib/completions/*) $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 contrib/apparmor/sbx-worker $(DESTDIR)$(PREFIX)/share/doc/sbx/apparmor-sbx-worker
 	install -d $(DESTDIR)$(PREFIX)/lib/sbx/roots
 	install -m 755 contrib/roots/mkroot $(DESTDIR)$(PREFIX)/lib/sbx/roots
 	install -m 644 $(wildcard contrib/roots/*.py) $(DESTDIR)$(PREFIX)/lib/sbx/roots
 	ln -sf ../lib/sbx/roots/mkroot $(DESTDIR)$(PREFIX)/bin/mkroot
 	install -m 644 README.md ARCHITECTURE.md SECURITY.md LICENSE schema/PROTOCOL.md contrib/sbx-worker.ini \
-		contrib/prometheus/alerts.yml \
+		contrib/prometheus/alerts.yml contrib/systemd/sbx-worker.service \
 		$(DESTDIR)$(PREFIX)/share/doc/sbx
 
 .PHONY: clean

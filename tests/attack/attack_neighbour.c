@@ -106,19 +106,43 @@ static void lock_all(void)
 	}
 }
 
+static volatile sig_atomic_t noticed;
+
+static void notice(int number)
+{
+	noticed = number;
+}
+
+/* The older way to watch a directory: by a signal. */
+static void watch_by_signal(int i)
+{
+	int fd = open_shared(i);
+
+	if (fd >= 0)
+		(void)fcntl(fd, F_NOTIFY, DN_ACCESS | DN_CREATE | DN_MODIFY | DN_MULTISHOT);
+}
+
 /* Holds everything for a while, and tells at the end what was seen meanwhile. */
 static void watch_all(void)
 {
 	int watches[SHARED] = {0}, fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	_Alignas(struct inotify_event) char room[4096];
 	const struct inotify_event *event = (const struct inotify_event *)room;
+	const struct sigaction action = {.sa_handler = notice};
 
+	(void)sigaction(SIGIO, &action, NULL);
+	for (int i = 0; i < SHARED; i++)
+		watch_by_signal(i);
 	for (int i = 0; i < SHARED; i++)
 		if (!skip_devices || strncmp(shared[i], "/dev/", 5) != 0)
 			watches[i] = inotify_add_watch(fd, shared[i], IN_ALL_EVENTS);
+	noticed = 0;
 	(void)puts("ready");
 	(void)fflush(stdout);
-	pause_ms(WATCH_MS);
+	for (int left = WATCH_MS; left > 0 && noticed == 0; left -= WATCH_MS / 10)
+		pause_ms(WATCH_MS / 10);
+	if (noticed != 0)
+		escaped("others' use of a directory raises a signal");
 	if (read(fd, room, sizeof(room)) <= 0)
 		return;
 	for (int i = 0; i < SHARED; i++)

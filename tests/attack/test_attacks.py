@@ -80,6 +80,8 @@ class Attacks:
     """The attacks; a subclass says who starts the box."""
 
     uid = None  # whose box; None: whoever runs the test
+    root = None  # another root than the host's own /usr
+    library = "/usr/share/common-licenses/GPL-3"  # a file of the root that everybody reads
     serial = 0
     marker = None
 
@@ -118,8 +120,9 @@ class Attacks:
         path = os.path.join(BUILD, "tests/attack", f"attack_{name}")
         script = 'cat > "$1" && chmod 755 "$1" && exec "$@"'
         allow = ["--allow-missing", "cgroup"] if self.without_cgroups() else []
+        rooted = ["--root", self.root] if self.root else []
         argv = [self.box, "--empty", "--wall", "20s", "--outcome-file",
-                os.path.join(self.folder, "outcome"), *allow, *options, "--", "sh", "-c",
+                os.path.join(self.folder, "outcome"), *rooted, *allow, *options, "--", "sh", "-c",
                 script, "sh", f"/work/{self.marker}", *arguments]
         return argv, path
 
@@ -214,7 +217,73 @@ class Attacks:
         finally:
             libc.shmctl(segment, 0, None)
 
+    def test_exe(self):
+        self.assert_contained("exe")
+        with open(self.box, "rb") as ours, open(os.path.join(BIN, "sbx-box"), "rb") as built:
+            self.assertEqual(ours.read(), built.read())
+
+    def test_cwd(self):
+        self.assert_contained("cwd", self.secret)
+
+    def test_cwd_that_is_a_descriptor(self):
+        """CVE-2024-21626: the directory to start in is a descriptor of who starts it."""
+        for cwd in ("/proc/self/fd/3", "/proc/self/fd/7", "../../proc/self/fd/5", "/proc/1/cwd",
+                    "/proc/self/cwd/..", "/", "..", "../../.."):
+            with self.subTest(cwd):
+                argv, path = self.command("cwd", [self.secret], ["--cwd", cwd])
+                with open(path, "rb") as program:
+                    done = subprocess.run(argv, stdin=program, capture_output=True, timeout=60,
+                                          preexec_fn=self.become, cwd=self.folder, check=False)
+                self.assertNotIn(b"the host", done.stdout, done)
+                self.assertNotIn(b"'/proc", done.stdout, done)
+                self.assertTrue(done.returncode != 0 or b"contained" in done.stdout, done)
+
+    def test_page_cache(self):
+        self.assert_contained("page_cache", self.library)
+
+    def test_environment(self):
+        """The word is in our environment, in our command line and in an open file of ours."""
+        os.environ["SECRET_TOKEN"] = "open-" + "sesame"
+        os.environ["SSH_AUTH_SOCK"] = os.path.join(self.folder, "agent")
+        self.addCleanup(os.environ.pop, "SECRET_TOKEN")
+        self.addCleanup(os.environ.pop, "SSH_AUTH_SOCK")
+        self.assert_contained("environment", "open-", "sesame")
+
     # --- power ---------------------------------------------------------------
+
+    def test_layer_leaves_the_base(self):
+        """Renamed directories, links and modes in the layer: what is below stays as it was."""
+        base = os.path.join(self.folder, "base")
+        os.makedirs(os.path.join(base, "dir/sub"))
+        for name in ("file", "dir/a", "dir/sub/b"):
+            with open(os.path.join(base, name), "w", encoding="utf-8") as file:
+                file.write(name)
+        os.link(os.path.join(base, "file"), os.path.join(base, "hard"))
+        if self.uid is not None:
+            subprocess.run(["chown", "-R", f"{self.uid}:{self.uid}", base], check=True)
+
+        def look():
+            found = {}
+            for folder, folders, names in os.walk(base):
+                for name in folders + names:
+                    st = os.lstat(os.path.join(folder, name))
+                    found[os.path.join(folder, name)] = (st.st_ino, st.st_mode, st.st_uid,
+                                                         st.st_size, st.st_mtime_ns, st.st_nlink)
+            return found
+
+        before = look()
+        allow = ["--allow-missing", "cgroup"] if self.without_cgroups() else []
+        rooted = ["--root", self.root] if self.root else []
+        done = subprocess.run(
+            [self.box, *rooted, *allow, "--", "sh", "-c",
+             "mv dir moved; mv moved/sub sub2; ln hard again; echo x >> hard; chmod 777 file sub2; "
+             "ln -s / dir; ln -f file moved/a; mkdir file2; rm -r moved; touch -d 1970-01-01 hard; "
+             "for i in 1 2 3; do mv sub2 s && mv s sub2; done; ls"],
+            capture_output=True, text=True, preexec_fn=self.become, cwd=base, timeout=60,
+            check=False)
+        self.assertIn("sub2", done.stdout, done)
+        self.assertEqual(look(), before)
+        shutil.rmtree(base)
 
     def test_init(self):
         self.assert_contained("init")
@@ -298,6 +367,9 @@ class Attacks:
     def test_inodes(self):
         self.assert_limit("inodes", "disk", "inodes", "1016", options=["--inodes", "1000"])
 
+    def test_huge(self):
+        self.assert_contained("huge", "8", options=["--file-size", "8m", "--disk", "64m"])
+
     def test_output(self):
         outcome = self.assert_limit("output", "output", options=["--output", "1m"])
         self.assertLessEqual(len(outcome.text) + len(outcome.errors), (1 << 20) + 200)
@@ -307,6 +379,14 @@ class Attacks:
     def test_survivor(self):
         outcome = self.run_attack("survivor", options=["--processes", "100"])
         self.assertIn("contained", outcome.text)
+        self.assertLess(outcome.seconds, 10, outcome)
+
+    def test_stuck(self):
+        outcome = self.run_attack("stuck", options=["--processes", "100"])
+        self.assertIn("contained", outcome.text)
+        self.assertLess(outcome.seconds, 10, outcome)
+        outcome = self.run_attack("stuck", "stay", options=["--processes", "100", "--wall", "1s"])
+        self.assertEqual(outcome.record["limit"], "wall", outcome)
         self.assertLess(outcome.seconds, 10, outcome)
 
     def test_deep(self):
@@ -350,7 +430,8 @@ class AsStarted(Attacks, unittest.TestCase):
             server.bind(("127.0.0.1", 0))
             server.listen(1)
             attacks = {"network": [str(server.getsockname()[1])], "host_files": [self.secret],
-                       "proc": [], "limits": []}
+                       "proc": [], "limits": [], "environment": ["PA", "TH="],
+                       "cwd": [self.secret]}
             for name, arguments in attacks.items():
                 path = os.path.join(BUILD, "tests/attack", f"attack_{name}")
                 process = subprocess.run([path, *arguments], capture_output=True, check=False)
@@ -360,6 +441,35 @@ class AsStarted(Attacks, unittest.TestCase):
 
 @unittest.skipIf(os.getuid() != 0, "the run above was as an ordinary user already")
 class AsUser(Attacks, unittest.TestCase):
+    uid = USER
+
+
+class AnotherRoot(Attacks):
+    """The same on a root of its own: busybox, or the one that SBX_TEST_ROOT names."""
+
+    library = "/usr/bin/busybox"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if os.environ.get("SBX_TEST_ROOT"):
+            cls.root = os.environ["SBX_TEST_ROOT"]
+            cls.library = Attacks.library
+            return
+        roots = os.path.join(cls.folder, "roots")
+        subprocess.run([os.path.join(ROOT, "contrib/roots/mkroot"), "--roots-dir", roots,
+                        "busybox", "bb"], check=True, stdout=subprocess.DEVNULL)
+        cls.root = os.path.join(roots, "bb")
+
+
+@unittest.skipIf(shutil.which("busybox") is None, "needs the package busybox-static")
+class OnAnotherRootAsStarted(AnotherRoot, unittest.TestCase):
+    pass
+
+
+@unittest.skipIf(os.getuid() != 0 or shutil.which("busybox") is None,
+                 "needs root and the package busybox-static")
+class OnAnotherRootAsUser(AnotherRoot, unittest.TestCase):
     uid = USER
 
 

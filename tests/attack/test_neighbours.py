@@ -24,6 +24,7 @@ class Neighbours:
     """A subclass says who starts the boxes."""
 
     uid = None
+    root = None  # another root than the host's own /usr
     skip = ()  # an argument for attack_neighbour
 
     @classmethod
@@ -31,6 +32,11 @@ class Neighbours:
         cls.folder = tempfile.mkdtemp(prefix="sbx-neighbours-")
         os.chmod(cls.folder, 0o755)
         cls.box = shutil.copy(os.path.join(BIN, "sbx-box"), cls.folder)
+        if cls.root:
+            roots = os.path.join(cls.folder, "roots")
+            subprocess.run([os.path.join(ROOT, "contrib/roots/mkroot"), "--roots-dir", roots,
+                            "busybox", cls.root], check=True, stdout=subprocess.DEVNULL)
+            cls.root = os.path.join(roots, cls.root)
 
     @classmethod
     def tearDownClass(cls):
@@ -48,7 +54,8 @@ class Neighbours:
         cgroup = ["--allow-missing", "cgroup"] if self.as_user() else []
         with open(os.path.join(BUILD, "tests/attack", f"attack_{name}"), "rb") as program:
             return subprocess.Popen(
-                [self.box, "--empty", "--wall", "30s", *cgroup, *options, "--", "sh", "-c",
+                [self.box, "--empty", "--wall", "30s", *cgroup, *options,
+                 *(["--root", self.root] if self.root else []), "--", "sh", "-c",
                  script, "sh", *arguments], stdin=program, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, preexec_fn=self.become, cwd=self.folder)
 
@@ -94,6 +101,22 @@ class AsStarted(Neighbours, unittest.TestCase):
 
 @unittest.skipIf(os.getuid() != 0, "the run above was as an ordinary user already")
 class AsUser(Neighbours, unittest.TestCase):
+    uid = USER
+    skip = ("user",)
+
+
+@unittest.skipIf(shutil.which("busybox") is None, "needs the package busybox-static")
+class OnAnotherRootAsStarted(Neighbours, unittest.TestCase):
+    root = "bb"
+
+    def setUp(self):
+        self.skip = ("user",) if self.as_user() else ()
+
+
+@unittest.skipIf(os.getuid() != 0 or shutil.which("busybox") is None,
+                 "needs root and the package busybox-static")
+class OnAnotherRootAsUser(Neighbours, unittest.TestCase):
+    root = "bb"
     uid = USER
     skip = ("user",)
 

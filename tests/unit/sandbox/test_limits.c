@@ -61,7 +61,7 @@ static void test_wall_of_steps(void **state)
 	char nap[32];
 
 	(void)state;
-	(void)snprintf(nap, sizeof(nap), "sleep %f", 0.7 * boxtest_slow());
+	(void)snprintf(nap, sizeof(nap), "sleep %f", 0.55 * boxtest_slow());
 	limits.wall_ms = 1000 * boxtest_slow();
 	boxtest_open(&test, NULL, &limits);
 	assert_int_equal(boxtest_shell(&test, nap).limit, BOX_LIMIT_NONE);
