@@ -7,7 +7,7 @@
  *					for all files that came with jobs
  *	store/repos/<name>.lock		flock(2): who fetches
  *	store/repos/<name>.gc		flock(2): shared who writes, alone who deletes
- *	store/blobs/<xx>/<oid>-<mode>	files of checkouts: neighbours share them by hard links
+ *	store/blobs/<x>/<oid>-<mode>	files of checkouts: neighbours share them by hard links
  *	store/checkouts/<tree>/		a base tree on disk, immutable once there
  *					- or what differs from another checkout
  *	store/checkouts/<tree>.info	its size, which other one it is over, and by its

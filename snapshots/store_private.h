@@ -119,7 +119,7 @@ struct store_blob {
 };
 enum { STORE_BLOB_PATH_BYTES = 3 + OID_HEX_BYTES + 8 };
 
-/* From the name of a file below blobs/<xx>/. */
+/* From the name of a file below blobs/<x>/. */
 bool store_blob_parse(const char *name, struct store_blob *ret);
 
 /* Whether a file looks as it was made: kind, mode, owner, mtime. */
