@@ -7,10 +7,8 @@
  * command writes goes through. Names of control groups carry the process id,
  * and each start removes those of a predecessor that was killed.
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,304 +21,12 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/fd.h"
-#include "base/text.h"
-#include "worker/preset.h"
+#include "worker/box_options.h"
 #include "worker/roots.h"
 #include "worker/sandbox/driver.h"
 #include "worker/tty.h"
 
-enum {
-	EXIT_LIMIT = 124,
-	EXIT_FAULT = 125,
-	EXIT_NOT_STARTED = 127,
-	UID_BASE = 0x5b000000, /* + the process id: no two running boxes share a uid */
-	ENV_MAX = 1024,
-};
-
-static const char usage[] =
-	"usage: sbx-box [options] [--] [COMMAND [ARGUMENT...]]\n"
-	"\n"
-	"Runs COMMAND in a sandbox: no network, no root, no sight of the host but\n"
-	"/usr and the current directory, which it sees as " BOX_WORKSPACE ". From a terminal\n"
-	"it gets one of its own; without COMMAND, a shell.\n"
-	"\n"
-	"workspace (what the command changes is thrown away unless --write):\n"
-	"  --write            change the current directory itself\n"
-	"  --empty            start with an empty directory instead\n"
-	"  --cwd DIR          start in this directory of the workspace\n"
-	"\n"
-	"limits (sizes take k, m, g; times take ms, s, m, h; 0: none):\n"
-	"  --preset NAME      those of a set by name: light, heavy, browser; options of\n"
-	"                     the same command line go before it\n"
-	"  --wall TIME        from start to end                (none)\n"
-	"  --cpu TIME         of all its processes together    (none)\n"
-	"  --idle TIME        without output                   (none)\n"
-	"  --memory SIZE      of all its processes together    (2g)\n"
-	"  --disk SIZE        workspace changes, /tmp, /dev/shm (1g)\n"
-	"  --inodes N         files and directories in them    (200000)\n"
-	"  --processes N      processes and threads            (512)\n"
-	"  --files N          open files of a process          (1024)\n"
-	"  --file-size SIZE   of one file                      (none)\n"
-	"  --output SIZE      of both streams                  (none)\n"
-	"  --cpus N           as in 1.5                        (all)\n"
-	"\n"
-	"other:\n"
-	"  --env NAME=VALUE   add to its environment, which starts with PATH, HOME, LANG\n"
-	"  --profile NAME     of system calls: strict, default or trusted (default)\n"
-	"  --root NAME|DIR    see this root directory as / instead of the host's /usr: the\n"
-	"                     one that mkroot has made under this name, or any other\n"
-	"  --no-tty           no terminal of its own, even when run from one\n"
-	"  --allow-missing cgroup\n"
-	"                     run although a limit has no control group to hold it\n"
-	"  --outcome-fd N     write the outcome as JSON to this descriptor\n"
-	"  --outcome-file F   ... to this file\n"
-	"  --explain          print each layer, whether it holds, and why not\n"
-	"  --help, --version\n"
-	"\n"
-	"exit code: the command's; 128 + N when signal N killed it; 124 when a limit\n"
-	"ended it; 125 when the sandbox could not be made; 127 when the command could\n"
-	"not be started.\n";
-
-enum { LIMITS_MAX = 16 };
-
-struct options {
-	struct box_limits limits;
-	bool given[LIMITS_MAX]; /* by an option of its own */
-	bool write, empty, explain, allow_missing, no_tty;
-	const char *cwd;
-	const char *root;
-	const char *outcome_file;
-	const char *preset;
-	int outcome_fd;
-	const char *env[ENV_MAX + 1];
-	size_t env_len;
-	char *const *command;
-};
-
-/* --- the command line ----------------------------------------------------------- */
-
-enum option_kind { OPT_TIME = 256, OPT_SIZE, OPT_NUMBER, OPT_OTHER };
-
-/* Options that set a limit: one line each. */
-#define PLACES(field) offsetof(struct box_limits, field), offsetof(struct job_limits, field)
-static const struct {
-	const char *name;
-	enum option_kind kind;
-	size_t offset;
-	size_t preset_offset;
-} limit_options[] = {
-	{"wall", OPT_TIME, PLACES(wall_ms)},	      {"cpu", OPT_TIME, PLACES(cpu_ms)},
-	{"idle", OPT_TIME, PLACES(idle_ms)},	      {"memory", OPT_SIZE, PLACES(memory_bytes)},
-	{"disk", OPT_SIZE, PLACES(disk_bytes)},	      {"inodes", OPT_NUMBER, PLACES(inodes)},
-	{"processes", OPT_NUMBER, PLACES(processes)}, {"files", OPT_NUMBER, PLACES(open_files)},
-	{"file-size", OPT_SIZE, PLACES(file_bytes)},  {"output", OPT_SIZE, PLACES(output_bytes)},
-};
-
-static const struct option other_options[] = {
-	{"write", no_argument, NULL, 'w'},
-	{"empty", no_argument, NULL, 'e'},
-	{"no-tty", no_argument, NULL, 'T'},
-	{"cwd", required_argument, NULL, 'd'},
-	{"env", required_argument, NULL, 'E'},
-	{"root", required_argument, NULL, 'r'},
-	{"allow-missing", required_argument, NULL, 'a'},
-	{"cpus", required_argument, NULL, 'c'},
-	{"outcome-fd", required_argument, NULL, 'o'},
-	{"explain", no_argument, NULL, 'x'},
-	{"outcome-file", required_argument, NULL, 'O'},
-	{"preset", required_argument, NULL, 'p'},
-	{"profile", required_argument, NULL, 'P'},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
-};
-
-enum { LIMITS_LEN = ARRAY_LEN(limit_options), OTHERS_LEN = ARRAY_LEN(other_options) };
-static_assert(ARRAY_LEN(limit_options) <= LIMITS_MAX, "options.given");
-
-static NORETURN void bad_usage(const char *what, const char *value)
-{
-	(void)fprintf(stderr, "sbx-box: %s: '%s'; see sbx-box --help\n", what, value);
-	exit(EXIT_FAULT);
-}
-
-static int64_t *limit_place(struct options *options, size_t i)
-{
-	return (int64_t *)(void *)((char *)&options->limits + limit_options[i].offset);
-}
-
-static void set_limit(struct options *options, size_t i, const char *value)
-{
-	int64_t *place = limit_place(options, i);
-	bool ok = limit_options[i].kind == OPT_TIME   ? text_parse_duration_ms(value, place)
-		  : limit_options[i].kind == OPT_SIZE ? text_parse_size(value, place)
-						      : text_parse_int(value, place);
-
-	if (!ok || *place < 0)
-		bad_usage("not a limit", value);
-	options->given[i] = true;
-}
-
-/* What the preset does not say stays as without one. */
-static void set_preset(struct options *options, const char *name)
-{
-	const struct text_list none = {0};
-	struct preset preset;
-
-	if (!preset_find(&none, name, &preset))
-		bad_usage("--preset: expected default, light, heavy or browser", name);
-	for (size_t i = 0; i < ARRAY_LEN(limit_options); i++) {
-		const char *at = (const char *)&preset.limits + limit_options[i].preset_offset;
-		int64_t value = *(const int64_t *)(const void *)at;
-
-		if (!options->given[i] && value != 0)
-			*limit_place(options, i) = value;
-	}
-}
-
-static void set_cpus(struct options *options, const char *value)
-{
-	char *end;
-	double cpus = strtod(value, &end);
-
-	if (end == value || *end != '\0' || !(cpus >= 0.01 && cpus <= 4096))
-		bad_usage("--cpus: expected a number from 0.01", value);
-	options->limits.millicpus = (int64_t)(cpus * 1000);
-}
-
-static void set_other(struct options *options, int letter, const char *value)
-{
-	int64_t number;
-
-	switch (letter) {
-	case 'w':
-		options->write = true;
-		break;
-	case 'e':
-		options->empty = true;
-		break;
-	case 'T':
-		options->no_tty = true;
-		break;
-	case 'x':
-		options->explain = true;
-		break;
-	case 'd':
-		options->cwd = value;
-		break;
-	case 'r':
-		options->root = value;
-		break;
-	case 'P':
-		if (!filter_profile_parse(value, &options->limits.profile))
-			bad_usage("--profile: expected strict, default or trusted", value);
-		break;
-	case 'p':
-		options->preset = value;
-		break;
-	case 'c':
-		set_cpus(options, value);
-		break;
-	case 'O':
-		options->outcome_file = value;
-		break;
-	case 'a':
-		if (strcmp(value, "cgroup") != 0)
-			bad_usage("--allow-missing: expected 'cgroup'", value);
-		options->allow_missing = true;
-		break;
-	case 'o':
-		if (!text_parse_int(value, &number) || number < 0 || number > 1 << 20)
-			bad_usage("--outcome-fd: expected a descriptor", value);
-		options->outcome_fd = (int)number;
-		break;
-	case 'E':
-		if (strchr(value, '=') == NULL || options->env_len == ENV_MAX)
-			bad_usage("--env: expected NAME=VALUE", value);
-		options->env[options->env_len++] = value;
-		break;
-	case 'V':
-		(void)printf("sbx-box %s\n", SBX_VERSION);
-		exit(0);
-	case 'h':
-		(void)fputs(usage, stdout);
-		exit(0);
-	default:
-		exit(EXIT_FAULT); /* getopt has said why */
-	}
-}
-
-static void add_env(struct options *options, const char *entry)
-{
-	size_t name = strcspn(entry, "=") + 1;
-
-	for (size_t i = 0; i < options->env_len; i++)
-		if (strncmp(options->env[i], entry, name) == 0)
-			return;
-	if (options->env_len < ENV_MAX)
-		options->env[options->env_len++] = entry;
-}
-
-/* A program that draws has to know what it draws on. */
-static void add_term(struct options *options)
-{
-	static char term[128];
-	const char *own = getenv("TERM");
-
-	if (own == NULL || strlen(own) >= sizeof(term) - 5)
-		return;
-	(void)snprintf(term, sizeof(term), "TERM=%s", own);
-	add_env(options, term);
-}
-
-/* The options as given override the environment's defaults by coming first. */
-static void add_default_env(struct options *options)
-{
-	static const char *const defaults[] = {
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp",
-		"LANG=C.UTF-8",
-		/* Looking for leaks takes ptrace, which is refused. */
-		"LSAN_OPTIONS=detect_leaks=0"};
-
-	for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
-		add_env(options, defaults[i]);
-	if (!options->no_tty && tty_here())
-		add_term(options);
-}
-
-/* Of a person who names no command. */
-static const char *const shell[] = {"sh", "-c", "command -v bash >/dev/null && exec bash; exec sh",
-				    NULL};
-
-static void parse(int argc, char **argv, struct options *ret)
-{
-	struct option list[LIMITS_LEN + OTHERS_LEN + 1] = {{0}};
-	int letter, which = 0;
-
-	for (size_t i = 0; i < LIMITS_LEN; i++)
-		list[i] = (struct option){limit_options[i].name, required_argument, NULL,
-					  OPT_OTHER + (int)i};
-	for (size_t i = 0; i < OTHERS_LEN; i++)
-		list[LIMITS_LEN + i] = other_options[i];
-	while ((letter = getopt_long(argc, argv, "+", list, &which)) != -1) {
-		if (letter >= OPT_OTHER)
-			set_limit(ret, (size_t)(letter - OPT_OTHER), optarg);
-		else
-			set_other(ret, letter, optarg);
-	}
-	if (ret->preset != NULL)
-		set_preset(ret, ret->preset);
-	ret->command = argv + optind;
-	if (optind == argc && !ret->no_tty && tty_here())
-		ret->command = (char *const *)(uintptr_t)shell;
-	else if (optind == argc && !ret->explain)
-		bad_usage("no command", "");
-	if (ret->write && ret->empty)
-		bad_usage("--write and --empty exclude each other", "");
-	if (ret->limits.memory_bytes == 0 || ret->limits.disk_bytes == 0 ||
-	    ret->limits.processes == 0)
-		bad_usage("--memory, --disk and --processes can't be without limit", "0");
-	add_default_env(ret);
-}
+enum { UID_BASE = 0x5b000000 /* + the process id: no two running boxes share a uid */ };
 
 /* --- the outcome ------------------------------------------------------------------- */
 
@@ -350,12 +56,12 @@ static void add_missing(struct buf *json, const struct box_host *host)
 	buf_add_text(json, "]");
 }
 
-static const char *workspace_name(const struct options *options)
+static const char *workspace_name(const struct box_options *options)
 {
 	return options->write ? "direct" : options->empty ? "empty" : "overlay";
 }
 
-static void write_outcome(const struct options *options, const struct box_host *host,
+static void write_outcome(const struct box_options *options, const struct box_host *host,
 			  const struct driver_outcome *outcome, const struct box_usage *usage_seen)
 {
 	struct err err = {0};
@@ -403,7 +109,7 @@ static int explain(const struct box_host *host)
 			     layers[i].required ? "required" : "optional", word, layers[i].detail);
 		missing += layers[i].required && !layers[i].present;
 	}
-	return missing == 0 ? 0 : EXIT_FAULT;
+	return missing == 0 ? 0 : BOX_EXIT_FAULT;
 }
 
 /* --- running -------------------------------------------------------------------------- */
@@ -500,7 +206,7 @@ static void session_release(struct session *session)
 	fd_close(session->signal_fd);
 }
 
-static int attach(struct box *box, const struct options *options, struct err *err)
+static int attach(struct box *box, const struct box_options *options, struct err *err)
 {
 	CLEANUP(fd_cleanup) int here = -1;
 	struct box_workspace workspace = {.lower_fd = -1, .direct = options->write};
@@ -517,24 +223,24 @@ static int attach(struct box *box, const struct options *options, struct err *er
 	return box_attach(box, &workspace, &options->limits, err);
 }
 
-static int report(const struct options *options, const struct driver_outcome *outcome,
+static int report(const struct box_options *options, const struct driver_outcome *outcome,
 		  const struct session *session)
 {
 	if (session->caught != 0)
 		return 128 + session->caught;
 	if (session->deaf) {
 		(void)fprintf(stderr, "sbx-box: cannot write the command's output\n");
-		return EXIT_FAULT;
+		return BOX_EXIT_FAULT;
 	}
 	if (outcome->limit != BOX_LIMIT_NONE) {
 		(void)fprintf(stderr, "sbx-box: limit reached: %s (%lld)\n",
 			      box_limit_name(outcome->limit), (long long)outcome->limit_value);
-		return EXIT_LIMIT;
+		return BOX_EXIT_LIMIT;
 	}
 	if (!outcome->started) {
 		(void)fprintf(stderr, "sbx-box: cannot start '%s': %s\n", options->command[0],
 			      outcome->start_error);
-		return EXIT_NOT_STARTED;
+		return BOX_EXIT_NOT_STARTED;
 	}
 	if (outcome->syscall[0] != '\0')
 		(void)fprintf(stderr, "sbx-box: killed for the system call '%s'\n",
@@ -542,7 +248,7 @@ static int report(const struct options *options, const struct driver_outcome *ou
 	return outcome->signal != 0 ? 128 + outcome->signal : outcome->exit_code;
 }
 
-static int run(const struct options *options, const struct box_host *host, struct box *box,
+static int run(const struct box_options *options, const struct box_host *host, struct box *box,
 	       struct err *err)
 {
 	const struct winsize size = tty_size();
@@ -588,7 +294,7 @@ static int run(const struct options *options, const struct box_host *host, struc
 	return result;
 }
 
-static int run_box(const struct options *options, const char *root, struct err *err)
+static int run_box(const struct box_options *options, const char *root, struct err *err)
 {
 	char instance[40];
 	struct box_config config = {.instance = instance,
@@ -621,7 +327,7 @@ static int run_box(const struct options *options, const char *root, struct err *
 }
 
 /* Finds the root that was named, and makes the box. */
-static int start(const struct options *options, struct err *err)
+static int start(const struct box_options *options, struct err *err)
 {
 	const char *root = NULL;
 	struct arena arena;
@@ -636,7 +342,7 @@ static int start(const struct options *options, struct err *err)
 
 int main(int argc, char **argv)
 {
-	static struct options options = {
+	static struct box_options options = {
 		.limits = {.memory_bytes = 2LL << 30,
 			   .disk_bytes = 1LL << 30,
 			   .inodes = 200000,
@@ -647,17 +353,17 @@ int main(int argc, char **argv)
 	struct err err = {0};
 	int code;
 
-	parse(argc, argv, &options);
+	box_options_parse(argc, argv, &options);
 	if (options.outcome_file != NULL) {
 		options.outcome_fd =
 			open(options.outcome_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 		if (options.outcome_fd < 0)
-			bad_usage("cannot write the outcome file", options.outcome_file);
+			box_bad_usage("cannot write the outcome file", options.outcome_file);
 	}
 	code = start(&options, &err);
 	if (code < 0) {
 		(void)fprintf(stderr, "sbx-box: %s\n", err.message);
-		return EXIT_FAULT;
+		return BOX_EXIT_FAULT;
 	}
 	return code;
 }
