@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -87,6 +88,10 @@ class Rooted(unittest.TestCase):
     def mkroot(self, *arguments, timeout=300):
         return subprocess.run([MKROOT, "--roots-dir", self.roots, *arguments], text=True,
                               capture_output=True, timeout=timeout, check=False)
+
+    def record(self, name):
+        with open(os.path.join(self.roots, name + ".json"), encoding="utf-8") as stream:
+            return json.load(stream)
 
     def made(self, *arguments):
         done = self.mkroot(*arguments)
@@ -178,10 +183,7 @@ class Honest(Rooted):
         self.made("oci", "two", image)
         self.made("tar", "three", self.file("root.tar", tar(
             member("usr/b", data=b"b", mtime=5), member("usr/a", data=b"a"))))
-        records = []
-        for name in ("one", "two", "three"):
-            with open(os.path.join(self.roots, name + ".json"), encoding="utf-8") as stream:
-                records.append(json.load(stream))
+        records = [self.record(name) for name in ("one", "two", "three")]
         self.assertEqual(len({each["digest"] for each in records}), 1)
         self.assertEqual(records[0]["source"]["env"], ["A=b"])
 
@@ -227,6 +229,34 @@ class Honest(Rooted):
         root = self.made("oci", "app", layout)
         self.assertEqual(self.tree(root), {"usr": None, "usr/share": None,
                                            "usr/share/second": SECRET})
+
+
+@unittest.skipIf(shutil.which("mmdebstrap") is None, "needs the package mmdebstrap")
+@unittest.skipIf(not os.environ.get("SBX_TEST_DEBIAN") and os.environ.get("CI") != "true",
+                 "takes minutes and the network: set SBX_TEST_DEBIAN=1")
+class Debian(Rooted):
+    def test_packages_make_a_root_and_the_same_ones_the_same(self):
+        done = self.mkroot("debian", "one", "--include", "python3-minimal", timeout=500)
+        if re.search("Temporary failure|Could not (connect|resolve)|Unable to", done.stderr):
+            self.skipTest("no Debian mirror can be reached")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        root = os.path.join(self.roots, "one")
+        record = self.record("one")
+        names = [each[0] for each in record["source"]["packages"]]
+        self.assertIn("python3-minimal", names)
+        self.assertIn("libc6", names)
+        self.assertEqual(subprocess.run(["find", root, "-perm", "/6022", "!", "-type", "l"],
+                                        capture_output=True, check=True).stdout, b"")
+        done = subprocess.run(
+            [os.path.join(sbxtest.BIN, "sbx-box"), "--allow-missing", "cgroup", "--empty",
+             "--root", root, "--", "sh", "-c", "perl -e 'print 1+1' && python3 -c 'print(3)' && "
+             "awk 'BEGIN {print 4}' && id -un && dpkg -l libc6 | grep -c ^ii"],
+            capture_output=True, text=True, check=False, cwd=self.folder)
+        self.assertEqual((done.returncode, done.stdout.split()), (0, ["23", "4", "sbx", "1"]),
+                         done.stderr)
+        # Now the packages are there: no network is needed, and nothing else comes of them.
+        self.made("debian", "two", "--include", "python3-minimal", "--offline")
+        self.assertEqual(self.record("two")["digest"], record["digest"])
 
 
 class Hostile(Rooted):
