@@ -35,10 +35,13 @@ static bool is_permitted(const struct patch_policy *policy, const char *path)
 
 /* --- what became of the path ----------------------------------------------- */
 
+/* White space, NUL bytes and the byte order mark say nothing. */
 static bool is_blank(struct bytes text)
 {
+	if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
+		text = (struct bytes){text.data + 3, text.len - 3};
 	for (size_t i = 0; i < text.len; i++) {
-		if (memchr(" \t\r\n\f\v", text.data[i], 6) == NULL)
+		if (memchr(" \t\r\n\f\v", text.data[i], 7) == NULL)
 			return false;
 	}
 	return true;
