@@ -4,7 +4,7 @@
  * ledger, so a job that comes later is stopped when it is received; one that is
  * here is stopped now, by how far it is:
  *
- *	waiting, or its base is being fetched	refused as cancelled
+ *	it waits for its base or a slot		refused as cancelled
  *	an executor has it			told to stop; killed when it has not
  *						within STOP_US, with all its processes
  *	its end is decided			too late, the result stands
@@ -67,18 +67,6 @@ void cancel_finish(struct task *task)
 	finish_refused(task, VERDICT_cancelled, &reason);
 }
 
-static bool take_from_waiting(struct task *task)
-{
-	struct task **at = &task->supervisor->waiting[task->priority];
-
-	while (*at != NULL && *at != task)
-		at = &(*at)->next_waiting;
-	if (*at == NULL)
-		return false;
-	*at = task->next_waiting;
-	return true;
-}
-
 static void stop_executor(struct task *task)
 {
 	const struct ipc_exec_stop message = {.kind = IPC_EXEC_STOP};
@@ -98,9 +86,7 @@ static void stop_executor(struct task *task)
 
 static void cancel(struct task *task)
 {
-	bool fetching =
-		task->state == STATE_admitted && (task->slot != NULL || !task_needs_slot(task));
-	/* Its base is there, the box of its root is still being made. */
+	/* It has a slot, whose box is still being made, or its base is looked for anew. */
 	bool fitting = task->state == STATE_snapshotted && task->slot != NULL;
 
 	log_info("job cancelled", "job", task->job.id, NULL);
@@ -108,7 +94,7 @@ static void cancel(struct task *task)
 		return;
 	if (task->kill_at_mono_us != 0)
 		stop_executor(task);
-	else if (take_from_waiting(task) || fetching || fitting)
+	else if (intake_unwait(task) || fitting)
 		cancel_finish(task);
 }
 

@@ -4,7 +4,8 @@
  * says is checked against the state of its job, and anything out of turn ends
  * it as a crash.
  *
- *	storekeeper FETCHED -> executor JOB -> executor WANT_LAYER -> zygote ATTACH
+ *	storekeeper FETCH, FETCHED -> (a slot is free) -> executor JOB -> executor WANT_LAYER ->
+ *zygote ATTACH
  *	-> zygote ATTACHED -> executor LAYER -> executor DONE -> storekeeper SETTLE
  *	-> storekeeper SETTLED -> finish.c
  */
@@ -14,13 +15,17 @@
 #include "base/log.h"
 #include "worker/dispatch_private.h"
 
+enum { FRESH_US = 30 * 1000 * 1000 }; /* half of what the storekeeper holds it for */
+
 /* --- a job starts ----------------------------------------------------- */
 
-static int fetch(struct task *task, struct err *err)
+int dispatch_fetch(struct task *task, struct err *err)
 {
 	struct ipc_store_fetch message = {.kind = IPC_STORE_FETCH, .task = task->id};
 	CLEANUP(fd_cleanup) int fd = -1;
 
+	task->base = BASE_ASKED;
+	task->base_mono_us = clock_mono_us();
 	message.checkout = task->job.steps_len > 0;
 	ipc_text(message.repo, task->job.source.repo);
 	ipc_text(message.commit, task->job.source.commit);
@@ -30,25 +35,12 @@ static int fetch(struct task *task, struct err *err)
 	return outbox_send(&task->supervisor->storekeeper, &message, sizeof(message), fd, err);
 }
 
-int dispatch_start(struct task *task, struct err *err)
+/* While a job waits for a slot others may need the room of its checkout: what
+ * was there a while ago is asked for again, and then found or built. */
+static bool is_fresh(const struct task *task)
 {
-	struct supervisor *self = task->supervisor;
-	struct ledger_key key = {task->job.id, task->job.run};
-
-	if (self->ledger != NULL) {
-		if (ledger_start(self->ledger, &key, err) < 0)
-			return -1;
-		task->started = true;
-	}
-	if (job_has_source(&task->job))
-		return fetch(task, err);
-	assert(task->slot == NULL);
-	task->verdict = VERDICT_passed;
-	finish_result(task);
-	return 0;
+	return task->job.steps_len == 0 || clock_mono_us() - task->base_mono_us < FRESH_US;
 }
-
-/* --- storekeeper ------------------------------------------------------ */
 
 /* A job without diff and steps: the base alone is the answer. */
 static void answer_base(struct task *task)
@@ -68,45 +60,80 @@ static void answer_base(struct task *task)
 		supervisor_die(task->supervisor, &err);
 }
 
+/* Its base is here, and where it needs a slot it has one. */
+static void go_on(struct task *task)
+{
+	if (task->slot == NULL)
+		answer_base(task);
+	else if (task->slot->executor.socket >= 0) /* else when it comes, on_ready */
+		dispatch_job(task);
+}
+
+int dispatch_start(struct task *task, struct err *err)
+{
+	struct supervisor *self = task->supervisor;
+	struct ledger_key key = {task->job.id, task->job.run};
+
+	if (self->ledger != NULL) {
+		if (ledger_start(self->ledger, &key, err) < 0)
+			return -1;
+		task->started = true;
+	}
+	if (!job_has_source(&task->job)) {
+		assert(task->slot == NULL);
+		task->verdict = VERDICT_passed;
+		finish_result(task);
+	} else if (is_fresh(task)) {
+		go_on(task);
+	} else {
+		return dispatch_fetch(task, err);
+	}
+	return 0;
+}
+
+/* --- storekeeper ------------------------------------------------------ */
+
+static void base_missing(struct task *task, const struct ipc_store_fetched *reply)
+{
+	(void)intake_unwait(task);
+	if (reply->end == IPC_FAULT)
+		finish_fault(task, REASON_SOURCE_UNREACHABLE, reply->error, false);
+	else if (task->arena.exhausted)
+		finish_fault(task, REASON_HOST_FAULT, "out of memory", false);
+	else
+		finish_refused(task, VERDICT_rejected, &reply->reason);
+}
+
 static void on_fetched(struct supervisor *self, struct ipc_store_fetched *reply)
 {
 	struct task *task = task_find(self, reply->task);
 	int64_t now_us = clock_wall_us();
-	struct reason reason;
 
-	if (task == NULL || task->confirms_due > 0)
+	if (task == NULL || task->confirms_due > 0 || task->base != BASE_ASKED)
 		return;
-	if (reply->end == IPC_FAULT) {
-		finish_fault(task, REASON_SOURCE_UNREACHABLE, reply->error, false);
-		return;
+	if (reply->end == IPC_OK) {
+		task->commit = reply->commit;
+		task->tree = reply->tree;
+		task->repo_path = arena_strdup(&task->arena, reply->repo_path);
+		task->checkout_path = arena_strdup(&task->arena, reply->checkout_path);
+		task->under_path = arena_strdup(&task->arena, reply->under_path);
+		task->trusted_source = reply->trusted;
 	}
-	if (reply->end == IPC_REFUSED) {
-		finish_refused(task, VERDICT_rejected, &reply->reason);
-		return;
-	}
-	task->commit = reply->commit;
-	task->tree = reply->tree;
-	task->repo_path = arena_strdup(&task->arena, reply->repo_path);
-	task->checkout_path = arena_strdup(&task->arena, reply->checkout_path);
-	task->under_path = arena_strdup(&task->arena, reply->under_path);
-	if (task->arena.exhausted) {
-		finish_fault(task, REASON_HOST_FAULT, "out of memory", false);
+	if (reply->end != IPC_OK || task->arena.exhausted ||
+	    dispatch_mode_check(task, &reply->reason) == REFUSED) {
+		base_missing(task, reply);
 		return;
 	}
-	task->trusted_source = reply->trusted;
-	if (dispatch_mode_check(task, &reason) == REFUSED) {
-		finish_refused(task, VERDICT_rejected, &reason);
-		return;
+	task->base = BASE_READY;
+	task->base_mono_us = clock_mono_us();
+	if (task->state == STATE_admitted) {
+		task_move(task, STATE_fetched, now_us);
+		task_move(task, STATE_snapshotted, now_us);
 	}
-	task_move(task, STATE_fetched, now_us);
-	task_move(task, STATE_snapshotted, now_us);
-	if (task->slot != NULL) {
-		if (task->slot->executor.socket >= 0) /* else when it comes, on_ready */
-			dispatch_job(task);
-	} else {
-		assert(!task_needs_slot(task));
-		answer_base(task);
-	}
+	if (task->waiting)
+		intake_pump(self);
+	else
+		go_on(task);
 }
 
 static void on_settled(struct supervisor *self, struct ipc_store_settled *reply)

@@ -50,8 +50,7 @@ void dispatch_kill(struct slot *slot)
 		supervisor_die(slot->supervisor, &err);
 }
 
-/* While its sources are fetched, a box of the task's root takes the place of the
- * one that waits in its slot. */
+/* A box of the task's root takes the place of the one that waits in its slot. */
 void dispatch_fit_root(struct slot *slot)
 {
 	struct ipc_box_remake message = {.kind = IPC_BOX_REMAKE,
@@ -345,7 +344,7 @@ static void on_ready_for(struct task *task)
 	struct slot *slot = task->slot;
 
 	dispatch_fit_root(slot); /* it may have been on its way when that was asked for */
-	if (slot->executor.socket >= 0 && task->state == STATE_snapshotted)
+	if (slot->executor.socket >= 0 && task->base == BASE_READY)
 		dispatch_job(task);
 }
 

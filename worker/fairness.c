@@ -2,13 +2,13 @@
  * fairness.c - theory: jobs that wait stand in one list a priority, in the order
  * they came. The next one is the first that may start, high before normal
  * before low; a priority that was passed over as often as the table says has
- * the next turn. A job whose tenant or concurrency key has as many running as
- * it may is passed over by those behind it.
+ * the next turn. A job whose base is not here yet, or whose tenant or concurrency
+ * key has as many running as it may, is passed over by those behind it.
  *
  * The broker gives no more of a priority than the worker may hold, so the next
- * one comes only when one has been acked. A slot that such a job has left is
- * kept for its successor for a moment, or every second start would go to a
- * lower priority.
+ * one comes only when one has been acked, and then its base is asked for. A slot
+ * that such a job has left is kept for its successor for a moment, or every
+ * second start would go to a lower priority.
  *
  * How many deliveries the worker holds is a matter of what they are:
  *
@@ -42,6 +42,10 @@ enum {
 	 * next delivery. */
 	LEAVING_US = 200 * 1000,
 	SUCCESSOR_US = 10 * 1000,
+	/* From the question for a base that is in the store to its answer; and what
+	 * takes longer than any that can be fetched in short may take for ever. */
+	BASE_HERE_US = 200 * 1000,
+	BASE_SOON_US = 2 * 1000 * 1000,
 };
 
 /* How many starts of higher priorities pass one over. */
@@ -99,6 +103,20 @@ int fairness_timeout_ms(const struct supervisor *self, int most_ms)
 	return self->expecting && most_ms > SUCCESSOR_US / 1000 ? SUCCESSOR_US / 1000 : most_ms;
 }
 
+/* Whether a base of this priority was asked for so short a time ago. */
+static bool is_base_due(const struct supervisor *self, enum job_priority priority,
+			int64_t within_us)
+{
+	int64_t since_us = clock_mono_us() - within_us;
+
+	for (const struct task *task = self->waiting[priority]; task != NULL;
+	     task = task->next_waiting) {
+		if (task->base == BASE_ASKED && task->base_mono_us > since_us)
+			return true;
+	}
+	return false;
+}
+
 /* --- who may start ----------------------------------------------------- */
 
 static bool is_full(const struct supervisor *self, const struct task *task)
@@ -126,7 +144,8 @@ static bool is_full(const struct supervisor *self, const struct task *task)
 
 static bool may_start(const struct supervisor *self, const struct task *task, bool have_slot)
 {
-	return !task_needs_slot(task) || (have_slot && !is_full(self, task));
+	return task->base == BASE_READY &&
+	       (!task_needs_slot(task) || (have_slot && !is_full(self, task)));
 }
 
 static struct task **find(struct supervisor *self, enum job_priority priority, bool have_slot)
@@ -162,6 +181,7 @@ static struct task *take_of(struct supervisor *self, enum job_priority priority,
 		return NULL;
 	task = *at;
 	*at = task->next_waiting;
+	task->waiting = false;
 	count_turns(self, task);
 	return task;
 }
@@ -177,7 +197,8 @@ struct task *fairness_take(struct supervisor *self, bool have_slot)
 	self->expecting = false;
 	for (size_t i = 0; task == NULL && i < PRIORITIES; i++) {
 		task = take_of(self, order[i], have_slot);
-		if (task == NULL && have_slot && is_next_due(self, order[i])) {
+		if (task == NULL && have_slot &&
+		    (is_next_due(self, order[i]) || is_base_due(self, order[i], BASE_HERE_US))) {
 			self->expecting = true;
 			have_slot = false; /* for those below it */
 		}
@@ -227,6 +248,7 @@ static size_t drop_tail(struct supervisor *self, enum job_priority priority, siz
 	while (rest != NULL) {
 		struct task *next = rest->next_waiting;
 
+		rest->waiting = false;
 		drop(rest);
 		rest = next;
 	}
@@ -281,6 +303,7 @@ void fairness_adjust(struct supervisor *self, bool have_slot)
 {
 	size_t slots = (size_t)self->config->worker_slots;
 	bool waiting = false;
+	bool due = false;
 	size_t stranded = 0;
 
 	if (self->consumer == NULL || self->stop_signals > 0 || self->expecting ||
@@ -288,9 +311,12 @@ void fairness_adjust(struct supervisor *self, bool have_slot)
 		return;
 	for (size_t i = 0; i < PRIORITIES; i++) {
 		waiting = waiting || self->waiting[i] != NULL;
+		due = due || is_base_due(self, (enum job_priority)i, BASE_SOON_US);
 		if (self->carrier.prefetch > slots)
 			stranded += startable_len(self, (enum job_priority)i);
 	}
+	if (waiting && have_slot && due)
+		return;
 	if (waiting && have_slot) { /* all of them are passed over */
 		hold(self, WIDE);
 		put_aside(self);

@@ -8,7 +8,9 @@
  *	5. has it crashed too often?		then it is poison
  *	6. may it run: deadline, commands?	else it is refused
  *
- * and what is left waits for a slot (fairness.c).
+ * and what is left waits for its base, which is asked for at once, and then for
+ * a slot (fairness.c). A slot is never bound to a job whose base is still on its
+ * way, so a host that says nothing costs no slot.
  */
 #include <stdio.h>
 #include <string.h>
@@ -95,6 +97,7 @@ static void admit(struct task *task)
 	task->wanted = limits;
 	task->limits = intake_box_limits(&limits);
 	task->next_waiting = NULL;
+	task->waiting = true;
 	for (struct task **at = &self->waiting[task->priority];; at = &(*at)->next_waiting) {
 		if (*at == NULL) {
 			*at = task;
@@ -334,32 +337,85 @@ static struct slot *free_slot(struct supervisor *self, unsigned root)
 	return other;
 }
 
+bool intake_unwait(struct task *task)
+{
+	struct task **at = &task->supervisor->waiting[task->priority];
+
+	if (!task->waiting)
+		return false;
+	while (*at != task)
+		at = &(*at)->next_waiting;
+	*at = task->next_waiting;
+	task->waiting = false;
+	return true;
+}
+
+static struct task *find_wanting(struct supervisor *self)
+{
+	for (size_t i = 0; i < PRIORITIES; i++) {
+		for (struct task *task = self->waiting[i]; task != NULL;
+		     task = task->next_waiting) {
+			if (task->base == BASE_WANTED)
+				return task;
+		}
+	}
+	return NULL;
+}
+
+static bool expire(struct task *task)
+{
+	struct reason reason;
+
+	if (check_deadline(task, &reason) != REFUSED)
+		return false;
+	(void)intake_unwait(task);
+	finish_refused(task, VERDICT_expired, &reason);
+	return true;
+}
+
+static int ask_base(struct task *task, struct err *err)
+{
+	task_move(task, STATE_admitted, clock_wall_us());
+	if (job_has_source(&task->job))
+		return dispatch_fetch(task, err);
+	task->base = BASE_READY;
+	return 0;
+}
+
+static int start(struct task *task, struct err *err)
+{
+	struct supervisor *self = task->supervisor;
+
+	if (task_needs_slot(task)) {
+		struct slot *slot = free_slot(self, task->root);
+
+		task->slot = slot;
+		slot->task = task;
+		self->quick_jobs = 0;
+		dispatch_fit_root(slot);
+	}
+	return dispatch_start(task, err);
+}
+
 void intake_pump(struct supervisor *self)
 {
 	while (self->host_known && self->caught_up && !self->dying) {
+		struct task *task = find_wanting(self);
 		bool have_slot = free_slot(self, 0) != NULL;
-		struct task *task = fairness_take(self, have_slot);
-		struct slot *slot;
-		struct reason reason;
 		struct err err = {0};
+		int rc = 0;
 
-		if (task == NULL) {
-			fairness_adjust(self, have_slot);
-			return;
+		if (task != NULL) {
+			rc = expire(task) ? 0 : ask_base(task, &err);
+		} else {
+			task = fairness_take(self, have_slot);
+			if (task == NULL) {
+				fairness_adjust(self, have_slot);
+				return;
+			}
+			rc = expire(task) ? 0 : start(task, &err);
 		}
-		if (check_deadline(task, &reason) == REFUSED) {
-			finish_refused(task, VERDICT_expired, &reason);
-			continue;
-		}
-		if (task_needs_slot(task)) {
-			slot = free_slot(self, task->root);
-			task->slot = slot;
-			slot->task = task;
-			self->quick_jobs = 0;
-			dispatch_fit_root(slot);
-		}
-		task_move(task, STATE_admitted, clock_wall_us());
-		if (dispatch_start(task, &err) < 0)
+		if (rc < 0)
 			supervisor_die(self, &err);
 	}
 }
@@ -370,7 +426,7 @@ void intake_drop_waiting(struct supervisor *self, bool hand_back)
 		while (self->waiting[i] != NULL) {
 			struct task *task = self->waiting[i];
 
-			self->waiting[i] = task->next_waiting;
+			(void)intake_unwait(task);
 			if (hand_back)
 				finish_handback(task);
 			else

@@ -124,7 +124,8 @@ static void add_slots(struct buf *out, const struct supervisor *self,
 		(uint64_t)self->config->worker_slots);
 	add_one(out, "slots_busy", "gauge", "Slots with a job.", counts->busy);
 	add_one(out, "executors_ready", "gauge", "Executors that wait for a job.", counts->ready);
-	add_one(out, "jobs_waiting", "gauge", "Jobs taken that wait for a slot.", counts->waiting);
+	add_one(out, "jobs_waiting", "gauge", "Jobs taken that wait for their base or a slot.",
+		counts->waiting);
 	add_one(out, "sandbox_layers_missing", "gauge", "Layers that sandboxes here lack.",
 		self->missing.len);
 }

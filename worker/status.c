@@ -117,7 +117,7 @@ static const char *phase(const struct task *task)
 {
 	if (task->confirms_due > 0)
 		return "leaving";
-	return task->state_at_us[STATE_admitted] == 0 ? "waiting" : "running";
+	return task->waiting ? "waiting" : "running";
 }
 
 static struct value *job_of(struct arena *arena, const struct task *task, int64_t now_us)

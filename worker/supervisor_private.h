@@ -32,7 +32,7 @@ struct supervisor;
 /* One delivery and what becomes of it. */
 struct task {
 	struct task *next;	   /* in supervisor.tasks */
-	struct task *next_waiting; /* in supervisor.waiting */
+	struct task *next_waiting; /* in supervisor.waiting, while `waiting` */
 	struct supervisor *supervisor;
 	uint64_t id;
 	struct arena arena;
@@ -59,6 +59,9 @@ struct task {
 	enum job_state state;
 	int64_t state_at_us[STATE_COUNT];
 	int64_t received_mono_us;
+	bool waiting; /* for its base, or for a slot */
+	enum { BASE_WANTED, BASE_ASKED, BASE_READY } base;
+	int64_t base_mono_us;	  /* since when it is ready */
 	struct slot *slot;	  /* NULL: none taken */
 	unsigned root;		  /* which of supervisor.roots its box must have */
 	struct job_limits wanted; /* asked for, of the preset, or defaults; at most the maxima */
@@ -189,13 +192,19 @@ void roles_end(struct supervisor *self);
 /* --- intake.c: a delivery becomes a task ------------------------------ */
 void intake_delivered(void *ctx, const struct delivery *delivery);
 void intake_local(struct supervisor *self, size_t index);
-/* Starts what waits while there are slots. */
 struct box_limits intake_box_limits(const struct job_limits *limits);
+/* Asks for the bases of what waits; starts what has its base while there are
+ * slots. */
 void intake_pump(struct supervisor *self);
+/* Whether it waited; it does not any longer. */
+bool intake_unwait(struct task *task);
 /* Forgets what has not started; handed back when `hand_back`. */
 void intake_drop_waiting(struct supervisor *self, bool hand_back);
 
 /* --- dispatch.c, dispatch_box.c: what the other processes say --------- */
+/* Asks the storekeeper for the base of a task. */
+int dispatch_fetch(struct task *task, struct err *err) MUST_CHECK;
+/* The base is here, and so is the slot where one is needed. */
 int dispatch_start(struct task *task, struct err *err) MUST_CHECK;
 void dispatch_publisher(void *ctx, int fd, uint32_t events);
 void dispatch_storekeeper(void *ctx, int fd, uint32_t events);

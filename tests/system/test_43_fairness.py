@@ -19,7 +19,7 @@ class Fairness:
     def span(self, result):
         """When the job had a slot, by the supervisor's clock."""
         at = {state["state"]: state["at_us"] for state in result["states"]}
-        return at["admitted"], at["collected"]
+        return at["prepared"], at["collected"]
 
     def most_at_once(self, results):
         spans = [self.span(result) for result in results]

@@ -119,7 +119,8 @@ class Status(sbxtest.WorkerCase):
         sbxtest.poll(lambda: self.has_job(running), self.told)
         self.client.publish(jobs[1], "high")  # another queue: the prefetch is used up
         told = sbxtest.poll(lambda: self.has_job({"id": jobs[1]["id"], "phase": "waiting",
-                                                  "state": "received", "tenant": "default"}),
+                                                  "state": "snapshotted",
+                                                  "tenant": "default"}),
                             self.told)
         self.assertEqual((told["slots"]["busy"], told["waiting"]), (1, 1))
         for job in told["jobs"]:

@@ -19,6 +19,8 @@
 #include "schema/limits.h"
 #include "worker/supervisor_private.h"
 
+#define UNUSED __attribute__((unused)) /* not every test says everything */
+
 enum { KIT_SLOTS = 2, KIT_EPOCH = 7 };
 
 struct kit {
@@ -129,21 +131,21 @@ static void kit_host(void)
 	kit_send(kit.zygote, &message, sizeof(message), NULL, 0);
 }
 
-static void kit_state(unsigned slot, enum job_state state)
+UNUSED static void kit_state(unsigned slot, enum job_state state)
 {
 	struct ipc_exec_state message = {.kind = IPC_EXEC_STATE, .state = state};
 
 	kit_send(kit.executors[slot], &message, sizeof(message), NULL, 0);
 }
 
-static void kit_want_layer(unsigned slot)
+UNUSED static void kit_want_layer(unsigned slot)
 {
 	struct ipc_exec_want_layer message = {.kind = IPC_EXEC_WANT_LAYER};
 
 	kit_send(kit.executors[slot], &message, sizeof(message), NULL, 0);
 }
 
-static void kit_done(unsigned slot, enum verdict verdict)
+UNUSED static void kit_done(unsigned slot, enum verdict verdict)
 {
 	struct ipc_exec_done message = {.kind = IPC_EXEC_DONE, .end = IPC_OK, .verdict = verdict};
 	int fd;
@@ -154,7 +156,7 @@ static void kit_done(unsigned slot, enum verdict verdict)
 	fd_close(fd);
 }
 
-static void kit_attached(unsigned slot, uint64_t serial, bool ok)
+UNUSED static void kit_attached(unsigned slot, uint64_t serial, bool ok)
 {
 	struct ipc_box_attached message = {
 		.kind = IPC_BOX_ATTACHED, .slot = slot, .serial = serial, .ok = ok};
@@ -201,7 +203,7 @@ static uint64_t kit_fetched(void)
 	return asked.task;
 }
 
-static void kit_settled(void)
+UNUSED static void kit_settled(void)
 {
 	struct ipc_store_settle asked;
 	struct ipc_store_settled reply = {.kind = IPC_STORE_SETTLED, .end = IPC_OK};
