@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "snapshots/layer.h"
 #include "worker/artifacts.h"
@@ -245,6 +246,17 @@ static int commit_final(struct executor *self, struct change_walk *walk, struct 
 	return executor_snapshot(self, "final", &commit, err);
 }
 
+/* More names or longer paths than are taken are the job's own doing: its verdict
+ * stands, without a final snapshot. */
+static void give_up_changes(struct executor *self, const struct change_walk *walk,
+			    const struct err *why)
+{
+	log_info("no final snapshot", "job", self->job.id, "why", why->message, NULL);
+	self->body.changes = walk->layer.changes;
+	self->body.changes_len = walk->layer.changes_len;
+	self->body.changes_truncated = true;
+}
+
 static int collect_changes(struct executor *self, struct err *err)
 {
 	static const struct driver_visitor visitor = {.dir = on_dir, .entry = on_entry};
@@ -257,7 +269,14 @@ static int collect_changes(struct executor *self, struct err *err)
 		return 0;
 	if (layer_init(&walk.layer, &self->arena, self->db, &self->after_tree, &limits, err) < 0)
 		return -1;
-	if (driver_changes(&self->driver, &visitor, &walk, err) < 0 || walk.failed)
+	if (driver_changes(&self->driver, &visitor, &walk, err) < 0) {
+		if (err->kind != ERR_LIMIT)
+			return -1;
+		give_up_changes(self, &walk, err);
+		*err = (struct err){0};
+		return 0;
+	}
+	if (walk.failed)
 		return -1;
 	return commit_final(self, &walk, err);
 }

@@ -31,6 +31,8 @@ LEFT = {
     "more files than are looked into": "python3 -c 'import os\nfor i in range(80000):\n"
                                        "    f = os.open(\"f%d\" % i, os.O_CREAT | os.O_WRONLY)\n"
                                        "    os.ftruncate(f, 1 << 20); os.close(f)'",
+    "more names than are taken": "python3 -c 'import os\nfor i in range(150000):\n"
+                                 "    os.mknod(\"%06d\" % i + \"n\" * 240)'",
     "artifacts without end": "truncate -s 1000M a.art b.art c.art d.art",
 }
 

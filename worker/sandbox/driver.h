@@ -144,7 +144,9 @@ enum driver_kind { DRIVER_FILE, DRIVER_LINK, DRIVER_DIR, DRIVER_OTHER };
  * mounted workspace shows are reported, and for each directory of the layer
  * all names that it shows, so the caller sees what is gone. What lies too deep
  * for a path is one more DRIVER_OTHER in the name of its directory. A visitor
- * that returns non-zero ends the walk, which then succeeds.
+ * that returns non-zero ends the walk, which then succeeds. ERR_LIMIT: there are
+ * more names than are taken (4 Mi, or 32 MiB of one directory); the driver is of
+ * no more use but for driver_usage.
  */
 struct driver_visitor {
 	/* `names` is NULL-terminated: everything the directory now holds. "" is the top. */

@@ -18,7 +18,7 @@
 
 enum {
 	WALK_WAIT_MS = 120 * 1000, /* between two messages */
-	NAMES_BYTES = 128 << 20,   /* of one directory */
+	NAMES_BYTES = 32 << 20,	   /* of one directory */
 };
 
 /* --- edits ----------------------------------------------------------------------- */
