@@ -130,6 +130,27 @@ static int count_departures(struct patch_run *run, const struct diff *diff, size
 	return 0;
 }
 
+/* A file that is to go and is not there: the diff may have been applied before.
+ * Then the next file that is to stay says so. */
+static int look_behind(struct patch_run *run, const struct diff *diff, size_t number)
+{
+	struct reason first = *run->reason;
+
+	while (++number < diff->files_len && diff->files[number].part == run->part) {
+		int code = patch_take_file(run, &diff->files[number]);
+
+		if (code < 0)
+			return code;
+		if (code == REFUSED && run->reason->code == REASON_PATCH_NO_FILE)
+			continue;
+		if (code == REFUSED && run->reason->code == REASON_PATCH_APPLIED)
+			return REFUSED;
+		break;
+	}
+	*run->reason = first;
+	return REFUSED;
+}
+
 static int take_files(struct patch_run *run, const struct diff *diff)
 {
 	int code = make_room(run, diff);
@@ -143,6 +164,8 @@ static int take_files(struct patch_run *run, const struct diff *diff)
 		}
 		if (code == 0)
 			code = patch_take_file(run, file);
+		if (code == REFUSED && run->reason->code == REASON_PATCH_NO_FILE)
+			return look_behind(run, diff, i);
 	}
 	return code;
 }

@@ -392,7 +392,11 @@ static int missing(struct patch_run *run, const struct diff_file *file,
 					    parent);
 	}
 	return patch_refuse(run, REASON_PATCH_NO_FILE, file->at_line, path,
-			    "'%s' is not in the base", path);
+			    file->change == DIFF_DELETE
+				    ? "'%s' is not in the base: it was deleted before, or never "
+				      "there"
+				    : "'%s' is not in the base",
+			    path);
 }
 
 /* A path where something is to arrive must be free, or become free by a

@@ -306,6 +306,8 @@ static void test_what_is_open_is_refused(void **state)
 	}
 }
 
+#define DELETION "--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
+
 /* What was made once says so the second time, whatever its numbers are. */
 static void test_a_diff_that_is_applied_says_so(void **state)
 {
@@ -320,6 +322,13 @@ static void test_a_diff_that_is_applied_says_so(void **state)
 	kit->base = tree_with(kit, "src/count.c", NEW);
 	for (size_t i = 0; i < ARRAY_LEN(again); i++)
 		kit_refuses(kit, kit_text(again[i]), REASON_PATCH_APPLIED, "already");
+	kit->policy.recover = false;
+	kit_refuses(kit, kit_text(DELETION), REASON_PATCH_NO_FILE, "deleted before");
+	kit_refuses(kit, kit_text(DELETION GIT SIDES AT LEAD EDIT TAIL), REASON_PATCH_APPLIED,
+		    "already");
+	kit->policy.recover = true;
+	kit_refuses(kit, kit_text(DELETION GIT SIDES AT LEAD EDIT TAIL), REASON_PATCH_APPLIED,
+		    "already");
 	kit->base =
 		tree_with(kit, "white",
 			  "one\ntwo\nthree\nfour\nmore\n\nfive\nsix\nseven\neight\nnine\nten\n");
