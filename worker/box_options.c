@@ -6,10 +6,12 @@
 #include "worker/box_options.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/text.h"
 #include "worker/preset.h"
@@ -26,6 +28,11 @@ static const char usage[] =
 	"  --write            change the current directory itself\n"
 	"  --empty            start with an empty directory instead\n"
 	"  --cwd DIR          start in this directory of the workspace\n"
+	"\n"
+	"beside the workspace:\n"
+	"  --ro-bind SRC[:DST]  show this file or directory, at DST or the same place\n"
+	"  --bind SRC[:DST]     the same, and let the command change it\n"
+	"  --tmpfs DST          an empty directory\n"
 	"\n"
 	"limits (sizes take k, m, g; times take ms, s, m, h; 0: none):\n"
 	"  --preset NAME      those of a set by name: light, heavy, browser; options of\n"
@@ -79,21 +86,15 @@ static const struct {
 };
 
 static const struct option other_options[] = {
-	{"write", no_argument, NULL, 'w'},
-	{"empty", no_argument, NULL, 'e'},
-	{"no-tty", no_argument, NULL, 'T'},
-	{"cwd", required_argument, NULL, 'd'},
-	{"env", required_argument, NULL, 'E'},
-	{"root", required_argument, NULL, 'r'},
-	{"allow-missing", required_argument, NULL, 'a'},
-	{"cpus", required_argument, NULL, 'c'},
-	{"outcome-fd", required_argument, NULL, 'o'},
-	{"explain", no_argument, NULL, 'x'},
-	{"outcome-file", required_argument, NULL, 'O'},
-	{"preset", required_argument, NULL, 'p'},
-	{"profile", required_argument, NULL, 'P'},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
+	{"write", no_argument, NULL, 'w'},	   {"empty", no_argument, NULL, 'e'},
+	{"no-tty", no_argument, NULL, 'T'},	   {"bind", required_argument, NULL, 'b'},
+	{"ro-bind", required_argument, NULL, 'B'}, {"tmpfs", required_argument, NULL, 't'},
+	{"cwd", required_argument, NULL, 'd'},	   {"env", required_argument, NULL, 'E'},
+	{"root", required_argument, NULL, 'r'},	   {"allow-missing", required_argument, NULL, 'a'},
+	{"cpus", required_argument, NULL, 'c'},	   {"outcome-fd", required_argument, NULL, 'o'},
+	{"explain", no_argument, NULL, 'x'},	   {"outcome-file", required_argument, NULL, 'O'},
+	{"preset", required_argument, NULL, 'p'},  {"profile", required_argument, NULL, 'P'},
+	{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'V'},
 };
 
 enum { LIMITS_LEN = ARRAY_LEN(limit_options), OTHERS_LEN = ARRAY_LEN(other_options) };
@@ -149,6 +150,43 @@ static void set_cpus(struct box_options *options, const char *value)
 	options->limits.millicpus = (int64_t)(cpus * 1000);
 }
 
+static struct box_bind *new_bind(struct box_options *options, const char *at)
+{
+	unsigned i = options->binds_len;
+
+	if (i == BOX_BINDS_MAX)
+		box_bad_usage("too many binds", at);
+	if (at[0] != '/' || strlen(at) >= sizeof(options->places[i]))
+		box_bad_usage("not an absolute path", at);
+	(void)snprintf(options->places[i], sizeof(options->places[i]), "%s", at);
+	options->binds[i] = (struct box_bind){.fd = -1, .at = options->places[i]};
+	options->binds_len++;
+	return &options->binds[i];
+}
+
+/* "SRC:DST", or a SRC that is absolute. A colon may be a part of it only then. */
+static void set_bind(struct box_options *options, const char *value, bool writable)
+{
+	const char *colon = strrchr(value, ':');
+	char source[PATH_MAX];
+	struct box_bind *bind;
+	struct stat st;
+
+	if ((size_t)snprintf(source, sizeof(source), "%.*s",
+			     colon == NULL ? (int)strlen(value) : (int)(colon - value),
+			     value) >= sizeof(source))
+		box_bad_usage("too long a path", value);
+	bind = new_bind(options, colon == NULL ? value : colon + 1);
+	bind->fd = open(source, O_PATH | O_CLOEXEC);
+	if (bind->fd < 0 || fstat(bind->fd, &st) < 0)
+		box_bad_usage("cannot open what is to be bound", source);
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		box_bad_usage("neither a directory nor a regular file", source);
+	bind->uid = st.st_uid;
+	bind->gid = st.st_gid;
+	bind->writable = writable;
+}
+
 static void set_other(struct box_options *options, int letter, const char *value)
 {
 	int64_t number;
@@ -159,6 +197,13 @@ static void set_other(struct box_options *options, int letter, const char *value
 		break;
 	case 'e':
 		options->empty = true;
+		break;
+	case 'b':
+	case 'B':
+		set_bind(options, value, letter == 'b');
+		break;
+	case 't':
+		(void)new_bind(options, value);
 		break;
 	case 'T':
 		options->no_tty = true;

@@ -7,6 +7,8 @@
 #ifndef SBX_WORKER_BOX_OPTIONS_H
 #define SBX_WORKER_BOX_OPTIONS_H
 
+#include <limits.h>
+
 #include "worker/sandbox/box.h"
 
 enum {
@@ -28,6 +30,9 @@ struct box_options {
 	int outcome_fd;
 	const char *env[BOX_OPTIONS_ENV + 1];
 	size_t env_len;
+	struct box_bind binds[BOX_BINDS_MAX];
+	char places[BOX_BINDS_MAX][PATH_MAX]; /* of the binds */
+	unsigned binds_len;
 	char *const *command;
 };
 

@@ -141,6 +141,46 @@ class Box(Local):
         with open(path, encoding="utf-8") as stream:
             return done, json.load(stream)
 
+    def test_what_is_bound(self):
+        shown = os.path.join(self.folder, "shown")
+        os.makedirs(os.path.join(shown, "deep"), exist_ok=True)
+        with open(os.path.join(shown, "f"), "w", encoding="utf-8") as stream:
+            stream.write("of the host\n")
+        os.chmod(os.path.join(shown, "f"), 0o600)
+        os.makedirs(os.path.join(self.folder, "here"), exist_ok=True)
+        done, _ = self.box(
+            "--ro-bind", shown + ":/data/seen", "--bind", shown + ":/srv/mine", "--tmpfs", "/opt/t",
+            "--ro-bind", shown + "/f:/tmp/one", "--ro-bind", shown + ":/work/in", "--", "sh", "-c",
+            "cat /data/seen/f /tmp/one /work/in/f && ! touch /data/seen/x /work/in/x /tmp/one "
+            "2>/dev/null && echo mine > /srv/mine/deep/g && touch /opt/t/x && "
+            "mv /srv/mine/deep/g /srv/mine/g && ! touch /data/x 2>/dev/null && echo all")
+        self.assertEqual(done.stdout, "of the host\n" * 3 + "all\n", done.stderr)
+        with open(os.path.join(shown, "g"), encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), "mine\n")
+        self.assertEqual(sorted(os.listdir(shown)), ["deep", "f", "g"])
+        self.assertEqual(os.listdir(os.path.join(self.folder, "here")), [])
+
+    def test_no_place_is_made_on_the_host(self):
+        shown = os.path.join(self.folder, "shown")
+        os.makedirs(shown, exist_ok=True)
+        os.makedirs(os.path.join(self.folder, "here"), exist_ok=True)
+        link = os.path.join(self.folder, "here", "link")
+        os.symlink("/etc", link)
+        try:
+            for options in (["--ro-bind", shown + ":/usr/sbx-none"], ["--tmpfs", "/work/link/x"],
+                            ["--write", "--ro-bind", shown + ":/work/none"],
+                            ["--bind", shown + ":/srv/a", "--tmpfs", "/srv/a/none"],
+                            ["--tmpfs", "/a/../b"], ["--tmpfs", "relative"], ["--tmpfs", "/"],
+                            ["--ro-bind", shown + "/none:/x"], ["--ro-bind", "/dev/null:/x"]):
+                done = self.program("sbx-box", *options, "--", "true",
+                                    cwd=os.path.join(self.folder, "here"))
+                self.assertEqual(done.returncode, 125, (options, done.stderr))
+            self.assertEqual(os.listdir(shown), [])
+            self.assertEqual(os.listdir(os.path.join(self.folder, "here")), ["link"])
+            self.assertFalse(os.path.exists("/usr/sbx-none"))
+        finally:
+            os.unlink(link)
+
     def test_a_preset_yields_to_options(self):
         show = ("--", "sh", "-c", "ulimit -n")
         self.assertEqual(self.box("--preset", "light", *show)[0].stdout, "256\n")

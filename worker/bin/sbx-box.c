@@ -307,7 +307,9 @@ static int run_box(const struct box_options *options, const char *root, struct e
 						   options->limits.millicpus == 0,
 				    .roots = &root,
 				    .roots_len = root != NULL,
-				    .widest = options->limits.profile};
+				    .widest = options->limits.profile,
+				    .binds = options->binds,
+				    .binds_len = options->binds_len};
 	struct box_host *host;
 	struct box *box;
 	int result = -1;

@@ -458,7 +458,8 @@ int box_attach(struct box *box, const struct box_workspace *workspace,
 		return -1;
 	box->host->expected = *limits;
 	box->host->expected.millicpus = 0; /* a quota could not be taken back */
-	if (workspace_prepare(box->host, box->slot, workspace, &box->layer, &parts, err) < 0)
+	if (binds_take(box->host, box->slot, limits, err) < 0 ||
+	    workspace_prepare(box->host, box->slot, workspace, &box->layer, &parts, err) < 0)
 		return -1;
 	result = attach(box, &parts, limits, err);
 	workspace_release(&parts);

@@ -39,6 +39,18 @@ enum { BOX_INNER_UID = 1000, BOX_INNER_GID = 1000 };
 struct box_host;
 struct box;
 
+/* Something of the host's that a box sees beside root and workspace, or a tmpfs. */
+struct box_bind {
+	int fd;	   /* directory or regular file, borrowed; -1: an empty, writable tmpfs */
+	uid_t uid; /* as root: owner of the files, shown as the inner uid */
+	gid_t gid;
+	/* Absolute, without "." and "..". Made where it is not there, but not below
+	 * what is the host's own. */
+	const char *at;
+	bool writable; /* the host's files themselves: no layer, no limit of the box */
+};
+enum { BOX_BINDS_MAX = 32 };
+
 struct box_config {
 	const char *instance;	   /* a-z0-9 and '-'; names the cgroups of this worker */
 	const char *cgroup_parent; /* below each hierarchy; NULL: the process's own cgroup */
@@ -60,6 +72,8 @@ struct box_config {
 	/* The widest that box_attach may be asked for; what waits is under it, and
 	 * a stricter one goes on top. Of a host of one box the very one. */
 	enum filter_profile widest;
+	const struct box_bind *binds; /* borrowed; only of a host of one box */
+	unsigned binds_len;
 };
 
 /* 0 means "no such limit" for every field but memory, processes and disk,

@@ -17,6 +17,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -328,6 +329,22 @@ static bool valid_root(const char *root)
 	       (*root == '/' && strpbrk(root, ":,\\") == NULL && strlen(root) < ROOT_PATH_BYTES);
 }
 
+/* An absolute path, not the root itself, without "." and "..", of names that fit. */
+static bool is_plain(const char *path)
+{
+	if (path[0] != '/' || path[strspn(path, "/")] == '\0')
+		return false;
+	while (*(path += strspn(path, "/")) != '\0') {
+		size_t len = strcspn(path, "/");
+
+		if (len > NAME_MAX || (len == 1 && path[0] == '.') ||
+		    (len == 2 && path[0] == '.' && path[1] == '.'))
+			return false;
+		path += len;
+	}
+	return true;
+}
+
 static int check_config(const struct box_config *config, struct err *err)
 {
 	if (config->instance == NULL || !valid_instance(config->instance))
@@ -347,6 +364,15 @@ static int check_config(const struct box_config *config, struct err *err)
 				"root: expected an absolute path of at most %d bytes without "
 				"':', ',' or '\\', got '%s'",
 				ROOT_PATH_BYTES - 1, config->roots[i]);
+	if (config->binds_len > BOX_BINDS_MAX || (config->binds_len > 0 && !config->once))
+		return err_set(err, ERR_INPUT, "binds: at most %d, of a host of one box",
+			       BOX_BINDS_MAX);
+	for (unsigned i = 0; i < config->binds_len; i++)
+		if (!is_plain(config->binds[i].at))
+			return err_set(err, ERR_INPUT,
+				       "bind: expected an absolute path without '.' and '..', got "
+				       "'%s'",
+				       config->binds[i].at);
 	return 0;
 }
 
@@ -457,6 +483,10 @@ int box_host_open(struct box_host **ret, const struct box_config *config, struct
 	host->slots = config->slots;
 	host->once = config->once;
 	host->widest = config->widest;
+	host->binds = config->binds;
+	host->binds_len = config->binds_len;
+	for (unsigned i = 0; i < BOX_BINDS_MAX; i++)
+		host->bind_fds[i] = -1;
 	host->copy_workspace = config->copy_workspace;
 	host->allow_missing_cgroup = config->allow_missing_cgroup;
 	host->expected = usual;
@@ -490,6 +520,7 @@ void box_host_close(struct box_host *host)
 	filter_release(&host->filter);
 	for (size_t i = 0; i < FILTER_PROFILES; i++)
 		filter_release(&host->narrow[i]);
+	binds_release(host);
 	cgroup_host_close(&host->cgroups);
 	fd_close(host->own_mount_ns_fd);
 	fd_close(host->own_net_ns_fd);

@@ -53,6 +53,20 @@ void init_reply(struct init *init, int result, const struct err *err)
 
 /* --- the host -------------------------------------------------------------------- */
 
+static int complete_rules(const struct init *init, struct err *err)
+{
+	const struct box_host *host = init->host;
+
+	if (landlock_complete(init->landlock_abi, init->landlock_fd, err) < 0)
+		return -1;
+	for (unsigned i = 0; i < host->binds_len; i++)
+		if ((host->binds[i].writable || host->binds[i].fd < 0) &&
+		    landlock_allow(init->landlock_abi, init->landlock_fd, host->binds[i].at, err) <
+			    0)
+			return -1;
+	return 0;
+}
+
 static int attach(struct init *init, size_t len, int *fds, size_t fds_len, struct err *err)
 {
 	if (init->attached || len != sizeof(init->attach) || fds_len != 1)
@@ -64,8 +78,7 @@ static int attach(struct init *init, size_t len, int *fds, size_t fds_len, struc
 		return err_sys(err, "cannot open the workspace");
 	if (chdir(BOX_WORKSPACE) < 0)
 		return err_sys(err, "cannot enter the workspace");
-	if (init->landlock_fd >= 0 &&
-	    landlock_complete(init->landlock_abi, init->landlock_fd, err) < 0)
+	if (init->landlock_fd >= 0 && complete_rules(init, err) < 0)
 		return -1;
 	if (filter_narrow(&init->filter_key, &init->narrow[init->attach.limits.profile], err) < 0)
 		return -1;

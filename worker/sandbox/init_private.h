@@ -33,6 +33,7 @@ struct init {
 	int notify_fd; /* calls that the filter kills for, and those that ask */
 	struct filter_key filter_key;
 	const struct sock_fprog *narrow; /* by profile */
+	const struct box_host *host;	 /* as it was when init was made */
 	int landlock_abi;		 /* 0: not used */
 	int landlock_fd;		 /* rules of steps; -1: none */
 	long route_sockets;		 /* at most, of the job at a time */

@@ -296,6 +296,7 @@ static int install_filter(struct init *init, const struct init_start *start, str
 	init->filter_key = start->host->filter_key;
 	init->narrow = start->host->narrow;
 	init->route_sockets = start->host->route_sockets;
+	init->host = start->host;
 	init->landlock_abi = start->host->landlock_abi;
 	if (init->landlock_abi != 0 &&
 	    landlock_prepare(init->landlock_abi, &init->landlock_fd, err) < 0)

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -111,6 +112,23 @@ int landlock_prepare(int abi, int *ret_fd, struct err *err)
 int landlock_complete(int abi, int fd, struct err *err)
 {
 	return add_rules(abi, fd, true, err);
+}
+
+int landlock_allow(int abi, int fd, const char *path, struct err *err)
+{
+	CLEANUP(fd_cleanup) int place = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct landlock_path_beneath_attr rule = {.allowed_access = OWNS & known_rights(abi),
+						  .parent_fd = place};
+	struct stat st;
+
+	if (place < 0 || fstat(place, &st) < 0)
+		return err_sys(err, "cannot open '%s'", path);
+	if (!S_ISDIR(st.st_mode))
+		rule.allowed_access &=
+			WRITES | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_EXECUTE;
+	if (syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+		return err_sys(err, "cannot make the landlock rule of '%s'", path);
+	return 0;
 }
 
 int landlock_confine(int fd)

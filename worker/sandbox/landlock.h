@@ -25,6 +25,9 @@ int landlock_abi(void);
 int landlock_prepare(int abi, int *ret_fd, struct err *err) MUST_CHECK;
 int landlock_complete(int abi, int fd, struct err *err) MUST_CHECK;
 
+/* One more place that may be written: a directory with all below it, or a file. */
+int landlock_allow(int abi, int fd, const char *path, struct err *err) MUST_CHECK;
+
 /* For good, for the caller and all its children. Async-signal-safe; -1 with
  * errno. no_new_privs must be set. */
 int landlock_confine(int fd) MUST_CHECK;

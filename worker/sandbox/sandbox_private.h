@@ -184,6 +184,9 @@ struct box_host {
 	struct sock_fprog narrow[FILTER_PROFILES]; /* on top of it */
 	long route_sockets;			   /* of one job at a time */
 	int landlock_abi;			   /* 0: not used */
+	const struct box_bind *binds;
+	unsigned binds_len;
+	int bind_fds[BOX_BINDS_MAX]; /* detached mounts; -1: not taken */
 	struct host_root *roots;
 	unsigned roots_len;
 	struct root_template *templates; /* one a slot and root, those of a slot together */
@@ -256,6 +259,20 @@ int workspace_prepare(struct box_host *host, unsigned slot, const struct box_wor
 		      const struct layer *layer, struct workspace_parts *ret,
 		      struct err *err) MUST_CHECK;
 void workspace_release(struct workspace_parts *parts);
+/* A detached copy of what the descriptor names: -1 with errno. */
+int tree_clone(int fd);
+
+/* The namespace that shows `uid` and `gid` of the disk as the slot's. Borrowed. */
+int idmap_slot(struct box_host *host, unsigned slot, uid_t uid, gid_t gid,
+	       struct err *err) MUST_CHECK;
+
+/* binds.c: takes what the box is to see beside root and workspace; and, in its
+ * mount namespace, puts it into place. `direct`: the workspace is the host's. */
+int binds_take(struct box_host *host, unsigned slot, const struct box_limits *limits,
+	       struct err *err) MUST_CHECK;
+int binds_mount(const struct box_host *host, bool direct, struct err *err) MUST_CHECK;
+void binds_release(struct box_host *host);
+
 int workspace_mount(const struct box_host *host, const struct workspace_parts *parts,
 		    struct layer *layer, int mount_ns_fd, struct err *err) MUST_CHECK;
 

@@ -94,8 +94,7 @@ static int make_userns(struct idmap *map, uid_t uid, gid_t gid, struct err *err)
 	return fd;
 }
 
-/* The namespace that shows `uid` and `gid` of the disk as the slot's. */
-static int slot_idmap(struct box_host *host, unsigned slot, uid_t uid, gid_t gid, struct err *err)
+int idmap_slot(struct box_host *host, unsigned slot, uid_t uid, gid_t gid, struct err *err)
 {
 	struct idmap *map = &host->idmaps[slot];
 
@@ -114,7 +113,7 @@ static int slot_idmap(struct box_host *host, unsigned slot, uid_t uid, gid_t gid
 
 /* The descriptor may come from a process in another mount namespace; then the
  * same directory is looked up in this one. */
-static int clone_tree(int lower_fd)
+int tree_clone(int lower_fd)
 {
 	CLEANUP(fd_cleanup) int again = -1;
 	char link[64], path[PATH_MAX];
@@ -129,7 +128,7 @@ static int clone_tree(int lower_fd)
 	if (len < 0)
 		return -1;
 	path[len] = '\0';
-	again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	again = open(path, O_PATH | O_CLOEXEC);
 	if (again < 0 || fstat(again, &a) < 0 || fstat(lower_fd, &b) < 0)
 		return -1;
 	if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) {
@@ -144,7 +143,7 @@ static int clone_tree(int lower_fd)
 static int open_lower(struct box_host *host, unsigned slot, const struct box_workspace *workspace,
 		      int lower_fd, int *ret_fd, bool *ret_copy, struct err *err)
 {
-	CLEANUP(fd_cleanup) int tree = clone_tree(lower_fd);
+	CLEANUP(fd_cleanup) int tree = tree_clone(lower_fd);
 	uint64_t attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 	int userns = -1;
 
@@ -153,7 +152,7 @@ static int open_lower(struct box_host *host, unsigned slot, const struct box_wor
 	if (!workspace->direct)
 		attrs |= MOUNT_ATTR_RDONLY;
 	if (!host->user_mode) {
-		userns = slot_idmap(host, slot, workspace->lower_uid, workspace->lower_gid, err);
+		userns = idmap_slot(host, slot, workspace->lower_uid, workspace->lower_gid, err);
 		if (userns < 0)
 			return -1;
 	}
@@ -335,6 +334,8 @@ int workspace_mount(const struct box_host *host, const struct workspace_parts *p
 	layer->mounted = result == 0;
 	if (result == 0)
 		result = attach_work(host, parts, layer, err);
+	if (result == 0)
+		result = binds_mount(host, parts->direct, err);
 	mount_visit_leave(&visit);
 	return result;
 }
