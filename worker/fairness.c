@@ -189,12 +189,17 @@ static struct task *take_of(struct supervisor *self, enum job_priority priority,
 struct task *fairness_take(struct supervisor *self, bool have_slot)
 {
 	struct task *task = NULL;
+	bool waiting = false;
 
+	self->expecting = false;
+	for (size_t i = 0; i < PRIORITIES; i++)
+		waiting = waiting || self->waiting[i] != NULL;
+	if (!waiting)
+		return NULL;
 	for (size_t i = PRIORITIES; task == NULL && i-- > 0;) {
 		if (patience[order[i]] > 0 && self->passed_over[order[i]] >= patience[order[i]])
 			task = take_of(self, order[i], have_slot);
 	}
-	self->expecting = false;
 	for (size_t i = 0; task == NULL && i < PRIORITIES; i++) {
 		task = take_of(self, order[i], have_slot);
 		if (task == NULL && have_slot &&

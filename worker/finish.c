@@ -594,6 +594,9 @@ static bool wants_events(const struct task *task)
 
 	if (!self->config->worker_events || task->job.id == NULL || self->dying)
 		return false;
+	/* Of what is answered at once only the end is news. */
+	if (task->job.source.repo == NULL && task->state != STATE_done)
+		return false;
 	if (self->local != NULL)
 		return self->local->event != NULL;
 	/* Under an alarm the publisher does not empty its queue: news can wait. */

@@ -204,10 +204,35 @@ int ledger_open(struct ledger **ret, const char *path, struct err *err)
 	return 0;
 }
 
+void ledger_group(struct ledger *ledger)
+{
+	ledger->grouping = true;
+}
+
+static int join_group(struct ledger *ledger, struct err *err)
+{
+	if (!ledger->grouping || ledger->in_group)
+		return 0;
+	if (run_sql(ledger, "BEGIN IMMEDIATE", err) < 0)
+		return -1;
+	ledger->in_group = true;
+	return 0;
+}
+
+int ledger_commit(struct ledger *ledger, struct err *err)
+{
+	if (!ledger->in_group)
+		return 0;
+	ledger->in_group = false;
+	return run_sql(ledger, "COMMIT", err);
+}
+
 void ledger_close(struct ledger *ledger)
 {
 	if (ledger == NULL)
 		return;
+	if (ledger->in_group)
+		NEGLECT(ledger_commit(ledger, NULL));
 	for (size_t i = 0; i < STATEMENTS; i++)
 		(void)sqlite3_finalize(ledger->statements[i]);
 	(void)sqlite3_close(ledger->db);
@@ -231,8 +256,11 @@ static sqlite3_stmt *bind_key(struct ledger *ledger, enum statement which,
 static int finish_step(struct ledger *ledger, sqlite3_stmt *statement, const char *what,
 		       struct err *err)
 {
-	int rc = sqlite3_step(statement);
+	int rc;
 
+	if (join_group(ledger, err) < 0)
+		return -1;
+	rc = sqlite3_step(statement);
 	(void)sqlite3_reset(statement);
 	return rc == SQLITE_DONE ? 0 : ledger_fail(ledger, what, err);
 }
@@ -399,6 +427,8 @@ int ledger_tidy(struct ledger *ledger, int64_t wall_us, struct err *err)
 {
 	sqlite3_stmt *statement = ledger->statements[FORGET];
 
+	if (ledger_commit(ledger, err) < 0)
+		return -1;
 	(void)sqlite3_reset(statement);
 	(void)sqlite3_bind_int64(statement, 1, wall_us);
 	(void)sqlite3_bind_int64(statement, 2, wall_us - LEDGER_LOST_US);
@@ -407,7 +437,7 @@ int ledger_tidy(struct ledger *ledger, int64_t wall_us, struct err *err)
 	statement = ledger->statements[FORGET_CANCELS];
 	(void)sqlite3_reset(statement);
 	(void)sqlite3_bind_int64(statement, 1, clock_wall_us() - LEDGER_CANCELS_US);
-	if (finish_step(ledger, statement, "write", err) < 0)
+	if (finish_step(ledger, statement, "write", err) < 0 || ledger_commit(ledger, err) < 0)
 		return -1;
 	return run_sql(ledger, "PRAGMA incremental_vacuum(1024)", err);
 }
@@ -418,7 +448,7 @@ int ledger_trim(struct ledger *ledger, int64_t bytes, struct err *err)
 
 	if (ledger->bytes <= bytes)
 		return 0;
-	if (run_sql(ledger, "BEGIN IMMEDIATE", err) < 0)
+	if (ledger_commit(ledger, err) < 0 || run_sql(ledger, "BEGIN IMMEDIATE", err) < 0)
 		return -1;
 	for (int i = 0; i < LEDGER_TRIM_JOBS && jobs == 1 && ledger->bytes > bytes; i++) {
 		sqlite3_stmt *statement = ledger->statements[TRIM];

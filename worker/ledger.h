@@ -11,10 +11,13 @@
  *	ledger_unsent	results that a crash kept from being sent
  *	ledger_tidy	from time to time: what is old, or too much, goes
  *
+ *	ledger_group	from here on calls are written together
+ *	ledger_commit	... by this call: what follows from them may be done after it
+ *
  * For an operator beside the running worker: ledger_open_read, ledger_history.
  *
  * A job is known by id, run and the digest of its message. One process writes;
- * WAL makes each call atomic under kill -9.
+ * WAL makes each call, or each group, atomic under kill -9.
  */
 #ifndef SBX_WORKER_LEDGER_H
 #define SBX_WORKER_LEDGER_H
@@ -36,6 +39,14 @@ int ledger_open(struct ledger **ret, const char *path, struct err *err) MUST_CHE
  * the file has another version: the worker migrates it, nobody else. */
 int ledger_open_read(struct ledger **ret, const char *path, struct err *err) MUST_CHECK;
 void ledger_close(struct ledger *ledger);
+
+/*
+ * Grouping: many jobs of one turn of the loop cost one transaction. Until
+ * ledger_commit nothing that a call has noted may be acted upon outside this
+ * process. Closing commits. Without an open group ledger_commit is free.
+ */
+void ledger_group(struct ledger *ledger);
+int ledger_commit(struct ledger *ledger, struct err *err) MUST_CHECK;
 
 enum ledger_known {
 	LEDGER_NEW,	 /* not seen, or seen and not finished */

@@ -28,6 +28,8 @@ enum statement {
 struct ledger {
 	sqlite3 *db;
 	sqlite3_stmt *statements[STATEMENTS]; /* NULL when it is open for reading */
+	bool grouping;			      /* writes are collected in a transaction */
+	bool in_group;			      /* it is open */
 	int64_t bytes;			      /* of all finished jobs, as ledger_trim counts */
 };
 

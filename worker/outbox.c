@@ -60,7 +60,7 @@ static int keep(struct outbox *outbox, const void *data, size_t len, int fd, str
 			return err_sys(err, "cannot keep message's descriptor");
 		}
 	}
-	if (outbox->first == NULL &&
+	if (outbox->first == NULL && !outbox->held &&
 	    loop_change(outbox->loop, outbox->socket, EPOLLIN | EPOLLOUT, err) < 0) {
 		fd_close(item->fd);
 		free(item);
@@ -77,13 +77,34 @@ int outbox_send(struct outbox *outbox, const void *data, size_t len, int fd, str
 {
 	int rc = FD_AGAIN;
 
-	if (outbox->first == NULL)
+	if (outbox->first == NULL && !outbox->held)
 		rc = fd_send_now(outbox->socket, data, len, &fd, fd >= 0, err);
 	return rc == FD_AGAIN ? keep(outbox, data, len, fd, err) : rc;
 }
 
+void outbox_hold(struct outbox *outbox)
+{
+	outbox->held = true;
+}
+
+int outbox_let_go(struct outbox *outbox, struct err *err)
+{
+	if (!outbox->held)
+		return 0;
+	outbox->held = false;
+	if (outbox->first == NULL)
+		return 0;
+	if (outbox_flush(outbox, err) < 0)
+		return -1;
+	return outbox->first == NULL
+		       ? 0
+		       : loop_change(outbox->loop, outbox->socket, EPOLLIN | EPOLLOUT, err);
+}
+
 int outbox_flush(struct outbox *outbox, struct err *err)
 {
+	if (outbox->held)
+		return 0;
 	while (outbox->first != NULL) {
 		struct outbox_item *item = outbox->first;
 		int rc = fd_send_now(outbox->socket, item->data, item->len, &item->fd,

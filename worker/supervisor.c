@@ -332,6 +332,17 @@ static int until_kill_ms(const struct supervisor *self, int most_ms)
 	return (int)least_ms;
 }
 
+/* Before the loop sleeps: what this turn has noted is written, and only then
+ * do others hear what follows from it. */
+static int conclude(struct supervisor *self, struct err *err)
+{
+	if (self->ledger == NULL)
+		return 0;
+	if (ledger_commit(self->ledger, err) < 0 || outbox_let_go(&self->publisher, err) < 0)
+		return -1;
+	return 0;
+}
+
 static int turn(struct supervisor *self, struct err *err)
 {
 	int timeout_ms = fairness_timeout_ms(self, until_kill_ms(self, TURN_MS));
@@ -343,8 +354,10 @@ static int turn(struct supervisor *self, struct err *err)
 		if (watch_consumer(self, err) < 0)
 			return -1;
 	}
-	if (loop_wait(&self->loop, timeout_ms, err) < 0)
+	if (conclude(self, err) < 0 || loop_wait(&self->loop, timeout_ms, err) < 0)
 		return -1;
+	if (self->ledger != NULL)
+		outbox_hold(&self->publisher);
 	if (self->consumer != NULL && !self->dying && consumer_dispatch(self->consumer, err) < 0)
 		return -1;
 	look_at_clock(self);
@@ -386,7 +399,10 @@ static int start(struct supervisor *self, struct err *err)
 		return -1;
 	if (self->local != NULL)
 		return 0;
-	if (supervisor_open_ledger(self, err) < 0 || connect_broker(self, err) < 0)
+	if (supervisor_open_ledger(self, err) < 0)
+		return -1;
+	ledger_group(self->ledger);
+	if (connect_broker(self, err) < 0)
 		return -1;
 	if (status_open(self, err) < 0 || self->server->open(self, err) < 0)
 		return -1;
@@ -457,6 +473,8 @@ static int run(struct supervisor *self, struct err *err)
 		if (!is_over(self))
 			rc = turn(self, err);
 	}
+	if (rc == 0)
+		rc = conclude(self, err);
 	if (rc == 0 && self->dying) {
 		*err = self->fatal;
 		rc = -1;
