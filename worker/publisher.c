@@ -28,7 +28,7 @@ enum {
 	BACKOFF_MOST_US = 15 * 1000 * 1000,
 	RESEND_PAUSE_US = 5 * 1000 * 1000,
 	RETRY_POLL_MS = 200,
-	MESSAGES_AT_ONCE = 64, /* far below PUBLISHER_FATES: fates are read in between */
+	MESSAGES_AT_ONCE = 256, /* far below PUBLISHER_FATES: fates are read in between */
 	CONFIG_ARENA_BYTES = 1 << 20,
 	HEADERS_ARENA_BYTES = 4 << 20,
 };

@@ -28,8 +28,9 @@ struct bench {
 	struct consumer *consumer;
 	struct publisher *publisher;
 	struct buf message;
-	size_t id_at; /* of the eight digits of the id within the message */
+	size_t id_at; /* of the digits of the id within the message */
 	size_t jobs;
+	unsigned series; /* so that no worker has seen these ids before */
 	int64_t *sent_us;
 	int64_t *took_us; /* 0: no result yet */
 	size_t results;
@@ -59,10 +60,10 @@ static void make_message(struct bench *bench)
 	labels = value_map(&arena);
 	value_put(&arena, labels, "filler", value_str(&arena, filler));
 	value_put(&arena, job, "v", value_int(&arena, JOB_VERSION));
-	value_put(&arena, job, "id", value_str(&arena, "bench-00000000"));
+	value_put(&arena, job, "id", value_str(&arena, "bench-00000000-00000000"));
 	value_put(&arena, job, "labels", labels);
 	value_pack(job, &bench->message);
-	bench->id_at = (size_t)(strstr(buf_text(&bench->message) + 4, "00000000") -
+	bench->id_at = (size_t)(strstr(buf_text(&bench->message) + 4, "00000000-") -
 				buf_text(&bench->message));
 	arena_release(&arena);
 }
@@ -74,8 +75,8 @@ static void send_job(struct bench *bench, size_t number)
 	struct publisher_fate fate;
 	struct err err = {0};
 
-	(void)snprintf(id, sizeof(id), "bench-%08zu", number);
-	(void)memcpy(bench->message.data + bench->id_at, id + 6, 8);
+	(void)snprintf(id, sizeof(id), "bench-%08zu-%08x", number, bench->series);
+	(void)memcpy(bench->message.data + bench->id_at, id + 6, 17);
 	bench->sent_us[number] = clock_mono_us();
 	if (publisher_send(bench->publisher, ROUTE_JOB, &message, number, &err) < 0)
 		die("send", &err);
@@ -205,6 +206,7 @@ int main(int argc, char **argv)
 	}
 	bench.config.url = argv[1];
 	bench.config.prefix = argv[2];
+	bench.series = (unsigned)clock_wall_us();
 	bench.jobs = strtoul(argv[4], NULL, 10);
 	bench.sent_us = calloc(bench.jobs + 1, sizeof(*bench.sent_us));
 	bench.took_us = calloc(bench.jobs + 1, sizeof(*bench.took_us));
