@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/text.h"
 
@@ -77,6 +78,18 @@ bool oid_equal(const struct oid *a, const struct oid *b)
 
 /* --- the library ------------------------------------------------------- */
 
+static bool memory_bounded;
+
+int gitdb_bound_memory(int64_t bytes, struct err *err)
+{
+	const struct rlimit limit = {(rlim_t)bytes, (rlim_t)bytes};
+
+	if (setrlimit(RLIMIT_DATA, &limit) < 0)
+		return err_sys(err, "cannot bound memory");
+	memory_bounded = true;
+	return 0;
+}
+
 int gitdb_fail(struct err *err, int code, const char *fmt, ...)
 {
 	const git_error *last = git_error_last();
@@ -92,8 +105,12 @@ int gitdb_fail(struct err *err, int code, const char *fmt, ...)
 	if (code == GIT_EMISMATCH)
 		return err_set(err, ERR_SYSTEM, "%s: its content on disk has changed", subject);
 	switch (last != NULL ? last->klass : GIT_ERROR_NONE) {
-	case GIT_ERROR_OS:
 	case GIT_ERROR_NOMEMORY:
+		if (memory_bounded)
+			return err_set(err, ERR_LIMIT, "%s: it needs too much memory", subject);
+		kind = ERR_SYSTEM;
+		break;
+	case GIT_ERROR_OS:
 		kind = ERR_SYSTEM;
 		break;
 	case GIT_ERROR_NET:
@@ -117,6 +134,8 @@ int gitdb_oom(struct err *err, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vsnprintf(subject, sizeof(subject), fmt, args);
 	va_end(args);
+	if (memory_bounded)
+		return err_set(err, ERR_LIMIT, "%s: it needs too much memory", subject);
 	errno = ENOMEM;
 	return err_sys(err, "%s", subject);
 }

@@ -57,6 +57,10 @@ int gitdb_verify(struct gitdb *db, void (*damaged)(void *ctx, const char *hex), 
  * Before it is set no host is known. No database may be open. */
 int gitdb_set_home(const char *path, struct err *err) MUST_CHECK;
 
+/* Bounds the memory that this process may still ask for. What a repository then
+ * needs beyond it is ERR_LIMIT: its fault and not the host's. */
+int gitdb_bound_memory(int64_t bytes, struct err *err) MUST_CHECK;
+
 struct gitdb_fetch {
 	const char *path;    /* of the bare repository that receives */
 	const char *url;     /* normalised, of an allowed source */

@@ -28,6 +28,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+enum { MEMORY_LEAST_BYTES = 1 << 30 };
+
 struct answer {
 	int result; /* of store_fetch */
 	struct oid commit;
@@ -256,6 +258,14 @@ static int prepare_ssh(const struct store *store, const struct source_url *sourc
 	return gitdb_set_home(ret->path, err);
 }
 
+/* As much memory as it may have bytes, or what any repository may take. */
+static int bound_memory(const struct store *store, struct err *err)
+{
+	int64_t bytes = store->config.max_repo_bytes;
+
+	return gitdb_bound_memory(bytes > MEMORY_LEAST_BYTES ? bytes : MEMORY_LEAST_BYTES, err);
+}
+
 static void fetch_locked(const struct store *store, const struct source_url *source,
 			 const char *commit, struct answer *answer)
 {
@@ -265,7 +275,9 @@ static void fetch_locked(const struct store *store, const struct source_url *sou
 	char path[PATH_MAX];
 	struct gitdb *to = NULL;
 
-	answer->result = source->ssh ? prepare_ssh(store, source, &home, &answer->err) : 0;
+	answer->result = bound_memory(store, &answer->err);
+	if (answer->result == 0 && source->ssh)
+		answer->result = prepare_ssh(store, source, &home, &answer->err);
 	if (answer->result < 0)
 		return;
 	(void)snprintf(path, sizeof(path), "%s/repos/%s.lock", store->path, source->name);
@@ -350,12 +362,25 @@ static int wait_answer(int fd, int64_t deadline_us, struct answer *ret, struct e
 	}
 }
 
+/* libgit2 1.5 does not survive all that a repository can hold. */
+static bool is_crash(int status)
+{
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE};
+
+	for (size_t i = 0; WIFSIGNALED(status) && i < ARRAY_LEN(signals); i++) {
+		if (WTERMSIG(status) == signals[i])
+			return true;
+	}
+	return false;
+}
+
 static int fetch_in_child(struct store *store, const struct source_url *source, const char *commit,
 			  struct answer *ret, struct err *err)
 {
 	int64_t deadline_us = clock_mono_us() + store->config.fetch_timeout_ms * 1000;
 	CLEANUP(fd_cleanup) int fd = -1;
 	pid_t pid = start_child(store, source, commit, &fd, err);
+	int status = 0;
 	int result;
 
 	if (pid < 0)
@@ -363,9 +388,13 @@ static int fetch_in_child(struct store *store, const struct source_url *source, 
 	result = wait_answer(fd, deadline_us, ret, err);
 	if (result < 0)
 		(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
 	}
-	return result;
+	if (result == 0 || !is_crash(status))
+		return result;
+	ret->result = reason_set(&ret->reason, REASON_SOURCE_CORRUPT, source->url,
+				 "'%s' holds what crashes who reads it", source->url);
+	return 0;
 }
 
 int store_fetch(struct store *store, const struct source_url *source, const char *commit,
