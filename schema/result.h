@@ -40,6 +40,8 @@ struct result_file {
 
 enum severity { SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_ERROR, SEVERITY_COUNT };
 
+const char *severity_name(enum severity severity); /* "info", ... */
+
 struct result_finding {
 	enum severity severity;
 	const char *rule;

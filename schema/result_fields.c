@@ -251,3 +251,9 @@ const char *change_status_name(enum change_status status)
 {
 	return change_statuses[status];
 }
+
+const char *severity_name(enum severity severity)
+{
+	assert((unsigned)severity < SEVERITY_COUNT);
+	return severities[severity];
+}

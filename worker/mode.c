@@ -62,13 +62,10 @@ static const struct mode *mode_named(const char *name)
 
 /* --- the choice ------------------------------------------------------- */
 
-static const char *const severity_words[SEVERITY_COUNT] = {
-	[SEVERITY_INFO] = "info", [SEVERITY_WARNING] = "warning", [SEVERITY_ERROR] = "error"};
-
 bool mode_isolate_valid(const char *word)
 {
 	for (size_t i = 0; i < SEVERITY_COUNT; i++) {
-		if (strcmp(word, severity_words[i]) == 0)
+		if (strcmp(word, severity_name((enum severity)i)) == 0)
 			return true;
 	}
 	return strcmp(word, "never") == 0;
@@ -81,7 +78,7 @@ static int64_t grave_findings(const struct mode_facts *facts)
 	bool counts = false;
 
 	for (size_t i = 0; i < SEVERITY_COUNT; i++) {
-		counts = counts || strcmp(facts->isolate, severity_words[i]) == 0;
+		counts = counts || strcmp(facts->isolate, severity_name((enum severity)i)) == 0;
 		if (counts)
 			grave += facts->findings[i];
 	}

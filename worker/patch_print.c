@@ -11,6 +11,8 @@
 #include "schema/value.h"
 #include "snapshots/guard.h"
 
+enum { SHOWN_BYTES = 160 };
+
 static const char *change_name(enum diff_change change)
 {
 	static const char *const names[] = {
@@ -49,6 +51,60 @@ static int64_t take_line(const char **message)
 	return line;
 }
 
+static bool is_plain(struct bytes text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.data[i] < 0x20 || text.data[i] > 0x7e)
+			return false;
+	}
+	return true;
+}
+
+/* The line of the diff with this number, from 1. */
+static struct bytes line_at(struct bytes diff, int64_t number)
+{
+	const uint8_t *end;
+
+	while (--number > 0) {
+		end = diff.len > 0 ? memchr(diff.data, '\n', diff.len) : NULL;
+		if (end == NULL)
+			return (struct bytes){NULL, 0};
+		diff.len -= (size_t)(end + 1 - diff.data);
+		diff.data = end + 1;
+	}
+	end = diff.len > 0 ? memchr(diff.data, '\n', diff.len) : NULL;
+	if (end != NULL)
+		diff.len = (size_t)(end - diff.data);
+	return diff;
+}
+
+/* The line and, below it, what in it is meant. */
+static void print_source(const struct patch_report *report, int64_t number, struct buf *out)
+{
+	struct bytes line = line_at(report->diff, number);
+	size_t len = strlen(report->reason.subject), margin;
+	const uint8_t *at = NULL;
+
+	if (line.len == 0)
+		return;
+	if (line.len > SHOWN_BYTES)
+		line.len = SHOWN_BYTES;
+	margin = out->len;
+	buf_printf(out, "  %lld", (long long)number);
+	margin = out->len - margin;
+	buf_add_text(out, " | ");
+	terminal_add(out, (const char *)line.data, line.len, false);
+	buf_add_text(out, "\n");
+	if (len > 0 && is_plain(line))
+		at = memmem(line.data, line.len, report->reason.subject, len);
+	if (at == NULL)
+		return;
+	buf_printf(out, "%*s | %*s", (int)margin, "", (int)(at - line.data), "");
+	for (size_t i = 0; i < len; i++)
+		buf_add_byte(out, i == 0 ? '^' : '~');
+	buf_add_text(out, "\n");
+}
+
 static void print_refusal(const struct patch_report *report, struct buf *out)
 {
 	const char *message = report->reason.message;
@@ -61,6 +117,8 @@ static void print_refusal(const struct patch_report *report, struct buf *out)
 	buf_printf(out, ": %s: ", reason_code_name(report->reason.code));
 	terminal_add(out, message, strlen(message), true);
 	buf_add_text(out, "\n");
+	if (line > 0 && strchr(message, '\n') == NULL)
+		print_source(report, line, out);
 	if (hint[0] != '\0')
 		buf_printf(out, "hint: %s\n", hint);
 }
@@ -90,7 +148,8 @@ static void print_verdict(const struct patch_report *report, struct buf *out)
 		buf_add_text(out, "\n");
 	}
 	for (size_t i = 0; i < outcome->findings_len; i++) {
-		buf_printf(out, "note     %s: ", outcome->findings[i].rule);
+		buf_printf(out, "%-8s %s: ", severity_name(outcome->findings[i].severity),
+			   outcome->findings[i].rule);
 		terminal_add_text(out, outcome->findings[i].path);
 		buf_printf(out, ": %s\n", outcome->findings[i].message);
 	}
@@ -236,6 +295,8 @@ static void put_outcome(struct arena *arena, const struct patch_report *report, 
 	for (size_t i = 0; i < outcome->findings_len; i++) {
 		struct value *finding = value_map(arena);
 
+		value_put(arena, finding, "severity",
+			  value_str(arena, severity_name(outcome->findings[i].severity)));
 		value_put(arena, finding, "rule", value_str(arena, outcome->findings[i].rule));
 		value_put(arena, finding, "path", value_str(arena, outcome->findings[i].path));
 		value_put(arena, finding, "message",
@@ -264,10 +325,31 @@ static struct value *hunk_value(struct arena *arena, const struct diff_hunk *hun
 	return map;
 }
 
+/* The strictest rule on any of its names, for a rename takes one away. */
+static void put_guards(struct arena *arena, const struct diff_file *file, struct value *map)
+{
+	const char *paths[2] = {file->new_path, file->old_path};
+	const struct guard_rule *rule = NULL;
+	const struct guard_note *note = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		const struct guard_rule *found =
+			paths[i] == NULL ? NULL : guard_protection(paths[i]);
+
+		if (found != NULL && (rule == NULL || found->strength > rule->strength))
+			rule = found;
+		if (note == NULL && paths[i] != NULL)
+			note = guard_note(paths[i]);
+	}
+	value_put(arena, map, "protected",
+		  value_str(arena, rule == NULL ? NULL : guard_strength_name(rule->strength)));
+	value_put(arena, map, "why", value_str(arena, rule == NULL ? NULL : rule->why));
+	value_put(arena, map, "note", value_str(arena, note == NULL ? NULL : note->rule));
+}
+
 static struct value *parsed_file(struct arena *arena, const struct diff_file *file,
 				 const char *command)
 {
-	const struct guard_rule *rule = guard_protection(path_of(file));
 	struct value *map = value_map(arena);
 	struct value *hunks;
 
@@ -276,10 +358,7 @@ static struct value *parsed_file(struct arena *arena, const struct diff_file *fi
 		value_put(arena, map, "old_path", value_str(arena, file->old_path));
 	value_put(arena, map, "status", value_str(arena, change_name(file->change)));
 	if (strcmp(command, "guard") == 0) {
-		value_put(arena, map, "protected",
-			  value_str(arena,
-				    rule == NULL ? NULL : guard_strength_name(rule->strength)));
-		value_put(arena, map, "why", value_str(arena, rule == NULL ? NULL : rule->why));
+		put_guards(arena, file, map);
 		return map;
 	}
 	value_put(arena, map, "additions", value_int(arena, file->additions));

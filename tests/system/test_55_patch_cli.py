@@ -56,6 +56,34 @@ class PatchCli(sbxtest.Case):
         status, said = self.patch("check", "--json", diff=broken)
         self.assertEqual((status, json.loads(said)["reason"]["line"]), (3, number))
 
+    def test_a_refusal_shows_the_line_and_what_in_it_is_meant(self):
+        drop = self.repo.diff({"LICENSE": None})
+        status, said = self.patch("check", diff=b"Some words first.\n\n" + drop)
+        self.assertEqual(status, 3)
+        lines = said.splitlines()
+        self.assertIn("case.diff:3: patch.protected: ", lines[0])
+        self.assertEqual(lines[1], "  3 | diff --git a/LICENSE b/LICENSE")
+        self.assertEqual(lines[2], "    |              ^~~~~~~")
+        # What would write to the terminal is spelled out, and nothing points into it.
+        status, said = self.patch("check", diff=drop.replace(b"LICENSE", b"\x1b[2J"))
+        self.assertEqual(status, 3)
+        self.assertNotIn("\x1b", said)
+        self.assertNotIn("^", said)
+
+    def test_findings_and_guards_have_their_weight(self):
+        change = self.repo.diff({"Makefile": "all:\n", "tests/t": "x\n"})
+        status, said = self.patch("check", diff=change)
+        self.assertEqual(status, 0)
+        self.assertIn("warning  patch.build: Makefile: ", said)
+        self.assertIn("info     patch.tests: tests/t: ", said)
+        found = json.loads(self.patch("check", "--json", diff=change)[1])["findings"]
+        self.assertEqual([each["severity"] for each in found], ["warning", "info"])
+        moved = self.repo.diff({"LICENSE": None, "old": "l\n", "Makefile": "x\n"})
+        self.assertIn(b"rename from LICENSE", moved)
+        files = json.loads(self.patch("guard", "--json", diff=moved)[1])["files"]
+        self.assertEqual([(each["path"], each["protected"], each["note"]) for each in files],
+                         [("Makefile", "keep", "patch.build"), ("old", "keep", None)])
+
     def test_stat_show_and_guard_need_no_repository(self):
         self.assertEqual(self.patch("stat", diff=self.change),
                          (0, "1\t1\tREADME\n1\t0\ttests/new\n"))

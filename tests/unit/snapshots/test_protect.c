@@ -142,79 +142,79 @@ static void the_tricks_are_good_diffs(void **state)
 
 /* --- the tables --------------------------------------------------------------- */
 
+static const char *const guarded[] = {
+	"Makefile",
+	"CMakeLists.txt",
+	"pyproject.toml",
+	"pkg/setup.py",
+	"requirements.txt",
+	"poetry.lock",
+	"environment.yml",
+	"package.json",
+	"web/package-lock.json",
+	"yarn.lock",
+	"pnpm-lock.yaml",
+	"lerna.json",
+	"Cargo.toml",
+	"crates/a/Cargo.toml",
+	"Cargo.lock",
+	"go.mod",
+	"go.sum",
+	"pom.xml",
+	"mvnw",
+	"build.gradle",
+	"gradlew",
+	"app/app.csproj",
+	"global.json",
+	"Gemfile.lock",
+	"composer.json",
+	"mix.exs",
+	"Package.swift",
+	"pubspec.yaml",
+	"stack.yaml",
+	"cabal.project",
+	"dune-project",
+	"x.opam",
+	"flake.nix",
+	".terraform.lock.hcl",
+	"MODULE.bazel",
+	"rebar.config",
+	"project.clj",
+	"deps.edn",
+	"Project.toml",
+	"DESCRIPTION",
+	"renv.lock",
+	"cpanfile",
+	"build.zig",
+	"shard.yml",
+	"Dockerfile",
+	"docker-compose.yml",
+	".github/workflows/x.yml",
+	".gitlab-ci.yml",
+	".drone.yml",
+	"Jenkinsfile",
+	"tests/conftest.py",
+	"tox.ini",
+	"jest.config.js",
+	"LICENSE",
+	"README.md",
+	".gitignore",
+	".github/CODEOWNERS",
+};
+static const char *const unguarded[] = {"src/main.c",	   "docs/guide.md", "a/b/c.py",
+					"lib/README.html", "x/LICENSE.c",   "test/data.json"};
+
 static void each_ecosystem_has_its_files(void **state)
 {
-	static const char *const paths[] = {
-		"Makefile",
-		"CMakeLists.txt",
-		"pyproject.toml",
-		"pkg/setup.py",
-		"requirements.txt",
-		"poetry.lock",
-		"environment.yml",
-		"package.json",
-		"web/package-lock.json",
-		"yarn.lock",
-		"pnpm-lock.yaml",
-		"lerna.json",
-		"Cargo.toml",
-		"crates/a/Cargo.toml",
-		"Cargo.lock",
-		"go.mod",
-		"go.sum",
-		"pom.xml",
-		"mvnw",
-		"build.gradle",
-		"gradlew",
-		"app/app.csproj",
-		"global.json",
-		"Gemfile.lock",
-		"composer.json",
-		"mix.exs",
-		"Package.swift",
-		"pubspec.yaml",
-		"stack.yaml",
-		"cabal.project",
-		"dune-project",
-		"x.opam",
-		"flake.nix",
-		".terraform.lock.hcl",
-		"MODULE.bazel",
-		"rebar.config",
-		"project.clj",
-		"deps.edn",
-		"Project.toml",
-		"DESCRIPTION",
-		"renv.lock",
-		"cpanfile",
-		"build.zig",
-		"shard.yml",
-		"Dockerfile",
-		"docker-compose.yml",
-		".github/workflows/x.yml",
-		".gitlab-ci.yml",
-		".drone.yml",
-		"Jenkinsfile",
-		"tests/conftest.py",
-		"tox.ini",
-		"jest.config.js",
-		"LICENSE",
-		"README.md",
-		".gitignore",
-		".github/CODEOWNERS",
-	};
-	static const char *const free[] = {"src/main.c",      "docs/guide.md", "a/b/c.py",
-					   "lib/README.html", "x/LICENSE.c",   "test/data.json"};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-		if (guard_protection(paths[i]) == NULL)
-			fail_msg("'%s' is not protected", paths[i]);
+	for (size_t i = 0; i < ARRAY_LEN(guarded); i++) {
+		if (guard_protection(guarded[i]) == NULL)
+			fail_msg("'%s' is not protected", guarded[i]);
 	}
-	for (size_t i = 0; i < ARRAY_LEN(free); i++) {
-		if (guard_protection(free[i]) != NULL)
-			fail_msg("'%s' is protected by '%s'", free[i],
-				 guard_protection(free[i])->glob);
+	for (size_t i = 0; i < ARRAY_LEN(unguarded); i++) {
+		if (guard_protection(unguarded[i]) != NULL)
+			fail_msg("'%s' is protected by '%s'", unguarded[i],
+				 guard_protection(unguarded[i])->glob);
 	}
 }
 
