@@ -275,11 +275,14 @@ static const struct option_row step_rows[] = {
 	 .path = "tests.pass_to_pass"},
 	{"root", "NAME", "root directory of the steps, as the workers name it", put_text,
 	 .path = "sandbox.root"},
+	{"security", "MODE", "auto, trusted, sandboxed or isolated", put_text, .path = "security"},
 	{"artifact", "GLOB", "files to send back", append_text, .path = "artifacts.paths"},
 	{"on-failure", "WHAT", "rollback (default) or keep", put_text, .path = "on_failure"},
 };
 
 static const struct option_row limit_rows[] = {
+	{"preset", "NAME", "a set of limits: default, light, heavy, browser, ...", put_text,
+	 .path = "limits.preset"},
 	{"wall", "DURATION", "time for all steps together", put_duration, .path = "limits.wall_ms"},
 	{"cpu", "DURATION", "CPU time", put_duration, .path = "limits.cpu_ms"},
 	{"idle", "DURATION", "time without any output", put_duration, .path = "limits.idle_ms"},

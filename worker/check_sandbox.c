@@ -64,9 +64,9 @@ static void send_layers(int sock, const struct box_host *host)
 			 : layer->required ? CHECK_FAIL
 					   : CHECK_WARN,
 			 name,
-			 layer->present		  ? "present"
-			 : *layer->detail != '\0' ? layer->detail
-						  : "missing",
+			 *layer->detail != '\0' ? layer->detail
+			 : layer->present	? "present"
+						: "missing",
 			 !is_cgroup	   ? "see the detail; the README lists what a host needs"
 			 : layer->required ? "delegate the controller to the worker (systemd: "
 					     "Delegate=yes), or set [sandbox] allow_missing = "

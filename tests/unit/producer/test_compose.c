@@ -101,6 +101,10 @@ static const struct {
 	 "\"t1\"],"
 	 "\"pass_to_pass\":[\"t2\"]}}"},
 	{"{}",
+	 {"--preset", "heavy", "--memory", "1g", "--security", "isolated"},
+	 "{\"limits\":{\"preset\":\"heavy\",\"memory_bytes\":1073741824},"
+	 "\"security\":\"isolated\"}"},
+	{"{}",
 	 {"--artifact", "out/*", "--on-failure", "keep", "--max-attempts", "2"},
 	 "{\"artifacts\":{\"paths\":[\"out/"
 	 "*\"]},\"on_failure\":\"keep\",\"max_attempts\":2}"},

@@ -5,6 +5,8 @@
  */
 #include "boxtest.h"
 
+#include <linux/magic.h>
+#include <stdlib.h>
 #include <sys/vfs.h>
 
 #include "base/defs.h"
@@ -22,16 +24,16 @@ static void test_user_and_system(void **state)
 	(void)state;
 	boxtest_open(&test, NULL, NULL);
 	outcome = boxtest_shell(&test, BUSY(0.4));
-	assert_in_range(outcome.user_us + outcome.system_us, 400000, 1200000);
+	assert_in_range(outcome.user_us + outcome.system_us, 400000, 1200000 * boxtest_slow());
 	assert_true(outcome.user_us > 100000);
-	assert_in_range(outcome.cpu_us, 390000, 1500000);
+	assert_in_range(outcome.cpu_us, 390000, 1500000 * boxtest_slow());
 	/* the kernel copies nothing to nowhere, many times */
 	outcome = boxtest_shell(&test, "dd if=/dev/zero of=/dev/null bs=64k count=60000 2>&1");
 	assert_int_equal(outcome.exit_code, 0);
 	assert_true(outcome.system_us > outcome.user_us);
 	/* the second step does not count the first one's */
 	outcome = boxtest_shell(&test, "true");
-	assert_true(outcome.user_us + outcome.system_us < 100000);
+	assert_true(outcome.user_us + outcome.system_us < 100000 * boxtest_slow());
 	boxtest_close(&test);
 }
 
@@ -100,30 +102,46 @@ static void test_processes(void **state)
 	boxtest_close(&test);
 }
 
+/* A new directory on a file system that has a disk, "" when none is at hand. */
+static void make_on_disk(char path[64])
+{
+	static const char *const places[] = {"/var/tmp", "/mnt"};
+	static const long disks[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC};
+	struct statfs fs;
+
+	for (size_t i = 0; i < ARRAY_LEN(places); i++)
+		for (size_t j = 0; j < ARRAY_LEN(disks); j++) {
+			(void)snprintf(path, 64, "%s/sbx-meters-XXXXXX", places[i]);
+			if (statfs(places[i], &fs) == 0 && fs.f_type == disks[j] &&
+			    mkdtemp(path) != NULL)
+				return;
+		}
+	path[0] = '\0';
+}
+
 /* What is written to a disk; the layer of a box is memory. */
 static void test_io(void **state)
 {
-	char path[] = "/var/tmp/sbx-meters-XXXXXX";
 	struct box_workspace workspace = {.direct = true};
 	struct driver_outcome outcome;
 	struct boxtest test;
-	struct statfs fs;
 	struct stat st;
+	char path[64];
 
 	(void)state;
-	assert_non_null(mkdtemp(path));
+	make_on_disk(path);
+	if (path[0] == '\0')
+		skip();
 	workspace.lower_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(workspace.lower_fd >= 0);
 	assert_int_equal(fstat(workspace.lower_fd, &st), 0);
-	assert_int_equal(fstatfs(workspace.lower_fd, &fs), 0);
 	workspace.lower_uid = st.st_uid;
 	workspace.lower_gid = st.st_gid;
 	boxtest_open(&test, &workspace, NULL);
 	outcome = boxtest_shell(&test, "dd if=/dev/zero of=f bs=1M count=8 conv=fsync 2>&1; rm f");
 	assert_int_equal(outcome.exit_code, 0);
-	if (fs.f_type != 0x01021994) /* a tmpfs writes to no disk */
-		assert_in_range(outcome.io_write_bytes, 8 << 20, 16 << 20);
-	assert_int_equal(boxtest_shell(&test, "true").io_write_bytes, 0);
+	assert_in_range(outcome.io_write_bytes, 8 << 20, 16 << 20);
+	assert_true(boxtest_shell(&test, "true").io_write_bytes < 1 << 20);
 	boxtest_close(&test);
 	(void)close(workspace.lower_fd);
 	assert_int_equal(rmdir(path), 0);
