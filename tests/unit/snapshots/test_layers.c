@@ -4,7 +4,9 @@
  */
 #include "tests/unit/snapshots/store_rig.h"
 
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* --- helpers ----------------------------------------------------------- */
@@ -213,6 +215,102 @@ static void a_layer_over_nothing_is_made_anew(void **state)
 	rig_close(&rig);
 }
 
+/* --- several processes ------------------------------------------------------- */
+
+/* A child that fails says so by its exit: it must not go on as a test. */
+static void evict_for_ever(void)
+{
+	const struct store_policy policy = {
+		.max_bytes = 1, .recent_ms = 0, .keep_refs_ms = 1 << 30};
+	struct store_upkept upkept;
+	struct rig rig;
+
+	rig_open_with(&rig, "store-race", true);
+	while (store_upkeep(rig.store, &policy, &upkept, &rig.err) == 0) {
+	}
+	_exit(5);
+}
+
+/* Whether a layer that is pinned has all that it needs, for a while. */
+static bool stays_whole(struct rig *rig, const struct oid *tree)
+{
+	const char *under;
+	char path[PATH_MAX];
+
+	if (!store_under(rig->store, tree, &rig->arena, &under))
+		return true;
+	(void)snprintf(path, sizeof(path), "%s/many/300", under);
+	for (int i = 0; i < 200; i++) {
+		if (access(path, R_OK) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void use_and_check(int which)
+{
+	static const char *const tags[] = {"base", "one", "two"};
+	int layered = 0;
+
+	for (int i = 0; i < 60 || layered < 5; i++) {
+		struct store_base base;
+		const char *path, *under;
+		struct rig rig;
+		int pin;
+
+		rig_open_with(&rig, "store-race", true);
+		rig_source(&rig, "race");
+		if (i > 2000 || fetch(&rig, tags[(i + which) % 3], &base) != 0)
+			_exit(3);
+		if (store_checkout(rig.store, &rig.source, &base.tree, &rig.arena, &path,
+				   &rig.reason, &rig.err) != 0)
+			_exit(4);
+		if (store_pin(rig.store, &base.tree, &pin) == 0) {
+			layered += store_under(rig.store, &base.tree, &rig.arena, &under);
+			if (!stays_whole(&rig, &base.tree))
+				_exit(6);
+			(void)close(pin);
+		}
+		rig_close(&rig);
+	}
+}
+
+static void layers_and_eviction_go_together(void **state)
+{
+	enum { USERS = 3 };
+	pid_t users[USERS], evictor;
+	int status;
+
+	(void)state;
+	make_repo("race");
+	change("race", "one", "echo new >a/text && git add .");
+	change("race", "two", "git rm -q run && git add .");
+	{
+		struct rig rig;
+
+		rig_open_with(&rig, "store-race", true);
+		rig_close(&rig);
+	}
+	(void)fflush(NULL);
+	evictor = fork();
+	if (evictor == 0)
+		evict_for_ever();
+	for (int i = 0; i < USERS; i++) {
+		users[i] = fork();
+		if (users[i] == 0) {
+			use_and_check(i);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < USERS; i++) {
+		assert_int_equal(waitpid(users[i], &status, 0), users[i]);
+		assert_int_equal(status, 0);
+	}
+	assert_int_equal(kill(evictor, SIGKILL), 0);
+	assert_int_equal(waitpid(evictor, &status, 0), evictor);
+	assert_true(WIFSIGNALED(status));
+}
+
 /* --- verification ----------------------------------------------------------- */
 
 static int64_t damaged(struct rig *rig, enum store_depth depth)
@@ -278,6 +376,7 @@ int main(void)
 		cmocka_unit_test(what_is_far_or_small_is_whole),
 		cmocka_unit_test(what_is_below_stays_as_long_as_the_layer),
 		cmocka_unit_test(a_layer_over_nothing_is_made_anew),
+		cmocka_unit_test(layers_and_eviction_go_together),
 		cmocka_unit_test(a_changed_layer_is_found),
 	};
 
