@@ -183,7 +183,7 @@ test: deps
 	tests/run --build $(B) --san build/san
 
 .PHONY: test-vm
-test-vm: MORE_DEPS := qemu-system-x86 e2fsprogs apparmor
+test-vm: MORE_DEPS := qemu-system-x86 e2fsprogs apparmor systemd
 test-vm: deps all $(filter $(B)/tests/unit/sandbox/%,$(UNIT_TESTS)) $(ATTACKS)
 	tests/vm/run -- tests/vm/suite $(B)
 
