@@ -149,7 +149,7 @@ help:
 	@echo "make deps       install the Debian packages that are missing"
 	@echo "make demo       build, start a broker and a worker, run three jobs, show their verdicts"
 	@echo "make test       build and run every test (also with sanitizers)"
-	@echo "make test-vm    the sandbox under Debian's kernel with cgroup v2 alone (10 minutes; not in test)"
+	@echo "make test-vm    the sandbox under Debian's kernel with cgroup v2 alone (15 minutes; not in test)"
 	@echo "make check-style  only the house style"
 	@echo "make bench      measure against bubblewrap, git and patch in one run"
 	@echo "make fuzz       every fuzz target for TIME=$(TIME) seconds each (clang)"
@@ -185,7 +185,7 @@ test: deps
 .PHONY: test-vm
 test-vm: MORE_DEPS := qemu-system-x86 e2fsprogs apparmor systemd
 test-vm: deps all $(filter $(B)/tests/unit/sandbox/%,$(UNIT_TESTS)) $(ATTACKS)
-	tests/vm/run -- tests/vm/suite $(B)
+	tests/vm/run --timeout 3600 -- tests/vm/suite $(B)
 
 .PHONY: check-style
 check-style:

@@ -136,6 +136,9 @@ class Archive:
     # --- the image ------------------------------------------------------
 
     def image(self, ref=None):
+        if "oci-layout" not in self.members and "manifest.json" in self.members:
+            raise Refused("an archive of docker save, not of the OCI; turn it into one: skopeo "
+                          "copy docker-archive:FILE oci-archive:OTHER")
         if self.json("oci-layout")[1].get("imageLayoutVersion") != "1.0.0":
             raise Refused("not an OCI image layout of version 1.0.0")
         descriptor = self.choose(self.json("index.json")[1], ref)

@@ -362,6 +362,10 @@ class Hostile(Rooted):
                 self.assert_refused("refused", "oci", "app",
                                     image.write(os.path.join(self.folder, "image.tar")))
 
+    def test_the_older_kind_of_archive_is_named(self):
+        self.assert_refused("skopeo copy docker-archive", "oci", "app", self.file(
+            "image.tar", tar(member("manifest.json", data=b"[]"))))
+
     def test_an_index_that_leads_in_circles_ends(self):
         image = Image(tar(member("usr/a", data=b"a")))
         inner = {"mediaType": "application/vnd.oci.image.index.v1+json"}

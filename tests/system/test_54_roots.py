@@ -67,6 +67,34 @@ class Roots(sbxtest.Case):
                                   for name in wanted))
         self.assertEqual(self.marks(results), [name or "host" for name in wanted])
 
+    def test_the_same_for_an_ordinary_user(self):
+        sbxtest.need_root()
+        home = os.path.join(self.folder, "user")
+        shutil.copytree(self.repo.path, os.path.join(home, "repo"))
+        make_root(os.path.join(home, "roots/own"), "own")
+        paths = []
+        wanted = ["one", "own", None, "own", "one"]
+        for number, name in enumerate(wanted):
+            job = self.job("cat README /opt/mark 2>/dev/null; true", root=name)
+            job["source"]["repo"] = os.path.join(home, "repo")
+            paths.append(os.path.join(home, f"{number}.json"))
+            with open(paths[-1], "w", encoding="utf-8") as stream:
+                stream.write(sbxtest.json_of(job))
+        subprocess.run(["chown", "-R", "65531:65531", home], check=True)
+        os.chmod(self.folder, 0o755)
+        # The checkout of the program itself may be out of the user's reach.
+        programs = [shutil.copy(os.path.join(sbxtest.BIN, name), home)
+                    for name in ("sbx-run", "sbx-worker")]
+        done = subprocess.run(
+            ["setpriv", "--reuid", "65531", "--regid", "65531", "--clear-groups", programs[0],
+             "--json", "--allow-missing-cgroup", "--set", "worker.slots=1", "--set",
+             f"sandbox.roots=one={self.roots['one']},own={home}/roots/own", "--state-dir",
+             os.path.join(home, "state"), *paths], cwd=home, text=True, capture_output=True,
+            env=sbxtest.clean_env(home), timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        said = sorted(json.loads(line)["steps"][0]["stdout"] for line in done.stdout.splitlines())
+        self.assertEqual(said, sorted("one\n" + (name + "\n" if name else "") for name in wanted))
+
     def test_the_workspace_and_the_patch_are_there(self):
         job = self.job("cat README && touch made && id && grep app /etc/passwd", root="one",
                        patch={"diff": self.repo.diff({"README": "uno\n"}).decode()})
@@ -193,6 +221,19 @@ class Roots(sbxtest.Case):
         found = self.check(f"sandbox.roots=two={self.roots['two']}")
         self.assertEqual(found["sandbox.root.two"]["status"], "fail")
         self.assertIn("/opt/mark", found["sandbox.root.two"]["detail"])
+
+    def test_a_root_of_one_program_is_only_a_warning(self):
+        path = make_root(os.path.join(self.folder, "lean"), "lean")
+        shutil.rmtree(os.path.join(path, "bin"))
+        found = self.check(f"sandbox.roots=lean={path}")
+        self.assertEqual(found["sandbox.root.lean"]["status"], "ok")
+        self.assertEqual(found["sandbox.trial.lean"]["status"], "warn")
+
+    def test_the_producer_can_name_one(self):
+        done = self.program("sbx-submit", "--dry-run", "--json", "--root", "one", "--repo",
+                            self.repo.path, "--commit", "main", "--run", "true")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["sandbox"], {"root": "one"})
 
     def test_sbx_box_finds_a_root_by_directory_and_by_name(self):
         box = os.path.join(sbxtest.BIN, "sbx-box")
