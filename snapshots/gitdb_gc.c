@@ -372,6 +372,33 @@ static int pack_reached(struct gitdb_gc *gc, struct err *err)
 	return result;
 }
 
+/* --- on disk ------------------------------------------------------------ */
+
+static int sync_path(const char *path, int flags, struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+
+	return fd < 0 || fsync(fd) < 0 ? err_sys(err, "cannot sync '%s'", path) : 0;
+}
+
+/* What a job has written may be lost with the power, what was safe may not: the
+ * new packs are on disk before the old objects go. */
+static int sync_made(const struct gitdb_gc *gc, struct err *err)
+{
+	static const char *const suffixes[] = {".pack", ".idx"};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < gc->made.len * ARRAY_LEN(suffixes); i++) {
+		(void)snprintf(path, sizeof(path), "%s/objects/pack/%s%s", gc->db->dir,
+			       gc->made.items[i / ARRAY_LEN(suffixes)],
+			       suffixes[i % ARRAY_LEN(suffixes)]);
+		if (sync_path(path, 0, err) < 0)
+			return -1;
+	}
+	(void)snprintf(path, sizeof(path), "%s/objects/pack", gc->db->dir);
+	return gc->made.len == 0 ? 0 : sync_path(path, O_DIRECTORY, err);
+}
+
 /* --- deleting ---------------------------------------------------------- */
 
 static void delete_pack(const struct gitdb *db, const char *pack)
@@ -480,7 +507,7 @@ int gitdb_gc_finish(struct gitdb_gc *gc, struct err *err)
 	if (code < 0)
 		return gitdb_fail(err, code, "cannot pack '%s'", gc->db->dir);
 	if (read_shallow(gc, err) < 0 || reach_all(gc, err) < 0 || pack_reached(gc, err) < 0 ||
-	    write_shallow(gc, err) < 0)
+	    write_shallow(gc, err) < 0 || sync_made(gc, err) < 0)
 		return err_prefix(err, "cannot pack '%s'", gc->db->dir);
 	delete_candidates(gc);
 	return 0;

@@ -104,6 +104,9 @@ int gitdb_gc_finish(struct gitdb_gc *gc, struct err *err) MUST_CHECK;
 void gitdb_gc_abandon(struct gitdb_gc *gc);
 void gitdb_gc_free(struct gitdb_gc *gc);
 
+/* Removes what writers that were killed have left. While nobody writes. */
+void gitdb_tidy(const char *path);
+
 /* Deletes the refs directly below `place` ("refs/sbx") that were last set or
  * touched before. While nobody else writes. */
 int gitdb_refs_expire(struct gitdb *db, const char *place, int64_t before_s, int64_t *ret_deleted,

@@ -20,8 +20,8 @@
  * The storekeeper is the only writer. Several workers may share one store.
  * Files belong to the storekeeper, are readable by its group and by nobody
  * else: the directories at the top have mode 0750, and the process should have
- * umask 027 or 022. Nothing is synced: after a power failure the newest
- * objects and refs may be missing.
+ * umask 027 or 022. What jobs write is not synced: after a power failure the
+ * newest objects and refs may be missing. What upkeep packs is.
  */
 #ifndef SBX_SNAPSHOTS_STORE_H
 #define SBX_SNAPSHOTS_STORE_H

@@ -201,26 +201,16 @@ static void fetch_remote(const struct store *store, const struct source_url *sou
 		answer->result = store_mark(to, &answer->commit, err);
 }
 
-/* What fetches that were killed left in the repository; not while somebody
- * packs, whose unfinished pack has such a name too. */
+/* What writers that were killed left; not while somebody writes now. */
 static void remove_leftovers(const struct store *store, const char *repo)
 {
 	CLEANUP(fd_cleanup) int lock = -1;
 	char path[PATH_MAX + 512];
-	const struct dirent *entry;
-	DIR *stream;
 
 	if (store_write_lock(store, repo, STORE_DELETES, 0, &lock, NULL) < 0)
 		return;
-	(void)snprintf(path, sizeof(path), "%s/repos/%s.git/objects/pack", store->path, repo);
-	stream = opendir(path);
-	if (stream == NULL)
-		return;
-	while ((entry = readdir(stream)) != NULL) {
-		if (strncmp(entry->d_name, "pack_git2_", 10) == 0)
-			(void)unlinkat(dirfd(stream), entry->d_name, 0);
-	}
-	(void)closedir(stream);
+	(void)snprintf(path, sizeof(path), "%s/repos/%s.git", store->path, repo);
+	gitdb_tidy(path);
 }
 
 int store_make_repo(const struct store *store, const char *path, struct err *err)

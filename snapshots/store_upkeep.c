@@ -192,6 +192,7 @@ static int expire_refs(const struct store *store, const char *repo, const char *
 	if (store_write_lock(store, repo, STORE_DELETES, clock_mono_us() + LOCK_WAIT_US, &lock,
 			     NULL) < 0)
 		return 0;
+	gitdb_tidy(path);
 	if (gitdb_open(path, GITDB_WRITE, &db, err) < 0)
 		return -1;
 	result = gitdb_refs_expire(db, "refs/sbx", before_s, &jobs, err);

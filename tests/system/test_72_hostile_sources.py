@@ -386,7 +386,8 @@ class Hostile(sbxtest.Case):
             self.assertIn(result["verdict"], ("rejected", "error"), name)
             self.assertTrue(result["reason"]["code"].startswith("source."), (name, result))
         with open(os.path.join(repo, "packed-refs"), "wb") as out:
-            out.write(b"# pack-refs\n" + b"\xff\n" * 1000 + b"^zz\n" + b"0" * 40 + b" refs/heads/z\n")
+            out.write(b"# pack-refs\n" + b"\xff\n" * 1000 + b"^zz\n" + b"0" * 40 +
+                      b" refs/heads/z\n")
         self.assert_refused("source.corrupt", repo, "z")
         self.assert_verdict(self.run_job(repo), "passed")
 

@@ -13,34 +13,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-static const struct store_policy ROOMY = {
-	.max_bytes = 1LL << 40, .recent_ms = 0, .keep_refs_ms = 1000LL * 3600 * 1000};
-
 /* --- helpers ----------------------------------------------------------- */
-
-static struct store_base base_of(struct rig *rig, const char *commit)
-{
-	struct store_base base;
-
-	FETCH_OK(rig, commit, &base);
-	return base;
-}
 
 static const char *check_out(struct rig *rig, const char *commit)
 {
 	struct store_base base = base_of(rig, commit);
 
 	return checkout(rig, &base.tree);
-}
-
-/* Three commits with a common part, tagged c1 to c3. */
-static void make_commits(const char *name)
-{
-	sh("git init -q -b main %s && cd %s && mkdir -p dir/sub && head -c 60000 /dev/urandom "
-	   ">dir/common && echo x >dir/sub/x && ln -s x dir/sub/link && echo run >run && "
-	   "chmod +x run && for i in 1 2 3; do head -c 40000 /dev/urandom >own && git add . && "
-	   "git commit -q -m $i && git tag c$i || exit 1; done",
-	   name, name);
 }
 
 static void used_ago(struct rig *rig, const char *commit, int seconds)
@@ -71,15 +50,6 @@ static struct store_verified verify(struct rig *rig, enum store_depth depth)
 	last[0] = '\0';
 	OK(store_verify(rig->store, depth, on_tell, NULL, &found, &err));
 	return found;
-}
-
-static struct store_upkept upkeep(struct rig *rig, const struct store_policy *policy)
-{
-	struct store_upkept upkept;
-	struct err err = {0};
-
-	OK(store_upkeep(rig->store, policy, &upkept, &err));
-	return upkept;
 }
 
 /* --- verifying --------------------------------------------------------- */
@@ -320,44 +290,6 @@ static void what_crashes_left_goes(void **state)
 }
 
 /* --- repositories ------------------------------------------------------ */
-
-/* What a job leaves: one changed file, one commit, its ref. */
-static int try_settle(struct rig *rig, const struct store_base *base, const char *job,
-		      struct oid *ret)
-{
-	struct gitdb_edit edit = {.path = "dir/job", .mode = MODE_FILE};
-	struct gitdb *db = NULL;
-	struct store_outcome outcome;
-	struct oid tree, commit;
-	struct err err = {0};
-	struct buf stream;
-	int result;
-
-	OK(gitdb_open(store_repo_path(&rig->arena, rig->store, &rig->source), GITDB_QUARANTINE, &db,
-		      &err));
-	OK(gitdb_blob_write(db, (struct bytes){(const uint8_t *)job, strlen(job)}, &edit.oid,
-			    &err));
-	OK(gitdb_tree_update(db, &base->tree, &edit, 1, &tree, &err));
-	OK(gitdb_commit_write(db, &tree, &base->commit, job, 1, &commit, &err));
-	buf_init(&stream, 1 << 20);
-	OK(gitdb_export(db, &stream, &err));
-	gitdb_close(db);
-	outcome = (struct store_outcome){
-		.base = base->commit, .keep = commit, .objects = buf_bytes(&stream)};
-	result = store_settle(rig->store, &rig->source, job, &outcome, &rig->err);
-	buf_release(&stream);
-	*ret = commit;
-	return result;
-}
-
-static struct oid settle(struct rig *rig, const struct store_base *base, const char *job)
-{
-	struct oid commit;
-
-	if (try_settle(rig, base, job, &commit) != 0)
-		fail_msg("%s: %s", job, rig->err.message);
-	return commit;
-}
 
 static void loose_objects_become_one_pack(void **state)
 {
