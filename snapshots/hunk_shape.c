@@ -64,6 +64,8 @@ bool hunk_shape_may_be_cut(const struct hunk_shape *shape, const struct diff_hun
 
 	if (shape->sides == 0 || shape->least == 0 || old_len + new_len == 0)
 		return true;
+	if (old_len > left)
+		return false; /* the file has not so many */
 	if (old_len >= shape->least && new_len >= shape->least)
 		return true;
 	if (old_len == left)

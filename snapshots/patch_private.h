@@ -80,6 +80,8 @@ struct patch_run {
 	size_t part;			   /* of the series */
 	const struct recovered *recovered; /* NULL: strict */
 	struct hunk_shape *shape;	   /* of the hunks of the whole diff */
+	const struct diff_file *cr_made;   /* a new file whose lines end in CR LF */
+	bool cr_damaged;		   /* CR LF is damage elsewhere in the diff */
 	size_t recover_budget;		   /* of comparing that is left for the whole diff */
 	size_t recover_bytes;		   /* of files that may still be read for it */
 	struct patch_outcome *outcome;

@@ -210,6 +210,40 @@ static int refuse_cut(const struct trial *trial)
 			    "proves that the diff was not cut off there");
 }
 
+static bool has_cr(const struct diff_file *file, bool old_side)
+{
+	for (size_t i = 0; i < file->hunks_len; i++) {
+		for (size_t k = 0; k < file->hunks[i].lines_len; k++) {
+			const struct diff_line *line = &file->hunks[i].lines[k];
+
+			if ((line->kind != DIFF_ADD) == old_side && line->text.len > 0 &&
+			    line->text.data[line->text.len - 1] == '\r')
+				return true;
+		}
+	}
+	return false;
+}
+
+/* CR that the hunks of one file have and their file has not is damage; then
+ * nothing tells whether the CR of a new file is. */
+static int judge_ends(const struct trial *trial, bool creates)
+{
+	struct patch_run *run = trial->run;
+
+	if (creates && !trial->proves && has_cr(trial->file, false))
+		run->cr_made = trial->file;
+	if (!creates && trial->preimage.len > 0 && has_cr(trial->file, true) &&
+	    memchr(trial->preimage.data, '\r', trial->preimage.len) == NULL)
+		run->cr_damaged = true;
+	if (run->cr_made == NULL || !run->cr_damaged || run->recovered->line_ends)
+		return 0;
+	return patch_refuse(run, REASON_PATCH_AMBIGUOUS, run->cr_made->at_line,
+			    run->cr_made->new_path,
+			    "the diff has CR LF where files of the base have LF, so those of the "
+			    "new file '%s' may be damage too",
+			    run->cr_made->new_path);
+}
+
 static int try_unproven(struct trial *trial, struct bytes *ret)
 {
 	struct hunk_recovery how = {.line_ends = trial->run->recovered->line_ends,
@@ -241,6 +275,8 @@ int patch_recover_hunks(struct patch_run *run, const struct diff_file *file, con
 				    "the damaged diff changes more and larger files than can be "
 				    "searched for where its hunks belong");
 	code = trial.proves ? try_all(&trial, ret) : try_unproven(&trial, ret);
+	if (code == 0)
+		code = judge_ends(&trial, before == NULL);
 	if (code == 0 && trial.cut && (!trial.proves || lacks_context(file)))
 		return refuse_cut(&trial);
 	if (code != 0 || before == NULL || ret->len != preimage.len ||

@@ -73,12 +73,18 @@ static bool elides(struct bytes text, bool missed)
 
 /* --- where a hunk ends ------------------------------------------------- */
 
+/* The two lines that name a file, or one of them with its prefix right before
+ * a hunk. */
 static bool is_sides(struct recover_reader *reader, const struct diff_raw *line)
 {
 	struct diff_raw next;
 
-	return diff_starts(line->text, "--- ") && raw_at(reader, line->next, &next) &&
-	       diff_starts(next.text, "+++ ");
+	if (!raw_at(reader, line->next, &next))
+		return false;
+	if (diff_starts(line->text, "--- ") && diff_starts(next.text, "+++ "))
+		return true;
+	return (diff_starts(line->text, "--- a/") || diff_starts(line->text, "+++ b/")) &&
+	       diff_starts(next.text, "@@");
 }
 
 /* A mail's signature: "-- " and a version, then nothing of a hunk. */
@@ -110,6 +116,19 @@ static void step(struct walk *walk, const struct diff_raw *line, int kind)
 	walk->unfinished = !line->whole;
 }
 
+/* An indented fence at the very end; elsewhere it may be a line of context. */
+static bool is_last_fence(struct recover_reader *reader, const struct diff_raw *line)
+{
+	const uint8_t *at = line->next;
+	struct diff_raw next;
+
+	for (; raw_at(reader, at, &next); at = next.next) {
+		if (next.text.len > 0)
+			return false;
+	}
+	return recover_is_fence(line->text);
+}
+
 /* Whether a hunk may end here: nothing behind it is one more line. */
 static bool may_end(struct recover_reader *reader, const uint8_t *at)
 {
@@ -118,7 +137,7 @@ static bool may_end(struct recover_reader *reader, const uint8_t *at)
 	while (raw_at(reader, at, &line)) {
 		if (line.text.len > 0)
 			return recover_kind(line.text) == 0 || is_sides(reader, &line) ||
-			       is_signature(reader, &line);
+			       is_signature(reader, &line) || is_last_fence(reader, &line);
 		at = line.next;
 	}
 	return true;

@@ -100,6 +100,7 @@ static const struct mended mended[] = {
 	COUNT("no final newline", GIT SIDES "@@ -7,6 +7,6 @@\n" LEAD EDIT " \treturn total;\n }",
 	      ""),
 	COUNT("code fence", "```diff\n" GIT SIDES AT LEAD EDIT TAIL "```\n", NULL),
+	COUNT("indented code fence", "  ```diff\n" GIT SIDES AT LEAD EDIT TAIL "  ```\n", NULL),
 	COUNT("prose", "Here it is:\n\n" GIT SIDES AT LEAD EDIT TAIL "\nThat is all.\n", NULL),
 	COUNT("prose and wrong counts",
 	      "Here:\n" GIT SIDES "@@ -7,9 +7,8 @@\n" LEAD EDIT TAIL "\nThat is all.\n",
@@ -125,6 +126,8 @@ static const struct mended mended[] = {
 	COUNT("counts too large, no shape of a hunk that was cut off",
 	      GIT SIDES "@@ -7,8 +7,8 @@ int add(int value)\n" LEAD EDIT TAIL,
 	      "7 new lines instead of 8 and 8"),
+	COUNT("counts that no file has", GIT SIDES "@@ -7,107 +7,107 @@ int add(int value)\n" LEAD EDIT TAIL,
+	      "instead of 107 and 107"),
 	{"context line dropped next to what is added, counts remember it",
 	 "--- a/white\n+++ b/white\n@@ -2,6 +2,7 @@\n two\n three\n+new\n five\n six\n seven\n",
 	 "white", "one\ntwo\nthree\nfour  \nnew\nfive\nsix\nseven\neight\nnine\nten\n",
@@ -223,6 +226,24 @@ static void test_strict_mode_takes_no_damage(void **state)
 	kit->policy.recover = true;
 }
 
+/* One line of a header is no line of the hunk before it. */
+static void test_a_lone_name_starts_a_file(void **state)
+{
+	static const char *const diffs[] = {
+		"+++ b/count.c\n@@ -1 +1 @@\n-other\n+another\n"
+		"+++ b/cut\n@@ -1,3 +1,3 @@\n-one\n+1\n two\n three\n",
+		"--- a/count.c\n@@ -1 +1 @@\n-other\n+another\n"
+		"--- a/cut\n@@\n-one\n+1\n two\n three\n",
+	};
+	struct kit *kit = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(diffs); i++) {
+		if (kit_apply(kit, kit_text(diffs[i])) != 0)
+			fail_msg("%zu: %s", i, kit->reason.message);
+		assert_int_equal(kit->outcome.edits_len, 2);
+	}
+}
+
 /* --- what is not ---------------------------------------------------------------- */
 
 struct refused {
@@ -270,6 +291,10 @@ static const struct refused refused[] = {
 	{"counts of context that is missing at another place",
 	 "--- a/rival\n+++ b/rival\n@@ -40,4 +40,5 @@\n alpha\n beta\n+new\n gamma\n```\n",
 	 REASON_PATCH_AMBIGUOUS, "lacks 1 lines"},
+	{"CR LF that is damage here and may be there",
+	 "--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+x\r\n" GIT SIDES "@@ -10,3 +10,3 @@\n"
+	 " \t\treturn -1;\r\n-\ttotal += value;\r\n+\ttotal += 2 * value;\r\n \treturn total;\r\n",
+	 REASON_PATCH_AMBIGUOUS, "damage too"},
 	{"nothing but an addition", "--- a/cut\n+++ b/cut\n@@\n+x\n", REASON_PATCH_AMBIGUOUS,
 	 "without context"},
 	{"no change", GIT SIDES "@@ -7,3 +7,3 @@\n" LEAD, REASON_PATCH_MALFORMED, "changes nothing"},
@@ -405,6 +430,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_each_kind_of_damage_is_mended_and_told,
 						open_files, close_files),
+		cmocka_unit_test_setup_teardown(test_a_lone_name_starts_a_file, open_files,
+						close_files),
 		cmocka_unit_test_setup_teardown(test_strict_mode_takes_no_damage, open_files,
 						close_files),
 		cmocka_unit_test_setup_teardown(test_what_is_open_is_refused, open_files,
