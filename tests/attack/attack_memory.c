@@ -44,10 +44,11 @@ int main(int argc, char **argv)
 {
 	int limit_mb = argc > 2 ? (int)number(argv[2]) : 64;
 
-	for (int i = 0; argc > 1; i++) {
+	if (argc < 2)
+		return 1;
+	for (int i = 0;; i++) {
 		if (i > 2 * limit_mb)
 			escaped("%d MiB of %s", i, argv[1]);
 		take(argv[1], i);
 	}
-	return 1;
 }

@@ -248,6 +248,11 @@ class Roots(sbxtest.Case):
         done = self.program("sbx-box", "--empty", "--root", self.folder, "--", "true")
         self.assertEqual(done.returncode, 125)
         self.assertIn("no usr/ is in it", done.stderr)
+        for root, status, words in ((self.roots["two"], 0, "yes  " + self.roots["two"]),
+                                    (self.folder, 125, "no   "), ("host", 0, "yes  the host's /usr")):
+            done = self.program("sbx-box", "--explain", "--root", root)
+            self.assertEqual(done.returncode, status, done)
+            self.assertIn("root                 required  " + words, done.stdout)
         if os.geteuid() == 0:
             self.as_user_by_name(box)
 

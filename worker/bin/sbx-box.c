@@ -96,7 +96,22 @@ static void write_outcome(const struct box_options *options, const struct box_ho
 	buf_release(&json);
 }
 
-static int explain(const struct box_host *host)
+/* Who could change it could change what every command finds there. */
+static bool explain_root(const char *root)
+{
+	struct err err = {0};
+	bool own = root == NULL || strcmp(root, "/") == 0;
+	bool good = own || root_check(root, &err) == 0;
+
+	(void)printf("%-20s %-9s %-4s %s%s\n", "root", "required", good ? "yes" : "no",
+		     !good ? err.message
+		     : own ? "the host's /usr and parts of its /etc"
+			   : root,
+		     good ? ", read-only" : "");
+	return good;
+}
+
+static int explain(const struct box_host *host, const char *root)
 {
 	const struct box_layer *layers;
 	size_t len = box_host_layers(host, &layers);
@@ -109,6 +124,7 @@ static int explain(const struct box_host *host)
 			     layers[i].required ? "required" : "optional", word, layers[i].detail);
 		missing += layers[i].required && !layers[i].present;
 	}
+	missing += !explain_root(root);
 	return missing == 0 ? 0 : BOX_EXIT_FAULT;
 }
 
@@ -318,7 +334,7 @@ static int run_box(const struct box_options *options, const char *root, struct e
 	if (box_host_open(&host, &config, err) < 0)
 		return -1;
 	if (options->explain) {
-		result = explain(host);
+		result = explain(host, root);
 	} else if (box_new(host, 0, &box, err) == 0) {
 		box_host_sweep_dead(host, "box"); /* while init sets itself up */
 		result = run(options, host, box, err);
