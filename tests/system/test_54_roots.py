@@ -249,7 +249,8 @@ class Roots(sbxtest.Case):
         self.assertEqual(done.returncode, 125)
         self.assertIn("no usr/ is in it", done.stderr)
         for root, status, words in ((self.roots["two"], 0, "yes  " + self.roots["two"]),
-                                    (self.folder, 125, "no   "), ("host", 0, "yes  the host's /usr")):
+                                    (self.folder, 125, "no   "),
+                                    ("host", 0, "yes  the host's /usr")):
             done = self.program("sbx-box", "--explain", "--root", root)
             self.assertEqual(done.returncode, status, done)
             self.assertIn("root                 required  " + words, done.stdout)
@@ -268,6 +269,13 @@ class Roots(sbxtest.Case):
             env={"HOME": home, "PATH": "/usr/bin:/bin"}, cwd=home, text=True,
             capture_output=True, check=False)
         self.assertEqual((done.returncode, done.stdout), (0, "mine\n"), done.stderr)
+        done = subprocess.run(
+            ["setpriv", "--reuid", "65531", "--regid", "65531", "--clear-groups", program,
+             "--allow-missing", "cgroup", "--explain", "--root", "mine"],
+            env={"HOME": home, "PATH": "/usr/bin:/bin"}, cwd=home, text=True,
+            capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("root                 required  yes", done.stdout)
 
 
 if __name__ == "__main__":

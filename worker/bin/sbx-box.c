@@ -111,7 +111,7 @@ static bool explain_root(const char *root)
 	return good;
 }
 
-static int explain(const struct box_host *host, const char *root)
+static int explain(const struct box_host *host)
 {
 	const struct box_layer *layers;
 	size_t len = box_host_layers(host, &layers);
@@ -124,7 +124,6 @@ static int explain(const struct box_host *host, const char *root)
 			     layers[i].required ? "required" : "optional", word, layers[i].detail);
 		missing += layers[i].required && !layers[i].present;
 	}
-	missing += !explain_root(root);
 	return missing == 0 ? 0 : BOX_EXIT_FAULT;
 }
 
@@ -328,13 +327,19 @@ static int run_box(const struct box_options *options, const char *root, struct e
 				    .binds_len = options->binds_len};
 	struct box_host *host;
 	struct box *box;
+	bool root_holds = true;
 	int result = -1;
 
 	(void)snprintf(instance, sizeof(instance), "box-%d", (int)getpid());
+	/* First: in a user namespace, owners cannot be told any more. */
+	if (options->explain)
+		root_holds = explain_root(root);
 	if (box_host_open(&host, &config, err) < 0)
 		return -1;
 	if (options->explain) {
-		result = explain(host, root);
+		result = explain(host);
+		if (!root_holds)
+			result = BOX_EXIT_FAULT;
 	} else if (box_new(host, 0, &box, err) == 0) {
 		box_host_sweep_dead(host, "box"); /* while init sets itself up */
 		result = run(options, host, box, err);
