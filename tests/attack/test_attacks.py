@@ -330,6 +330,17 @@ class Attacks:
                 self.assertEqual(outcome.record["syscall"], expected, outcome)
                 self.assertEqual(outcome.code, 128 + signal.SIGSYS, outcome)
 
+    def test_trace(self):
+        """What debuggers may do does not lead around the filter."""
+        self.assert_contained("trace", options=["--profile", "trusted"])
+
+    def test_profiles(self):
+        for profile in ("trusted", "strict"):
+            for name in ("init", "privilege", "namespaces", "mount", "sockets"):
+                with self.subTest(profile=profile, attack=name):
+                    self.assert_contained(name, options=["--profile", profile])
+        self.assert_contained("kernel", options=["--profile", "strict"])
+
     # --- greed ---------------------------------------------------------------
 
     def test_fork_bomb(self):
