@@ -150,6 +150,7 @@ help:
 	@echo "make demo       build, start a broker and a worker, run three jobs, show their verdicts"
 	@echo "make test       build and run every test (also with sanitizers)"
 	@echo "make test-vm    the sandbox under Debian's kernel with cgroup v2 alone (15 minutes; not in test)"
+	@echo "make chaos      kills, cuts, full disks and alarms, the long form; prints the figures (an hour; not in test)"
 	@echo "make check-style  only the house style"
 	@echo "make bench      measure against bubblewrap, git and patch in one run"
 	@echo "make fuzz       every fuzz target for TIME=$(TIME) seconds each (clang)"
@@ -181,6 +182,10 @@ test: deps
 	$(MAKE) all-tests
 	$(MAKE) SAN=1 unit-tests
 	tests/run --build $(B) --san build/san
+
+.PHONY: chaos
+chaos: deps all
+	SBX_CHAOS_SCALE=10 SBX_CHAOS_SECONDS=300 tests/run --build $(B) -v --patience 12 --only 'system/test_3[57]*'
 
 .PHONY: test-vm
 test-vm: MORE_DEPS := qemu-system-x86 e2fsprogs apparmor systemd

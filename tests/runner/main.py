@@ -6,6 +6,7 @@
     --list          names the programs and runs none
     --no-broker     starts no broker; what needs one is skipped and says so
     -j N            units that neither time nor share anything, side by side (2)
+    --patience N    gives each program N times its time
     -v              prints the output of every program
 
 One line a program; the whole output of a failed one; logs in BUILD/test-logs.
@@ -172,6 +173,7 @@ def parse(arguments):
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--no-broker", action="store_true")
     parser.add_argument("-j", dest="jobs", default=2, type=int)
+    parser.add_argument("--patience", default=1, type=int)
     parser.add_argument("-v", dest="verbose", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
     return parser.parse_args(arguments)
@@ -211,6 +213,8 @@ def main(arguments):
         print(__doc__)
         return 0
     chosen = programs.every(ROOT, options.build, options.san, options.only)
+    for program in chosen:
+        program.timeout_s *= options.patience
     if options.list:
         print("\n".join(program.name for program in chosen))
         return 0

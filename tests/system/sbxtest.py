@@ -206,9 +206,10 @@ class Worker:
     def role(self, name):
         """The pid of one of the worker's own processes, by its command line."""
         wanted = b"\0--role\0" + name.encode() + b"\0"
-        [pid] = [pid for pid in self.processes()
-                 if wanted in leftovers.read(f"/proc/{pid}/cmdline")
-                 and leftovers.parents()[pid][0] == self.process.pid]
+        # One listing: a process may end between two.
+        [pid] = [pid for pid, (parent, _) in leftovers.parents().items()
+                 if parent == self.process.pid
+                 and wanted in leftovers.read(f"/proc/{pid}/cmdline")]
         return pid
 
     def executors(self):
