@@ -36,6 +36,7 @@ enum {
 	POLL_MIN_US = 500,
 	POLL_MAX_US = 50 * 1000,
 	REMOVE_DEPTH_MAX = 512,
+	MARK_FRESH_S = 3600, /* as often as a mark is touched */
 };
 
 /* --- locks ------------------------------------------------------------- */
@@ -296,6 +297,23 @@ int store_marked(struct gitdb *db, const struct oid *commit, struct err *err)
 	return why.kind == ERR_NOT_FOUND ? 0 : err_set(err, why.kind, "%s", why.message);
 }
 
+bool store_marked_fast(const struct store *store, const char *repo, const struct oid *commit)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	char path[PATH_MAX + 512], text[OID_HEX_BYTES] = "", ref[64];
+	struct stat st;
+	struct oid found;
+
+	base_ref(commit, ref);
+	(void)snprintf(path, sizeof(path), "%s/repos/%s.git/%s", store->path, repo, ref);
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	/* One that was not touched for long is left to who touches it. */
+	return fd >= 0 && fstat(fd, &st) == 0 &&
+	       st.st_mtim.tv_sec + MARK_FRESH_S > clock_wall_us() / 1000000 &&
+	       read(fd, text, sizeof(text) - 1) == (ssize_t)sizeof(text) - 1 &&
+	       oid_parse(text, &found) && oid_equal(&found, commit);
+}
+
 int store_mark(struct gitdb *db, const struct oid *commit, struct err *err)
 {
 	char ref[64];
@@ -333,15 +351,17 @@ const char *store_job_ref(struct arena *arena, const char *job)
 static int settle_in(struct gitdb *db, const char *ref, const struct store_outcome *outcome,
 		     struct err *err)
 {
+	bool is_base = oid_equal(&outcome->keep, &outcome->base);
 	struct oid tree;
 
 	if (outcome->objects.len > 0) {
 		if (gitdb_import(db, outcome->objects, &outcome->base, &outcome->keep, err) < 0)
 			return -1;
-	} else if (!oid_equal(&outcome->keep, &outcome->base)) {
+	} else if (!is_base) {
 		return err_set(err, ERR_INPUT, "a commit is to be kept that did not come along");
 	}
-	if (gitdb_commit_tree(db, &outcome->keep, &tree, err) < 0)
+	/* What has just been imported was judged there. */
+	if (is_base && gitdb_commit_tree(db, &outcome->keep, &tree, err) < 0)
 		return -1;
 	return gitdb_ref_set(db, ref, &outcome->keep, err);
 }

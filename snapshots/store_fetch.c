@@ -67,11 +67,25 @@ int store_fetch_fast(struct store *store, const struct source_url *source, const
 		     struct store_base *ret)
 {
 	struct err err = {0};
+	struct store_known *known;
 	struct store_base base;
 	struct oid oid;
 
-	if (!oid_parse(commit, &oid) || fetch_marked(store, source, &oid, &base, &err) < 0)
+	if (!oid_parse(commit, &oid))
 		return 1;
+	known = &store->known[oid.raw[0] % STORE_KNOWN];
+	if (strcmp(known->name, source->name) == 0 && oid_equal(&known->base.commit, &oid) &&
+	    store_marked_fast(store, source->name, &oid)) {
+		*ret = known->base;
+		return 0;
+	}
+	if (fetch_marked(store, source, &oid, &base, &err) < 0)
+		return 1;
+	if (snprintf(known->name, sizeof(known->name), "%s", source->name) <
+	    (int)sizeof(known->name))
+		known->base = base;
+	else
+		known->name[0] = '\0';
 	*ret = base;
 	return 0;
 }

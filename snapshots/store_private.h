@@ -13,9 +13,18 @@
 
 enum { STORE_PATH_MAX = PATH_MAX - 256 }; /* so that what is below always fits */
 
+enum { STORE_KNOWN = 64 };
+
+/* A usable commit whose tree was read once: that never changes. */
+struct store_known {
+	char name[128]; /* of the source; "": free */
+	struct store_base base;
+};
+
 struct store {
 	struct store_config config;
 	char path[STORE_PATH_MAX];
+	struct store_known known[STORE_KNOWN]; /* by the commit's first byte */
 };
 
 /* Waits for the exclusive flock of a file that it makes when it is not there.
@@ -155,5 +164,9 @@ int store_upkeep_lock(const struct store *store, int64_t deadline_us, int *ret_f
 /* Whether a commit was checked and may be used: store_mark sets it. */
 int store_marked(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;
 int store_mark(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;
+
+/* As store_marked, with a look at one file instead of an open database. False
+ * also for what that cannot tell. */
+bool store_marked_fast(const struct store *store, const char *repo, const struct oid *commit);
 
 #endif
