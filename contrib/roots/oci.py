@@ -14,6 +14,7 @@ depth of reference.
 import contextlib
 import gzip
 import hashlib
+import io
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ import tempfile
 import zlib
 from dataclasses import dataclass, field
 
-from tree import CHUNK, Refused
+from tree import CHUNK, Headers, Refused
 
 MAX_JSON_BYTES = 4 << 20
 MAX_LAYERS = 512
@@ -61,32 +62,82 @@ def _take(tree, key, kind):
     return value
 
 
+class Section(io.RawIOBase):
+    """A part of a file, as a file."""
+
+    def __init__(self, file, start, size):
+        super().__init__()
+        self.file, self.start, self.size, self.at = file, start, size, 0
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=0):
+        self.at = max(0, offset + (0, self.at, self.size)[whence])
+        return self.at
+
+    def readinto(self, buffer):
+        self.file.seek(self.start + self.at)
+        data = self.file.read(max(0, min(len(buffer), self.size - self.at)))
+        buffer[:len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+
 class Archive:
     def __init__(self, path, max_bytes=20 << 30):
         self.path = path
         self.max_bytes = max_bytes
-        self.tar = None
-        self.members = {}
+        self.file = None
+        self.members = {}  # name: where its content is, and how long
         self.folder = os.path.isdir(path)
-        if self.folder:
-            return
-        try:
-            self.tar = tarfile.open(path, mode="r:*")
-            for member in self.tar:
-                name = os.path.normpath(member.name)
-                if member.isreg() and (name in self.members or len(self.members) == MAX_MEMBERS):
-                    raise Refused(f"{name!r} is in the archive twice, or there are too many")
-                if member.isreg():
-                    self.members[name] = member
-        except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise Refused(f"not a sound tar archive: {error}") from error
+        if not self.folder:
+            self.file = self.plain(path)
+            self.look()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self.tar is not None:
-            self.tar.close()
+        if self.file is not None:
+            self.file.close()
+
+    def plain(self, path):
+        """The file, or a copy of it that is not compressed: it is read here and there."""
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            source = stack.enter_context(decompressed(file))
+            if source is file:
+                stack.pop_all()
+                return file
+            copy, left = tempfile.TemporaryFile(), self.max_bytes
+            try:
+                while data := source.read(CHUNK):
+                    left -= len(data)
+                    if left < 0:
+                        raise Refused("the archive unpacks to too many bytes")
+                    copy.write(data)
+            except (OSError, EOFError, zlib.error) as error:
+                raise Refused(f"the archive cannot be unpacked: {error}") from error
+            return copy
+
+    def look(self):
+        self.file.seek(0)
+        try:
+            with tarfile.open(fileobj=Headers(self.file), mode="r:") as archive:
+                for member in archive:
+                    archive.members = []
+                    name = os.path.normpath(member.name)
+                    if not member.isreg() or member.sparse is not None:
+                        continue
+                    if name in self.members or len(self.members) == MAX_MEMBERS:
+                        raise Refused(f"{name!r} is in the archive twice, or there are too many")
+                    self.members[name] = (member.offset_data, member.size)
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            raise Refused(f"not a sound tar archive: {error}") from error
 
     # --- blobs ----------------------------------------------------------
 
@@ -99,7 +150,7 @@ class Archive:
                 raise Refused(f"no {name} in the archive: {error.strerror}") from error
         if name not in self.members:
             raise Refused(f"no {name} in the archive")
-        return self.tar.extractfile(self.members[name])
+        return io.BufferedReader(Section(self.file, *self.members[name]))
 
     def json(self, name):
         with self.open(name) as file:

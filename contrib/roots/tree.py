@@ -36,17 +36,26 @@ class Refused(Exception):
     """The archive itself is at fault."""
 
 
-class _Bounded:
-    """A file for tarfile, which reads as much at once as a header claims to need."""
+class Headers:
+    """A file for tarfile, which reads as much at once as a header claims to need, and goes
+    wherever a header says that the next one is: back, and round and round, too."""
 
     def __init__(self, file):
         self.file = file
-        self.seek, self.tell = file.seek, file.tell
+        self.tell = file.tell
+        self.furthest = 0
 
     def read(self, size=-1):
         if size < 0 or size > MAX_HEADER_BYTES:
             raise Refused(f"a header of {size} bytes")
-        return self.file.read(size)
+        data = self.file.read(size)
+        self.furthest = max(self.furthest, self.file.tell())
+        return data
+
+    def seek(self, place):
+        if place < self.furthest - tarfile.BLOCKSIZE:
+            raise Refused("a header that leads back")
+        return self.file.seek(place)
 
 
 def _words(name):
@@ -137,7 +146,7 @@ class Tree:
         """An uncompressed tar archive. Raises Refused; the tree is of no use then."""
         self.fresh, self.touched = set(), set()
         try:
-            with tarfile.open(fileobj=_Bounded(file), mode="r:", errors="surrogateescape",
+            with tarfile.open(fileobj=Headers(file), mode="r:", errors="surrogateescape",
                               encoding="utf-8") as archive:
                 for member in archive:
                     self.add(archive, member)

@@ -177,6 +177,13 @@ class Honest(Rooted):
                           "etc": 0o755, "dev": 0o755, "tmp": 0o755})
         self.assertEqual({each.st_uid for each in modes.values()}, {os.getuid()})
 
+    def test_an_archive_may_be_compressed_as_a_whole(self):
+        image = self.image([member("usr/a", data=b"a" * 70000)])
+        with open(image, "rb") as stream:
+            packed = self.file("root.tar", gzip.compress(stream.read()))
+        self.made("oci", "one", packed)
+        self.assertEqual(self.mkroot("verify").returncode, 0)
+
     def test_the_same_image_is_the_same_root(self):
         image = self.image([member("usr/a", data=b"a", mtime=1), member("usr/b", data=b"b")])
         self.made("oci", "one", image)
@@ -313,6 +320,19 @@ class Hostile(Rooted):
         pax.type, pax.size = tarfile.XHDTYPE, 1 << 40
         self.assert_refused("a header of", "tar", "app",
                             self.file("root.tar", pax.tobuf(tarfile.GNU_FORMAT)))
+
+    def test_headers_that_lead_back_end(self):
+        """CVE-2019-20907, CVE-2025-8194: a reader that goes round in circles."""
+        for kind in (tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+            info = tarfile.TarInfo("usr/x")
+            info.type, info.size = kind, -1024
+            data = tar(member("usr/a", data=b"a"))[:1024] + info.tobuf(tarfile.GNU_FORMAT) + \
+                bytes(2048)
+            with self.subTest(kind):
+                path = self.file("root.tar", data)
+                self.assertNotEqual(self.mkroot("tar", "app", path, timeout=20).returncode, 0)
+                self.assertNotEqual(self.mkroot("oci", "app", path, timeout=20).returncode, 0)
+                self.assert_clean()
 
     def test_damaged_archives(self):
         good = tar(member("usr/a", data=b"a" * 5000))
