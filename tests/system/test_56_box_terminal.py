@@ -167,6 +167,17 @@ class Terminal(sbxtest.Case):
         session.expect(known.split()[0] + b" 100000")
         self.assertEqual(session.wait(), 0)
 
+    def test_nothing_is_typed_for_the_person(self):
+        session = self.session(
+            "--", "python3", "-c", "import fcntl, os\n"
+            "for place in (0, os.open('/dev/tty', os.O_RDWR)):\n"
+            "    for request in (0x5412, 0x541C):\n"
+            "        try:\n            fcntl.ioctl(place, request, b'x')\n"
+            "            print('pushed')\n"
+            "        except OSError as error:\n            print('refused', error.errno)\n")
+        session.expect(rb"(refused 1\r\n){4}")
+        self.assertEqual(session.wait(), 0)
+
     def test_without(self):
         session = self.session("--no-tty", "--", "sh", "-c", "tty; exit 3")
         session.expect(b"not a tty")
