@@ -296,7 +296,7 @@ static int write_as(struct gitdb *db, git_object_t type, struct bytes content,
 		return quarantine_add(&db->quarantine, oid, type, content, QUARANTINE_COPIES, err);
 	}
 	/* Without a look for new packs: at worst an object is there twice. */
-	if (object_is_here(db, oid))
+	if (object_is_here(db, oid) || loose_write_small(db, oid, type, content))
 		return 0;
 	code = db->loose->write(db->loose, to_git(oid),
 				content.len > 0 ? (const void *)content.data : "", content.len,

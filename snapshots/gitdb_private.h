@@ -107,6 +107,11 @@ int object_header(struct gitdb *db, const struct oid *oid, git_object_t *ret_typ
 
 void object_oid(git_object_t type, struct bytes content, struct oid *ret);
 
+/* Writes a small loose object where the file system has a quick way; false: it
+ * must be written as any other (gitdb_loose.c). */
+bool loose_write_small(const struct gitdb *db, const struct oid *oid, git_object_t type,
+		       struct bytes content);
+
 /* Writes where the mode says, unless it is there already. A quarantine gets also
  * what is on disk. */
 int object_write(struct gitdb *db, git_object_t type, struct bytes content, struct oid *ret,

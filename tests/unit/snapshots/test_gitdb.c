@@ -352,6 +352,42 @@ static void trees_are_rewritten_as_git_does(void **state)
 	buf_release(&stream);
 }
 
+/* Small objects are written by hand, large ones by libgit2: git reads both. */
+static void objects_of_every_size_are_gits(void **state)
+{
+	static const size_t sizes[] = {0, 1, 2, 255, 256, 3899, 3900, 3901, 5000, 70000};
+	struct gitdb *db = NULL;
+	struct err err = {0};
+
+	(void)state;
+	OK(gitdb_create("sizes.git", &err));
+	OK(gitdb_open("sizes.git", GITDB_WRITE, &db, &err));
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		CLEANUP(gitdb_blob_release) struct gitdb_blob blob = {0};
+		uint8_t *content = malloc(sizes[i] + 1);
+		struct oid oid, want;
+		char hex[OID_HEX_BYTES];
+
+		assert_non_null(content);
+		for (size_t k = 0; k < sizes[i]; k++)
+			content[k] = (uint8_t)random_below(i % 2 == 0 ? 256 : 2);
+		OK(gitdb_blob_write(db, (struct bytes){content, sizes[i]}, &oid, &err));
+		OK(gitdb_blob_write(db, (struct bytes){content, sizes[i]}, &want, &err));
+		oid_hex(&oid, hex);
+		want = sh_oid("git -C sizes.git cat-file blob %s | git hash-object --stdin", hex);
+		ASSERT_OID(&oid, &want);
+		OK(gitdb_blob_read(db, &oid, sizes[i], &blob, &err));
+		assert_int_equal(blob.bytes.len, sizes[i]);
+		assert_memory_equal(blob.bytes.data, content, sizes[i]);
+		free(content);
+	}
+	gitdb_close(db);
+	sh("test -z \"$(find sizes.git -name 'tmp*')\" && "
+	   "test $(find sizes.git/objects -type f -perm 444 | wc -l) = %zu",
+	   ARRAY_LEN(sizes));
+	assert_fsck("sizes.git");
+}
+
 static void edits_that_collide_are_refused(void **state)
 {
 	struct gitdb_edit edit = {.path = "dir", .mode = MODE_FILE};
@@ -506,6 +542,7 @@ int main(void)
 		cmocka_unit_test(ancestors_are_first_parents),
 		cmocka_unit_test(trees_are_listed_and_looked_up),
 		cmocka_unit_test(trees_are_rewritten_as_git_does),
+		cmocka_unit_test(objects_of_every_size_are_gits),
 		cmocka_unit_test(edits_that_collide_are_refused),
 		cmocka_unit_test(a_quarantine_leaves_no_trace),
 		cmocka_unit_test(refs_are_set_moved_and_deleted),
