@@ -96,7 +96,11 @@ class Archive:
         self.folder = os.path.isdir(path)
         if not self.folder:
             self.file = self.plain(path)
-            self.look()
+            try:
+                self.look()
+            except BaseException:
+                self.file.close()
+                raise
 
     def __enter__(self):
         return self

@@ -156,7 +156,8 @@ class Tree:
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise Refused(f"not a sound tar archive: {error}") from error
         except OSError as error:
-            if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP):
+            if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP,
+                               errno.ENOTDIR):
                 raise Refused(f"a name that cannot be: {error.strerror}") from error
             raise
 

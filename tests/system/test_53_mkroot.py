@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import re
 import shutil
 import stat
@@ -333,6 +334,53 @@ class Hostile(Rooted):
                 self.assertNotEqual(self.mkroot("tar", "app", path, timeout=20).returncode, 0)
                 self.assertNotEqual(self.mkroot("oci", "app", path, timeout=20).returncode, 0)
                 self.assert_clean()
+
+    def test_mutations(self):
+        """Any archive is unpacked or refused: nothing else is raised, nothing lies outside."""
+        sys.path.insert(0, os.path.join(sbxtest.ROOT, "contrib/roots"))
+        from oci import Archive  # pylint: disable=import-outside-toplevel
+        from tree import Refused, Tree, digest  # pylint: disable=import-outside-toplevel
+        lower = tar(member("bin", "link", linkname="usr/bin"), member("usr/bin", "dir"),
+                    member("usr/bin/a", data=b"x" * 3000), member("n" * 120, data=b"l"),
+                    member("out", "link", linkname=self.folder), member("out/x", data=b"1"),
+                    member("usr/h", "hard", linkname="usr/bin/a"), member("dev/n", "char"))
+        upper = tar(member("usr/.wh.h"), member("usr/bin/.wh..wh..opq"), member("bin/q", data=b"q"))
+        with open(Image(lower, upper).write(os.path.join(self.folder, "image.tar")), "rb") as file:
+            image = file.read()
+        seed = random.randrange(1 << 32)
+        rnd = random.Random(seed)
+        accepted = 0
+        for number in range(400):
+            as_image = number % 2 == 0
+            data = bytearray(image if as_image else lower)
+            for _ in range(rnd.choice((1, 2, 5, 30))):
+                data[rnd.randrange(len(data))] = rnd.choice((0, 47, 46, 55, 255,
+                                                             rnd.randrange(256)))
+            for at in range(0, len(data) - 511, 512):  # most would fail at their sums alone
+                if data[at + 257:at + 262] == b"ustar":
+                    total = sum(data[at:at + 148]) + 256 + sum(data[at + 156:at + 512])
+                    data[at + 148:at + 156] = b"%06o\0 " % total
+            path, top = self.file("root.tar", bytes(data)), os.path.join(self.folder, "top")
+            tree = Tree(top, 64 << 20)
+            try:
+                if as_image:
+                    with Archive(path, 64 << 20) as archive:
+                        for layer in archive.image().layers:
+                            with archive.layer(layer) as file:
+                                tree.unpack(file)
+                else:
+                    with open(path, "rb") as file:
+                        tree.unpack(file)
+                tree.finish()
+                accepted += digest(top)[1] >= 0
+            except Refused:
+                pass
+            except Exception as error:
+                raise AssertionError(f"seed {seed}, mutation {number}") from error
+            shutil.rmtree(top)
+            self.assertEqual(sorted(os.listdir(self.folder)), ["image.tar", "root.tar", "secret"],
+                             f"seed {seed}, mutation {number}")
+        self.assertGreater(accepted, 10)
 
     def test_damaged_archives(self):
         good = tar(member("usr/a", data=b"a" * 5000))
