@@ -22,6 +22,7 @@ enum {
 	BATCH_ARENA_BYTES = 512 << 20,
 	LINE_BYTES_MAX = 2 * LIMIT_MESSAGE_BYTES,
 	REPOS_MAX = 16,
+	INPUT_BYTES = 64 << 10,
 	REOPEN_BYTES = 16 << 20,
 	REOPEN_DIFFS = 2000,
 };
@@ -351,6 +352,8 @@ int patch_batch(FILE *in, FILE *out, const struct patch_policy *policy, struct e
 
 	arena_init(&batch.arena, BATCH_ARENA_BYTES);
 	buf_init(&text, LINE_BYTES_MAX);
+	/* Lines are long: a call for each 4 KiB of them would be most of all calls. */
+	(void)setvbuf(in, NULL, _IOFBF, INPUT_BYTES);
 	while (code == 0 && (len = getline(&line, &size, in)) >= 0) {
 		if (strspn(line, " \t\r\n") == (size_t)len)
 			continue;
