@@ -65,6 +65,8 @@ static void go_on(struct task *task)
 {
 	if (task->slot == NULL)
 		answer_base(task);
+	else if (task->slot->layer == LAYER_AWAY)
+		dispatch_layer(task);
 	else if (task->slot->executor.socket >= 0) /* else when it comes, on_ready */
 		dispatch_job(task);
 }
@@ -96,6 +98,8 @@ int dispatch_start(struct task *task, struct err *err)
 static void base_missing(struct task *task, const struct ipc_store_fetched *reply)
 {
 	(void)intake_unwait(task);
+	if (task->slot != NULL && task->slot->layer == LAYER_AWAY)
+		dispatch_take_back(task->slot);
 	if (reply->end == IPC_FAULT)
 		finish_fault(task, REASON_SOURCE_UNREACHABLE, reply->error, false);
 	else if (task->arena.exhausted)

@@ -120,8 +120,7 @@ void dispatch_job(struct task *task)
 
 /* --- executor --------------------------------------------------------- */
 
-/* The job ends here although its executor could go on. */
-static void take_from_executor(struct slot *slot)
+void dispatch_take_back(struct slot *slot)
 {
 	struct task *task = slot->task;
 
@@ -132,29 +131,37 @@ static void take_from_executor(struct slot *slot)
 	task->kill_at_mono_us = 0;
 }
 
-static void want_layer(struct slot *slot, const struct ipc_exec_want_layer *asked)
+void dispatch_layer(struct task *task)
 {
+	struct slot *slot = task->slot;
 	struct ipc_box_attach message = {
 		.kind = IPC_BOX_ATTACH, .slot = slot->number, .serial = slot->serial};
-	struct task *task = slot->task;
-	struct reason reason;
 	struct err err = {0};
-	int rc = dispatch_mode(task, asked->findings, &reason, &err);
 
-	if (rc != 0) {
-		take_from_executor(slot);
-		if (rc == REFUSED)
-			finish_refused(task, VERDICT_rejected, &reason);
-		else
-			finish_fault(task, REASON_HOST_FAULT, err.message, false);
-		return;
-	}
 	message.limits = task->limits;
 	ipc_text(message.checkout_path, task->checkout_path);
 	ipc_text(message.under_path, task->under_path);
 	slot->layer = LAYER_ASKED;
 	if (outbox_send(&slot->supervisor->zygote, &message, sizeof(message), -1, &err) < 0)
 		supervisor_die(slot->supervisor, &err);
+}
+
+static void want_layer(struct slot *slot, const struct ipc_exec_want_layer *asked)
+{
+	struct task *task = slot->task;
+	struct reason reason;
+	struct err err = {0};
+	int rc = dispatch_mode(task, asked->findings, &reason, &err);
+
+	if (rc != 0) {
+		dispatch_take_back(slot);
+		if (rc == REFUSED)
+			finish_refused(task, VERDICT_rejected, &reason);
+		else
+			finish_fault(task, REASON_HOST_FAULT, err.message, false);
+		return;
+	}
+	dispatch_layer(task);
 }
 
 /* Whether a job with this outcome moves its ref: it has made objects, or the
@@ -388,9 +395,21 @@ static void refuse_unlimited(struct slot *slot, const char *why)
 	struct task *task = slot->task;
 	struct reason reason;
 
-	take_from_executor(slot);
+	dispatch_take_back(slot);
 	(void)reason_set(&reason, REASON_POLICY_CGROUP, "limits", "%s", why);
 	finish_refused(task, VERDICT_rejected, &reason);
+}
+
+/* Who looked over the store found the checkout changed, and removed it after it
+ * was named: the next answer names a new one. */
+static void ask_again(struct slot *slot)
+{
+	struct err err = {0};
+
+	slot->task->asked_again = true;
+	slot->layer = LAYER_AWAY;
+	if (dispatch_fetch(slot->task, &err) < 0)
+		supervisor_die(slot->supervisor, &err);
 }
 
 static void on_attached(struct supervisor *self, struct ipc_box_attached *attached)
@@ -405,6 +424,10 @@ static void on_attached(struct supervisor *self, struct ipc_box_attached *attach
 		return;
 	if (attached->unlimited && slot->task != NULL) {
 		refuse_unlimited(slot, attached->error);
+		return;
+	}
+	if (attached->gone && slot->task != NULL && !slot->task->asked_again) {
+		ask_again(slot);
 		return;
 	}
 	if (attached->ok)

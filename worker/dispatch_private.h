@@ -51,4 +51,10 @@ int dispatch_mode(struct task *task, const int64_t findings[SEVERITY_COUNT],
 /* Gives the job of a task that has a slot to its executor. */
 void dispatch_job(struct task *task);
 
+/* Has the task's base mounted in the box of its slot. */
+void dispatch_layer(struct task *task);
+
+/* The job ends here although its executor could go on. */
+void dispatch_take_back(struct slot *slot);
+
 #endif

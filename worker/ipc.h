@@ -177,6 +177,7 @@ struct ipc_box_attached {
 	uint64_t serial;
 	bool ok;
 	bool unlimited; /* a limit has no controller: box.h, box_attach */
+	bool gone;	/* the checkout is; another one may be attached */
 	char error[ERR_MESSAGE_BYTES];
 };
 

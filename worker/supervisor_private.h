@@ -68,6 +68,7 @@ struct task {
 	struct box_limits limits; /* ... and of the mode */
 	struct text_list clamped;
 	bool trusted_source;
+	bool asked_again;	 /* for its base, which was removed before it was mounted */
 	struct mode_choice mode; /* .mode NULL: no box was made for it */
 	struct oid commit, tree;
 	const char *repo_path;
@@ -98,7 +99,8 @@ struct slot {
 	unsigned root;		/* that this has */
 	struct outbox executor; /* socket -1: no executor waits here */
 	struct task *task;	/* NULL: free */
-	enum { LAYER_NONE, LAYER_ASKED, LAYER_GIVEN } layer; /* of the executor's box */
+	/* Of the executor's box. AWAY: its base was removed, and is asked for again. */
+	enum { LAYER_NONE, LAYER_ASKED, LAYER_AWAY, LAYER_GIVEN } layer;
 };
 
 /* One of the two connections to the queue, as far as it has been told. */

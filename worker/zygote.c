@@ -254,7 +254,26 @@ static int hold_checkout(const struct zygote *zygote, const char *path, int *ret
 	return 0;
 }
 
-static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct err *err)
+/* Both, or neither. */
+static int hold_base(const struct zygote *zygote, struct ipc_box_attach *request, struct slot *self,
+		     struct err *err)
+{
+	request->checkout_path[sizeof(request->checkout_path) - 1] = '\0';
+	request->under_path[sizeof(request->under_path) - 1] = '\0';
+	if (request->checkout_path[0] == '\0')
+		return 0;
+	if (hold_checkout(zygote, request->checkout_path, &self->lower_fd, err) < 0)
+		return -1;
+	if (request->under_path[0] != '\0' &&
+	    hold_checkout(zygote, request->under_path, &self->under_fd, err) < 0) {
+		fd_cleanup(&self->lower_fd);
+		return -1;
+	}
+	return 0;
+}
+
+static int attach(struct zygote *zygote, struct ipc_box_attach *request, bool *ret_gone,
+		  struct err *err)
 {
 	struct slot *self = &zygote->slots[request->slot];
 	struct box_workspace workspace = {
@@ -267,19 +286,12 @@ static int attach(struct zygote *zygote, struct ipc_box_attach *request, struct 
 		return err_set(err, ERR_CONFLICT, "the sandbox is gone");
 	if (self->attached)
 		return err_set(err, ERR_CONFLICT, "the sandbox has its workspace already");
+	*ret_gone = hold_base(zygote, request, self, err) < 0;
+	if (*ret_gone)
+		return -1;
 	self->attached = true;
-	request->checkout_path[sizeof(request->checkout_path) - 1] = '\0';
-	if (request->checkout_path[0] != '\0') {
-		if (hold_checkout(zygote, request->checkout_path, &self->lower_fd, err) < 0)
-			return -1;
-		workspace.lower_fd = self->lower_fd;
-	}
-	request->under_path[sizeof(request->under_path) - 1] = '\0';
-	if (request->under_path[0] != '\0') {
-		if (hold_checkout(zygote, request->under_path, &self->under_fd, err) < 0)
-			return -1;
-		workspace.under_fd = self->under_fd;
-	}
+	workspace.lower_fd = self->lower_fd;
+	workspace.under_fd = self->under_fd;
 	return box_attach(self->box, &workspace, &request->limits, err);
 }
 
@@ -290,7 +302,7 @@ static void on_attach(struct zygote *zygote, struct ipc_box_attach *request)
 	struct err err = {0};
 
 	assert(request->slot < zygote->slots_len);
-	reply.ok = attach(zygote, request, &err) == 0;
+	reply.ok = attach(zygote, request, &reply.gone, &err) == 0;
 	reply.unlimited = !reply.ok && err.kind == ERR_UNSUPPORTED;
 	ipc_text(reply.error, err.message);
 	tell(zygote, &reply, sizeof(reply), NULL);

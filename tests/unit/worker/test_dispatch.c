@@ -273,6 +273,57 @@ static void an_answer_about_another_box_is_none(void **state)
 	assert_int_equal(kit.slots[0].task->state, STATE_prepared);
 }
 
+/* Who looks over the store may remove a checkout after it was named. */
+static void a_base_that_was_removed_is_asked_for_again(void **state)
+{
+	struct ipc_box_attached gone = {.kind = IPC_BOX_ATTACHED, .gone = true};
+	struct ipc_exec_layer layer;
+	struct ipc_box_attach asked;
+	uint64_t task = give_job(0);
+
+	(void)state;
+	kit_want_layer(0);
+	kit_turn();
+	(void)kit_receive(kit.zygote, IPC_BOX_ATTACH, &asked, sizeof(asked));
+	gone.serial = asked.serial;
+	kit_send(kit.zygote, &gone, sizeof(gone), NULL, 0);
+	kit_turn();
+	assert_silent(kit.executors[0]);
+	assert_int_equal(kit_fetched(), task);
+	kit_turn();
+	(void)kit_receive(kit.zygote, IPC_BOX_ATTACH, &asked, sizeof(asked));
+	assert_int_equal(asked.serial, gone.serial);
+	/* Once: then the executor is told that there is none. */
+	kit_send(kit.zygote, &gone, sizeof(gone), NULL, 0);
+	kit_turn();
+	(void)kit_receive(kit.executors[0], IPC_EXEC_LAYER, &layer, sizeof(layer));
+	assert_false(layer.ok);
+}
+
+static void a_base_that_is_lost_ends_its_job(void **state)
+{
+	struct ipc_box_attached gone = {.kind = IPC_BOX_ATTACHED, .gone = true};
+	struct ipc_store_fetched lost = {
+		.kind = IPC_STORE_FETCHED, .end = IPC_FAULT, .error = "no disk"};
+	struct ipc_store_fetch again;
+	struct ipc_box_attach asked;
+	uint64_t task = give_job(0);
+
+	(void)state;
+	kit_want_layer(0);
+	kit_turn();
+	(void)kit_receive(kit.zygote, IPC_BOX_ATTACH, &asked, sizeof(asked));
+	gone.serial = asked.serial;
+	kit_send(kit.zygote, &gone, sizeof(gone), NULL, 0);
+	kit_turn();
+	(void)kit_receive(kit.storekeeper, IPC_STORE_FETCH, &again, sizeof(again));
+	lost.task = task;
+	kit_send(kit.storekeeper, &lost, sizeof(lost), NULL, 0);
+	kit_turn();
+	assert_killed(0, asked.serial);
+	assert_null(kit.slots[0].task);
+}
+
 /* --- redeliveries ----------------------------------------------------- */
 
 static void a_redelivery_joins(void **state)
@@ -580,6 +631,8 @@ int main(void)
 		TEST(a_fresh_box_ends_what_was_before_it),
 		TEST(a_box_of_old_settings_is_made_anew),
 		TEST(an_answer_about_another_box_is_none),
+		TEST(a_base_that_was_removed_is_asked_for_again),
+		TEST(a_base_that_is_lost_ends_its_job),
 		TEST(a_redelivery_joins),
 		TEST(an_id_belongs_to_one_content),
 		TEST(attempts_have_an_end),
