@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "worker/check_private.h"
+#include "worker/mode.h"
 #include "worker/role.h"
 #include "worker/roots.h"
 #include "worker/sandbox/box.h"
@@ -47,31 +48,50 @@ static void send_row(int sock, enum check_status status, const char *name, const
 	(void)!fd_send(sock, &message, sizeof(message), NULL, 0, NULL);
 }
 
-static void send_layers(int sock, const struct box_host *host)
+/* What is missing for jobs that must have every layer; io is only metered. */
+static bool needs_all(const struct config *config, const struct box_layer *layer)
+{
+	const struct mode *least = mode_find(config->security_least);
+
+	return least != NULL && least->whole && strcmp(layer->name, "cgroup_io") != 0;
+}
+
+static const char *fix_of(const struct config *config, const struct box_layer *layer)
+{
+	bool is_cgroup = strncmp(layer->name, "cgroup_", 7) == 0 &&
+			 strcmp(layer->name, "cgroup_namespace") != 0;
+
+	if (!layer->required && needs_all(config, layer))
+		return "mend what the detail names, or lower [security] least: without this layer "
+		       "every job is rejected";
+	if (!is_cgroup)
+		return "see the detail; the README lists what a host needs";
+	return layer->required ? "delegate the controller to the worker (systemd: Delegate=yes), "
+				 "or set [sandbox] allow_missing = cgroup: jobs then run without "
+				 "this limit"
+			       : "nothing to do: results lack these figures";
+}
+
+static void send_layers(int sock, const struct box_host *host, const struct config *config)
 {
 	const struct box_layer *layers;
 	size_t len = box_host_layers(host, &layers);
 
 	for (size_t i = 0; i < len; i++) {
 		const struct box_layer *layer = &layers[i];
-		bool is_cgroup = strncmp(layer->name, "cgroup_", 7) == 0 &&
-				 strcmp(layer->name, "cgroup_namespace") != 0;
+		bool required = layer->required || needs_all(config, layer);
 		char name[NAME_BYTES];
 
 		(void)snprintf(name, sizeof(name), "sandbox.%s", layer->name);
 		send_row(sock,
-			 layer->present	   ? CHECK_OK
-			 : layer->required ? CHECK_FAIL
-					   : CHECK_WARN,
+			 layer->present ? CHECK_OK
+			 : required	? CHECK_FAIL
+					: CHECK_WARN,
 			 name,
 			 *layer->detail != '\0' ? layer->detail
 			 : layer->present	? "present"
 						: "missing",
-			 !is_cgroup	   ? "see the detail; the README lists what a host needs"
-			 : layer->required ? "delegate the controller to the worker (systemd: "
-					     "Delegate=yes), or set [sandbox] allow_missing = "
-					     "cgroup: jobs then run without this limit"
-					   : "nothing to do: results lack these figures");
+			 fix_of(config, layer));
 	}
 }
 
@@ -192,7 +212,7 @@ static void child(int sock, const struct config *config, const struct roots *roo
 			 "mend what the message names; the README lists what a host needs");
 		return;
 	}
-	send_layers(sock, host);
+	send_layers(sock, host, config);
 	for (size_t i = 0; i < roots->len; i++)
 		try_root(sock, host, config, &roots->items[i], (unsigned)i);
 	box_host_close(host);

@@ -55,6 +55,22 @@ class MainRoad(sbxtest.WorkerCase):
         self.assertIn("made", [each["path"] for each in result["changes"]])
         self.assertTrue(any("cgroup" in each for each in result["missing"]), result["missing"])
 
+    def test_isolated_is_a_whole_box_or_none(self):
+        asked = self.run_job(steps=["true"], security="isolated")
+        self.assert_verdict(asked, "rejected", "policy.security", "security")
+        self.assertIn("uid_per_slot", asked["reason"]["message"])
+        # Findings make a job as isolated as this host can be, and what lacks is listed.
+        chosen = self.run_job(self.repo.diff({"Makefile": "all:\n\ttrue\n"}), ["true"])
+        self.assert_verdict(chosen, "passed")
+        self.assertEqual(chosen["security"]["mode"], "isolated")
+        self.assertIn("uid_per_slot", chosen["missing"])
+
+    def test_check_says_when_every_job_would_be_rejected(self):
+        done = self.worker_of("strict", security__least="isolated",
+                              sandbox__allow_missing="cgroup").check()
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("every job is rejected", done.stdout)
+
     def test_what_was_used_is_said_without_control_groups(self):
         burn = "import time; end = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
         metrics = self.run_job(steps=[["/usr/bin/python3", "-c", burn]])["metrics"]
