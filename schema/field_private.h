@@ -119,6 +119,7 @@ struct result_wire_security {
 	const char *mode;
 	const char *profile;
 	const char *reason;
+	const char *root;
 };
 
 struct result_wire {

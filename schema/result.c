@@ -119,7 +119,8 @@ static int encode_head(struct arena *arena, const struct result_head *head, stru
 		.security = {.present = head->security_mode != NULL,
 			     .mode = head->security_mode,
 			     .profile = head->security_profile,
-			     .reason = head->security_reason},
+			     .reason = head->security_reason,
+			     .root = head->security_root},
 		.missing = head->missing,
 		.clamped = head->clamped,
 	};

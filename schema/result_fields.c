@@ -83,6 +83,7 @@ static const struct field security_fields[] = {
 	{"mode", TEXT(struct result_wire_security, mode), .required = true},
 	{"profile", TEXT(struct result_wire_security, profile), .required = true},
 	{"reason", TEXT(struct result_wire_security, reason), .required = true},
+	{"root", TEXT(struct result_wire_security, root)},
 };
 
 static const struct map security_map = {FIELDS(security_fields),

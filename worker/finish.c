@@ -296,6 +296,7 @@ static int encode(struct task *task, struct buf *out, struct err *err)
 		.security_mode = mode == NULL ? NULL : mode->name,
 		.security_profile = mode == NULL ? NULL : filter_profile_name(mode->profile),
 		.security_reason = task->mode.why,
+		.security_root = self->roots.items[task->root].name,
 		.missing = self->missing,
 		.clamped = task->clamped,
 	};

@@ -66,6 +66,8 @@ class Roots(sbxtest.Case):
         results = self.run_jobs(*(self.job("cat /opt/mark 2>/dev/null || echo host", root=name)
                                   for name in wanted))
         self.assertEqual(self.marks(results), [name or "host" for name in wanted])
+        self.assertEqual([result["security"]["root"] for result in results],
+                         [name or "host" for name in wanted])
 
     def test_the_same_for_an_ordinary_user(self):
         sbxtest.need_root()

@@ -143,6 +143,7 @@ class Security(Record):
     mode: str = ""
     profile: str = ""
     reason: str = ""
+    root: Optional[str] = None
 
 
 @dataclasses.dataclass
