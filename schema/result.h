@@ -161,8 +161,8 @@ struct result_head {
 	const char *security_profile;
 	const char *security_reason;
 	const char *security_root; /* the name of its root directory */
-	struct text_list missing; /* sandbox layers that were not there, by name */
-	struct text_list clamped; /* limits that were lowered to the worker's maxima */
+	struct text_list missing;  /* sandbox layers that were not there, by name */
+	struct text_list clamped;  /* limits that were lowered to the worker's maxima */
 };
 
 /*
