@@ -42,6 +42,17 @@ static bool is_harmful(uint32_t point)
 	return false;
 }
 
+size_t terminal_harmful(const void *data, size_t len, uint32_t *ret_point)
+{
+	uint32_t point = 0;
+	size_t n = len == 0 ? 0 : character_len(data, len, &point);
+
+	if (n == 0 || !is_harmful(point))
+		return 0;
+	*ret_point = point;
+	return n;
+}
+
 void terminal_add(struct buf *out, const void *data, size_t len, bool lines)
 {
 	const uint8_t *at = data;

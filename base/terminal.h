@@ -20,7 +20,11 @@
  * is set, and a carriage return before one is dropped. */
 void terminal_add(struct buf *out, const void *data, size_t len, bool lines);
 
-/* The same for a NUL-terminated text on one line; NULL adds nothing. */
+/* When the character that starts at `data` has to be spelled out: its length in
+ * bytes, and which it is. Else 0, also for what is not UTF-8. */
+size_t terminal_harmful(const void *data, size_t len, uint32_t *ret_point);
+
+/* terminal_add for a NUL-terminated text on one line; NULL adds nothing. */
 void terminal_add_text(struct buf *out, const char *text);
 
 #endif

@@ -346,6 +346,17 @@ static int deliver(struct rabbit_consumer *c, struct err *err)
 	return 0;
 }
 
+static void tell_depth(struct rabbit_consumer *c, const amqp_queue_declare_ok_t *answer)
+{
+	char name[TOPOLOGY_NAME_BYTES];
+
+	if (c->hooks.depth == NULL || answer->queue.len >= sizeof(name))
+		return;
+	memcpy(name, answer->queue.bytes, answer->queue.len);
+	name[answer->queue.len] = '\0';
+	c->hooks.depth(c->hooks.ctx, name, answer->message_count);
+}
+
 /* Returns 1 when a message was handed out, 0, or -1 when the connection is of
  * no use any more. */
 static int take_frame(struct rabbit_consumer *c, const amqp_frame_t *frame, struct err *err)
@@ -359,6 +370,9 @@ static int take_frame(struct rabbit_consumer *c, const amqp_frame_t *frame, stru
 		case AMQP_BASIC_CANCEL_METHOD:
 			return err_set(err, ERR_PEER,
 				       "the broker cancelled the consumer; was its queue deleted?");
+		case AMQP_QUEUE_DECLARE_OK_METHOD:
+			tell_depth(c, frame->payload.method.decoded);
+			return 0;
 		case AMQP_BASIC_CANCEL_OK_METHOD:
 		case AMQP_BASIC_QOS_OK_METHOD:
 			return 0;
@@ -486,6 +500,25 @@ static void rabbit_prefetch(struct consumer *base, unsigned prefetch)
 	}
 }
 
+/* To declare passively is to ask; the answers are frames like others. */
+static void ask_one(struct rabbit_consumer *c, const char *queue)
+{
+	amqp_queue_declare_t ask = {.queue = amqp_cstring_bytes(queue), .passive = 1};
+
+	send_method(c, AMQP_QUEUE_DECLARE_METHOD, &ask, "ask for a queue's depth");
+}
+
+static void rabbit_ask(struct consumer *base)
+{
+	struct rabbit_consumer *c = from_base(base);
+	char dead[TOPOLOGY_NAME_BYTES];
+
+	for (size_t i = 0; i < c->queues_len; i++)
+		ask_one(c, c->queues[i]);
+	topology_name(c->config.prefix, "dead", dead);
+	ask_one(c, dead);
+}
+
 static int rabbit_stop(struct consumer *base, struct err *err)
 {
 	struct rabbit_consumer *c = from_base(base);
@@ -567,5 +600,6 @@ const struct consumer_ops rabbit_consumer_ops = {
 	.dispatch = rabbit_dispatch,
 	.settle = rabbit_settle,
 	.prefetch = rabbit_prefetch,
+	.ask = rabbit_ask,
 	.stop = rabbit_stop,
 };

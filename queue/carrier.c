@@ -188,6 +188,11 @@ void consumer_prefetch(struct consumer *consumer, unsigned prefetch)
 	consumer->ops->prefetch(consumer, prefetch);
 }
 
+void consumer_ask(struct consumer *consumer)
+{
+	consumer->ops->ask(consumer);
+}
+
 int consumer_stop(struct consumer *consumer, struct err *err)
 {
 	return consumer->ops->stop(consumer, err);

@@ -224,6 +224,8 @@ struct consumer_hooks {
 	 * every consumer and also after consumer_stop. It is settled by the
 	 * carrier; what has been seen before may come again. */
 	void (*control)(void *ctx, const struct delivery *delivery);
+	/* An answer to consumer_ask: messages that are ready in a queue. */
+	void (*depth)(void *ctx, const char *queue, int64_t messages);
 	void *ctx;
 };
 
@@ -268,6 +270,11 @@ int consumer_reject(struct consumer *consumer, uint64_t epoch, uint64_t tag,
  */
 enum { CONSUMER_ROOM = 512 };
 void consumer_prefetch(struct consumer *consumer, unsigned prefetch);
+
+/* Asks how many messages are ready in the queues consumed and in the dead
+ * letters; the hook `depth` is called for each of them, soon. Without a
+ * connection nothing comes. */
+void consumer_ask(struct consumer *consumer);
 
 /* Stop new deliveries (a drain) while acks and heartbeats go on. Those that
  * are on their way already are handed back. A connection lost from here on is

@@ -35,6 +35,7 @@ struct consumer_ops {
 	int (*settle)(struct consumer *consumer, uint64_t epoch, uint64_t tag, enum settle how,
 		      struct err *err);
 	void (*prefetch)(struct consumer *consumer, unsigned prefetch);
+	void (*ask)(struct consumer *consumer);
 	int (*stop)(struct consumer *consumer, struct err *err);
 };
 

@@ -540,6 +540,29 @@ static void lite_prefetch(struct consumer *base, unsigned prefetch)
 	from_base(base)->more = true;
 }
 
+static void ask_one(struct lite_consumer *c, const char *queue)
+{
+	sqlite3_stmt *statement = lite_statement(&c->lite, LITE_COUNT);
+	int64_t messages;
+
+	lite_bind_text(statement, 1, queue);
+	if (lite_number(&c->lite, statement, "read", 0, &messages, NULL) == 0)
+		c->hooks.depth(c->hooks.ctx, queue, messages);
+}
+
+static void lite_ask(struct consumer *base)
+{
+	struct lite_consumer *c = from_base(base);
+	char dead[TOPOLOGY_NAME_BYTES];
+
+	if (c->lite.db == NULL || c->hooks.depth == NULL)
+		return;
+	for (size_t i = 0; i < c->queues_len; i++)
+		ask_one(c, c->queues[i]);
+	topology_name(c->config.prefix, "dead", dead);
+	ask_one(c, dead);
+}
+
 static int lite_stop(struct consumer *base, struct err *err)
 {
 	(void)err;
@@ -647,5 +670,6 @@ const struct consumer_ops lite_consumer_ops = {
 	.dispatch = lite_dispatch,
 	.settle = lite_settle,
 	.prefetch = lite_prefetch,
+	.ask = lite_ask,
 	.stop = lite_stop,
 };

@@ -2,8 +2,9 @@
  * json_write.c - trees as JSON (RFC 8259).
  *
  * Indented output is laid out as Python's json.dumps(..., ensure_ascii=False)
- * lays it out, so that golden files compare byte by byte. Control characters
- * are escaped, those above U+007F too: the output may go to a terminal.
+ * lays it out, so that golden files compare byte by byte. Control characters,
+ * those above U+007F too, and marks that reorder text are escaped: the output
+ * may go to a terminal.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/terminal.h"
 #include "base/text.h"
 #include "schema/value_private.h"
 
@@ -22,10 +24,26 @@ struct writer {
 
 /* --- scalars ---------------------------------------------------------- */
 
-/* How one byte is written: NULL when it stands for itself. */
-static const char *escape_of(uint8_t c, char room[8])
+enum { ESCAPE_BYTES = 16 };
+
+/* Beyond 16 bits a character is spelled as two halves. */
+static void spell(uint32_t point, char room[ESCAPE_BYTES])
 {
-	switch (c) {
+	if (point < 0x10000)
+		(void)snprintf(room, ESCAPE_BYTES, "\\u%04x", point);
+	else
+		(void)snprintf(room, ESCAPE_BYTES, "\\u%04x\\u%04x",
+			       0xd800 + ((point - 0x10000) >> 10), 0xdc00 + (point & 0x3ff));
+}
+
+/* How the next character is written: NULL when it stands for itself. */
+static const char *escape_of(const uint8_t *at, size_t len, size_t *ret_len,
+			     char room[ESCAPE_BYTES])
+{
+	uint32_t point;
+
+	*ret_len = 1;
+	switch (*at) {
 	case '"':
 		return "\\\"";
 	case '\\':
@@ -41,11 +59,15 @@ static const char *escape_of(uint8_t c, char room[8])
 	case '\f':
 		return "\\f";
 	default:
-		if (c >= 0x20 && c != 0x7f)
-			return NULL;
-		(void)snprintf(room, 8, "\\u%04x", c);
-		return room;
+		break;
 	}
+	if (*at >= 0x20 && *at < 0x7f)
+		return NULL;
+	*ret_len = terminal_harmful(at, len, &point);
+	if (*ret_len == 0)
+		return NULL;
+	spell(point, room);
+	return room;
 }
 
 static void write_text(struct buf *out, struct bytes text)
@@ -54,16 +76,10 @@ static void write_text(struct buf *out, struct bytes text)
 
 	buf_add_byte(out, '"');
 	for (size_t i = 0; i < text.len; i++) {
-		char room[8];
-		size_t wide = 1;
-		const char *escape = escape_of(text.data[i], room);
+		char room[ESCAPE_BYTES];
+		size_t wide;
+		const char *escape = escape_of(text.data + i, text.len - i, &wide, room);
 
-		/* U+0080 to U+009F are control characters of two bytes. */
-		if (text.data[i] == 0xc2 && i + 1 < text.len && text.data[i + 1] < 0xa0) {
-			(void)snprintf(room, sizeof(room), "\\u%04x", text.data[i + 1]);
-			escape = room;
-			wide = 2;
-		}
 		if (escape == NULL)
 			continue;
 		if (i > from)

@@ -160,6 +160,16 @@ static void add_connections(struct buf *out, const struct supervisor *self)
 		self->meter.lost);
 }
 
+/* Every worker sees the same queues: take one of them, not their sum. */
+static void add_depths(struct buf *out, const struct supervisor *self)
+{
+	add_head(out, "queue_messages", "gauge",
+		 "Messages ready in a queue, as this worker saw it.");
+	for (size_t i = 0; i < DEPTHS && *self->depths[i].queue != '\0'; i++)
+		buf_printf(out, "sbx_queue_messages{queue=\"%s\"} %lld\n", self->depths[i].queue,
+			   (long long)self->depths[i].messages);
+}
+
 void metrics_text(const struct supervisor *self, struct buf *out)
 {
 	struct status_counts counts = status_count(self);
@@ -170,4 +180,5 @@ void metrics_text(const struct supervisor *self, struct buf *out)
 	add_slots(out, self, &counts);
 	add_outbox(out, self, &counts);
 	add_connections(out, self);
+	add_depths(out, self);
 }

@@ -113,6 +113,15 @@ static struct value *outbox_of(struct arena *arena, const struct supervisor *sel
 	return map;
 }
 
+static struct value *queues_of(struct arena *arena, const struct supervisor *self)
+{
+	struct value *map = value_map(arena);
+
+	for (size_t i = 0; i < DEPTHS && *self->depths[i].queue != '\0'; i++)
+		put_int(arena, map, self->depths[i].queue, self->depths[i].messages);
+	return map;
+}
+
 static const char *phase(const struct task *task)
 {
 	if (task->confirms_due > 0)
@@ -175,6 +184,7 @@ static struct value *tree_of(struct arena *arena, const struct supervisor *self)
 	put_int(arena, map, "waiting", (int64_t)counts.waiting);
 	value_put(arena, map, "consuming", connection_of(arena, &self->consuming));
 	value_put(arena, map, "publishing", connection_of(arena, &self->publishing));
+	value_put(arena, map, "queues", queues_of(arena, self));
 	value_put(arena, map, "outbox", outbox_of(arena, self, &counts));
 	value_put(arena, map, "missing_layers", missing_of(arena, self));
 	value_put(arena, map, "jobs", jobs_of(arena, self));

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ enum {
 	TURN_MS = 1000,
 	FLUSH_US = 5 * 1000 * 1000,
 	TIDY_EVERY_US = 60 * 1000 * 1000,
+	ASK_EVERY_US = 10 * 1000 * 1000,
 	SUPERVISOR_ARENA_BYTES = 16 << 20,
 };
 
@@ -221,6 +223,22 @@ static void on_blocked(void *ctx, bool blocked, const char *why)
 		 NULL);
 }
 
+static void on_depth(void *ctx, const char *queue, int64_t messages)
+{
+	struct supervisor *self = ctx;
+	const char *suffix = queue + strlen(self->config->queue_prefix) + 1;
+
+	for (size_t i = 0; i < DEPTHS; i++) {
+		struct depth *depth = &self->depths[i];
+
+		if (*depth->queue != '\0' && strcmp(depth->queue, suffix) != 0)
+			continue;
+		ipc_text(depth->queue, suffix);
+		depth->messages = messages;
+		return;
+	}
+}
+
 static int connect_broker(struct supervisor *self, struct err *err)
 {
 	struct consumer_hooks hooks = {.delivered = intake_delivered,
@@ -228,6 +246,7 @@ static int connect_broker(struct supervisor *self, struct err *err)
 				       .connected = on_connected,
 				       .blocked = on_blocked,
 				       .control = cancel_heard,
+				       .depth = on_depth,
 				       .ctx = self};
 
 	self->carrier = role_carrier(self->config, &self->arena, "consumer");
@@ -299,6 +318,10 @@ static void look_at_clock(struct supervisor *self)
 		on_stop(self);
 	if (self->ledger != NULL)
 		keep_ledger(self, now_us);
+	if (self->consumer != NULL && self->stop_signals == 0 && now_us >= self->ask_at_us) {
+		self->ask_at_us = now_us + ASK_EVERY_US;
+		consumer_ask(self->consumer);
+	}
 }
 
 static bool is_over(const struct supervisor *self)

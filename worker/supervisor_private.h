@@ -22,6 +22,7 @@
 
 enum {
 	PRIORITIES = 3,
+	DEPTHS = 4, /* job queues and dead letters */
 	TASK_ARENA_BYTES = 128 << 20,
 	MISSING_MAX = 16,
 	TROUBLE_GAP_US = 10 * 1000 * 1000,
@@ -111,6 +112,12 @@ struct connection {
 	char why[256];	/* it is down, or blocked */
 };
 
+/* Messages ready in a queue, when it was last asked. */
+struct depth {
+	char queue[64];
+	int64_t messages;
+};
+
 struct supervisor {
 	struct config *config;
 	struct arena arena;
@@ -145,6 +152,8 @@ struct supervisor {
 	int64_t mark_until_us;
 	bool caught_up; /* it was: jobs may start */
 	struct connection consuming, publishing;
+	struct depth depths[DEPTHS]; /* as seen last; those not seen yet have no name */
+	int64_t ask_at_us;
 	struct meter meter;
 	int64_t started_mono_us;
 	int status_fd;				/* -1: none */

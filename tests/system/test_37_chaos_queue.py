@@ -151,7 +151,8 @@ class Chaos(sbxtest.Case):
                 job = sbxtest.job_of(self.repo, self.diff, ["grep -q y README && sleep 0.05"])
                 self.publish(job)
                 moment = time.monotonic() + self.random.uniform(0, 0.15)
-                sbxtest.poll(lambda moment=moment: time.monotonic() > moment, "the moment", pause=0.001)
+                sbxtest.poll(lambda moment=moment: time.monotonic() > moment, "the moment",
+                             pause=0.001)
                 kills[role] += self.kill(role)
         self.judge("kills in every moment of a job", kills=kills)
 

@@ -285,6 +285,16 @@ class Metrics(sbxtest.WorkerCase):
             self.worker.config["metrics.listen"] = self.listen
             self.worker.start()
 
+    def test_the_depth_of_queues_is_seen(self):
+        """One letter in the dead-letter queue, and none waits in the job queues."""
+        self.client.publish_raw(b"\xc1 no job")
+        self.addCleanup(self.client.purge, "dead")
+        seen = sbxtest.poll(lambda: [now for now in [self.metrics()]
+                                     if now.get('sbx_queue_messages{queue="dead"}') == 1],
+                            lambda: self.metrics(), 30)[0]
+        for name in ("jobs", "jobs.high", "jobs.low"):
+            self.assertEqual(seen[f'sbx_queue_messages{{queue="{name}"}}'], 0)
+
     def test_the_rules_name_metrics_that_exist(self):
         path = os.path.join(sbxtest.ROOT, "contrib/prometheus/alerts.yml")
         with open(path, encoding="utf-8") as stream:

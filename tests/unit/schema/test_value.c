@@ -15,6 +15,26 @@ static void assert_json(const struct value *tree, unsigned indent, const char *e
 	buf_release(&out);
 }
 
+/* What may end on a terminal does nothing there, and reads back as it was. */
+static void json_spells_out_what_misleads(void **state)
+{
+	static const char text[] =
+		"a\x1b\x7f\xc2\x9b\xe2\x80\xae\xe2\x81\xa6\xf3\xa0\x80\x81\xc3\xa4";
+	static const char json[] = "\"a\\u001b\\u007f\\u009b\\u202e\\u2066\\udb40\\udc01\xc3\xa4\"";
+	struct arena arena;
+	struct value *back;
+	struct err err = {0};
+
+	(void)state;
+	arena_init(&arena, 1 << 16);
+	assert_json(value_str(&arena, text), 0, json);
+	assert_int_equal(
+		value_from_json(&arena, arena_strdup(&arena, json), sizeof(json) - 1, &back, &err),
+		0);
+	assert_string_equal(value_text(&arena, back), text);
+	arena_release(&arena);
+}
+
 /* --- making ----------------------------------------------------------- */
 
 static void lists_and_maps_grow(void **state)
@@ -359,6 +379,7 @@ int main(void)
 		cmocka_unit_test(a_small_buffer_fails),
 		cmocka_unit_test(json_comes_back_as_it_was),
 		cmocka_unit_test(json_is_indented),
+		cmocka_unit_test(json_spells_out_what_misleads),
 		cmocka_unit_test(bad_json_is_refused),
 		cmocka_unit_test(json_bombs_are_refused),
 		cmocka_unit_test(binaries_are_text_or_base64),
