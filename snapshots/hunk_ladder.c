@@ -260,14 +260,16 @@ static bool has_context(const struct diff_hunk *hunk)
 }
 
 /* A hunk that lacks context on one side belongs to that end of the file; one
- * without any needs removed lines that say where it is. */
+ * without any needs removed lines that say where it is, and added ones that
+ * would say that it was applied, unless it is where it says. */
 static bool is_tied(const struct ladder *ladder, const struct diff_hunk *hunk,
-		    const struct ladder_place *place)
+		    const struct ladder_place *place, bool stated)
 {
 	size_t matched = place->to - place->from + place->gaps_len;
 
 	if (hunk->leading + hunk->trailing == 0 && !has_context(hunk))
-		return is_telling(ladder, place, ladder->len > 1 ? TELLING_LINES : 1);
+		return is_telling(ladder, place, ladder->len > 1 ? TELLING_LINES : 1) &&
+		       (stated || hunk->new_len > 0 || ladder->trusted);
 	if (hunk->leading == 0 && place->line > 0)
 		return ladder->trusted;
 	if (hunk->trailing == 0 && place->line + matched < ladder->image.index.lines)
@@ -325,7 +327,7 @@ void ladder_search(struct ladder *ladder, const struct diff_hunk *hunk, struct l
 		at_stated = place.start == stated && !(hunk->doubts & DIFF_DOUBT_LINES);
 		place.rung = rung_of(ladder, &place, at_stated);
 		place.telling = is_telling(ladder, &place, 1);
-		if (place.rung < RUNGS && is_tied(ladder, hunk, &place))
+		if (place.rung < RUNGS && is_tied(ladder, hunk, &place, at_stated))
 			keep(ret, &place, at_stated);
 		else
 			ret->untied += place.rung < RUNGS;

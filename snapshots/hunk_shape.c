@@ -62,10 +62,12 @@ bool hunk_shape_may_be_cut(const struct hunk_shape *shape, const struct diff_hun
 	size_t left = behind < lines ? lines - behind : 0;
 	uint32_t old_len = hunk->owed_old, new_len = hunk->owed_new;
 
-	if (shape->sides == 0 || shape->least == 0 || old_len + new_len == 0)
-		return true;
 	if (old_len > left)
 		return false; /* the file has not so many */
+	if (shape->sides == 0 || shape->least == 0 || old_len + new_len == 0)
+		return true;
+	if (shape->least != shape->most || hunk->trailing > shape->most)
+		return true; /* no shape to go by */
 	if (old_len >= shape->least && new_len >= shape->least)
 		return true;
 	if (old_len == left)

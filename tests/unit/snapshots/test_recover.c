@@ -295,6 +295,9 @@ static const struct refused refused[] = {
 	 "--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+x\r\n" GIT SIDES "@@ -10,3 +10,3 @@\n"
 	 " \t\treturn -1;\r\n-\ttotal += value;\r\n+\ttotal += 2 * value;\r\n \treturn total;\r\n",
 	 REASON_PATCH_AMBIGUOUS, "damage too"},
+	{"nothing but removed lines, elsewhere",
+	 "--- a/src/count.c\n+++ b/src/count.c\n@@ -40,2 +39,0 @@\n-int main(void)\n-{\n",
+	 REASON_PATCH_CONFLICT, ""},
 	{"nothing but an addition", "--- a/cut\n+++ b/cut\n@@\n+x\n", REASON_PATCH_AMBIGUOUS,
 	 "without context"},
 	{"no change", GIT SIDES "@@ -7,3 +7,3 @@\n" LEAD, REASON_PATCH_MALFORMED, "changes nothing"},
