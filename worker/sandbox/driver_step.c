@@ -237,8 +237,12 @@ static int check_counters(struct running *running, struct err *err)
 	int64_t cpu_us = driver_cpu_us(running->driver), memory = own_memory(running);
 
 	cpu_us -= running->driver->cpu_base_us;
-	if (oom_kills(running) > running->oom_before)
-		return hit(running, BOX_LIMIT_MEMORY, memory, err);
+	if (oom_kills(running) > running->oom_before) {
+		/* What was too much is gone with who was killed for it. */
+		int64_t peak = driver_meter(running->driver, BOX_METER_MEMORY_PEAK, NULL);
+
+		return hit(running, BOX_LIMIT_MEMORY, peak >= 0 ? peak : memory, err);
+	}
 	if (limits->cpu_ms > 0 && cpu_us >= limits->cpu_ms * 1000)
 		return hit(running, BOX_LIMIT_CPU, cpu_us / 1000, err);
 	if (memory > limits->memory_bytes + BOX_INIT_MEMORY_BYTES)
