@@ -28,6 +28,7 @@ enum {
 	REF_NAME_MAX = 1024,
 	REF_BYTES_MAX = 4096,
 	PACKED_REFS_BYTES_MAX = 256 << 20,
+	PEEK_PACKED_BYTES_MAX = 64 << 10, /* read within a few microseconds */
 	SYMBOLIC_MAX = 5,
 	PEEL_MAX = 16,
 	ANCESTORS_MAX = 100000,
@@ -364,37 +365,64 @@ static int resolve_prefix(struct gitdb *db, const char *hex, size_t len, struct 
 	return 0;
 }
 
-int gitdb_resolve(struct gitdb *db, const char *commit, struct oid *ret, struct err *err)
+/* The ref that a name means, in the order of gitrevisions(7). As ref_read. */
+static int find_ref(struct gitdb *db, const char *commit, struct oid *ret, struct err *err)
 {
 	static const char *const places[] = {"", "refs/", "refs/tags/", "refs/heads/",
 					     "refs/remotes/"};
 	char name[REF_NAME_MAX + 16];
-	size_t len = strlen(commit);
-	struct oid oid;
+	int got = 1;
 
-	if (oid_parse(commit, &oid))
-		return peel(db, &oid, commit, ret, err);
-	for (size_t i = 0; len <= REF_NAME_MAX && i < ARRAY_LEN(places); i++) {
-		int got;
-
+	if (strlen(commit) > REF_NAME_MAX)
+		return 1;
+	for (size_t i = 0; got == 1 && i < ARRAY_LEN(places); i++) {
 		/* Beside HEAD, what lies in the git directory itself is no ref. */
 		if (i == 0 && strcmp(commit, "HEAD") != 0 && strncmp(commit, "refs/", 5) != 0)
 			continue;
 		(void)snprintf(name, sizeof(name), "%s%s", places[i], commit);
-		got = ref_read(db, name, &oid, err);
-		if (got < 0)
-			return -1;
-		if (got == 0 && !gitdb_has(db, &oid))
-			return err_set(err, ERR_INPUT, "cannot resolve '%s': its object is missing",
-				       commit);
-		if (got == 0)
-			return peel(db, &oid, commit, ret, err);
+		got = ref_read(db, name, ret, err);
 	}
+	return got;
+}
+
+int gitdb_resolve(struct gitdb *db, const char *commit, struct oid *ret, struct err *err)
+{
+	size_t len = strlen(commit);
+	struct oid oid;
+	int got;
+
+	if (oid_parse(commit, &oid))
+		return peel(db, &oid, commit, ret, err);
+	got = find_ref(db, commit, &oid, err);
+	if (got < 0)
+		return -1;
+	if (got == 0 && !gitdb_has(db, &oid))
+		return err_set(err, ERR_INPUT, "cannot resolve '%s': its object is missing",
+			       commit);
+	if (got == 0)
+		return peel(db, &oid, commit, ret, err);
 	if (len < OID_PREFIX_MIN || len >= 2 * OID_BYTES || !is_hex(commit, len))
 		return err_set(err, ERR_NOT_FOUND, "cannot resolve '%.200s': no such ref", commit);
 	if (resolve_prefix(db, commit, len, &oid, err) < 0)
 		return -1;
 	return peel(db, &oid, commit, ret, err);
+}
+
+/* Neither links nor borrowed directories: those are looked at with more care. */
+int gitdb_peek(const char *path, const char *commit, struct oid *ret)
+{
+	char head_dir[PATH_MAX], dir[PATH_MAX], real[PATH_MAX], packed[PATH_MAX + 16];
+	struct gitdb db = {.mode = GITDB_READ, .dir = dir, .head_dir = head_dir};
+	struct err err = {0};
+	struct stat st;
+
+	if (layout_find_dirs(path, head_dir, dir, &err) < 0 || strcmp(head_dir, dir) != 0 ||
+	    realpath(dir, real) == NULL || strcmp(real, dir) != 0)
+		return 1;
+	(void)snprintf(packed, sizeof(packed), "%s/packed-refs", dir);
+	if (stat(packed, &st) == 0 && st.st_size > PEEK_PACKED_BYTES_MAX)
+		return 1;
+	return find_ref(&db, commit, ret, &err) == 0 ? 0 : 1;
 }
 
 /* --- ancestors ----------------------------------------------------------- */

@@ -16,6 +16,13 @@
 int gitdb_open_foreign(const char *path, struct gitdb **ret, struct err *err) MUST_CHECK;
 
 /*
+ * What a ref of such a repository names now, as gitdb_resolve would find it but
+ * unpeeled: a few small files are read and no object. Returns 0, or 1 when this
+ * cannot be told so, whatever the reason.
+ */
+int gitdb_peek(const char *path, const char *commit, struct oid *ret) MUST_CHECK;
+
+/*
  * Copies one commit with its tree, without history, so a shallow clone is a
  * source as good as any. Each object is hashed on its way. Only what `to`
  * lacks is copied; either all of it becomes visible, or the commit does not.

@@ -68,8 +68,9 @@ struct store_base {
 int store_fetch(struct store *store, const struct source_url *source, const char *commit,
 		struct store_base *ret, struct reason *ret_reason, struct err *err) MUST_CHECK;
 
-/* As store_fetch, but only when that needs neither network nor waiting.
- * Returns 0, or 1 when store_fetch must be asked. */
+/* As store_fetch, but only when that needs neither network nor waiting: for a
+ * commit that is here already, named by its oid or by a branch of a local
+ * source. Returns 0, or 1 when store_fetch must be asked. */
 int store_fetch_fast(struct store *store, const struct source_url *source, const char *commit,
 		     struct store_base *ret);
 

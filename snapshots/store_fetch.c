@@ -71,7 +71,8 @@ int store_fetch_fast(struct store *store, const struct source_url *source, const
 	struct store_base base;
 	struct oid oid;
 
-	if (!oid_parse(commit, &oid))
+	if (!oid_parse(commit, &oid) &&
+	    (!source->local || gitdb_peek(source->url, commit, &oid) != 0))
 		return 1;
 	known = &store->known[oid.raw[0] % STORE_KNOWN];
 	if (strcmp(known->name, source->name) == 0 && oid_equal(&known->base.commit, &oid) &&

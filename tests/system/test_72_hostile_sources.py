@@ -12,7 +12,7 @@ import zlib
 import sbxtest
 
 MEMORY_KIB = 1600 << 10
-SECONDS = 45
+SECONDS = 100  # on a machine with much else to do
 
 
 # --- objects made by hand ---------------------------------------------------
@@ -136,7 +136,7 @@ class Hostile(sbxtest.Case):
         started = time.monotonic()
         done = self.program("sbx-run", "--json", "--state-dir", os.path.join(self.place, "state"),
                             *(word for name, value in sets.items()
-                              for word in ("--set", f"{name}={value}")), path, timeout=120)
+                              for word in ("--set", f"{name}={value}")), path, timeout=150)
         self.assertLess(time.monotonic() - started, SECONDS)
         self.assertTrue(done.stdout, done.stderr)
         self.assertNotIn("sesame", done.stdout + done.stderr)
