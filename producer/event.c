@@ -46,6 +46,15 @@ static int read_output(struct arena *arena, const struct value *map, struct even
 	return 0;
 }
 
+static void read_sample(struct arena *arena, const struct value *map, struct event *event)
+{
+	event->kind = EVENT_SAMPLE;
+	event->step = text_or(arena, map, "step", "");
+	event->wall_us = int_or(map, "wall_us", 0);
+	event->cpu_us = int_or(map, "cpu_us", -1);
+	event->memory_bytes = int_or(map, "memory_bytes", -1);
+}
+
 int event_decode(struct arena *arena, const void *data, size_t len, struct event *ret,
 		 struct err *err)
 {
@@ -71,6 +80,8 @@ int event_decode(struct arena *arena, const void *data, size_t len, struct event
 		event.state = text_or(arena, map, "state", NULL);
 		if (event.state == NULL)
 			return err_set(err, ERR_INPUT, "a state event without state");
+	} else if (strcmp(kind, "sample") == 0) {
+		read_sample(arena, map, &event);
 	} else {
 		return err_set(err, ERR_INPUT, "an event of unknown kind '%.32s'", kind);
 	}
@@ -142,17 +153,37 @@ void transcript_finish(struct transcript *transcript, struct buf *out)
 	}
 }
 
-static void add_state(struct transcript *transcript, const struct event *event, struct buf *out)
+/* The time of day is enough for what is watched live. */
+static void add_time(const struct transcript *transcript, const struct event *event,
+		     struct buf *out)
 {
-	const char *meaning = meaning_of(event->state);
 	char when[CLOCK_TEXT_BYTES];
 
-	transcript_finish(transcript, out);
 	clock_text(event->at_us, when);
-	/* The time of day is enough for what is watched live. */
 	if (event->at_us != 0)
 		buf_printf(out, "%s%.12s%s ", shade(transcript, "\033[2m"), when + 11,
 			   shade(transcript, "\033[0m"));
+}
+
+static void add_sample(struct transcript *transcript, const struct event *event, struct buf *out)
+{
+	transcript_finish(transcript, out);
+	add_time(transcript, event, out);
+	terminal_add_text(out, event->step);
+	buf_printf(out, ": %lld s", (long long)(event->wall_us / 1000000));
+	if (event->cpu_us >= 0)
+		buf_printf(out, ", cpu %.1f s", (double)event->cpu_us / 1e6);
+	if (event->memory_bytes >= 0)
+		buf_printf(out, ", memory %lld MiB", (long long)(event->memory_bytes >> 20));
+	buf_add_byte(out, '\n');
+}
+
+static void add_state(struct transcript *transcript, const struct event *event, struct buf *out)
+{
+	const char *meaning = meaning_of(event->state);
+
+	transcript_finish(transcript, out);
+	add_time(transcript, event, out);
 	buf_add_text(out, shade(transcript, "\033[1m"));
 	terminal_add_text(out, event->state);
 	buf_printf(out, "%s%s%s\n", shade(transcript, "\033[0m"), *meaning == '\0' ? "" : ": ",
@@ -187,6 +218,8 @@ void transcript_add(struct transcript *transcript, const struct event *event, st
 {
 	if (event->kind == EVENT_STATE)
 		add_state(transcript, event, out);
+	else if (event->kind == EVENT_SAMPLE)
+		add_sample(transcript, event, out);
 	else
 		add_output(transcript, event, out);
 }

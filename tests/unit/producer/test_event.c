@@ -70,6 +70,36 @@ static void output_is_read(void **state)
 	free_bench(&bench);
 }
 
+static void a_sample_is_read_and_shown(void **state)
+{
+	struct transcript transcript;
+	struct bench bench;
+	struct buf out;
+
+	(void)state;
+	transcript_init(&transcript, false);
+	buf_init(&out, 1 << 20);
+	assert_int_equal(decode(&bench,
+				"{\"id\":\"j\",\"kind\":\"sample\",\"step\":\"un\\u001bit\","
+				"\"wall_us\":10400000,\"cpu_us\":9700000,"
+				"\"memory_bytes\":125829120}"),
+			 0);
+	assert_int_equal(bench.event.kind, EVENT_SAMPLE);
+	transcript_add(&transcript, &bench.event, &out);
+	assert_null(strchr(buf_text(&out), '\033'));
+	assert_non_null(strstr(buf_text(&out), "it: 10 s, cpu 9.7 s, memory 120 MiB\n"));
+	free_bench(&bench);
+	buf_clear(&out);
+	assert_int_equal(decode(&bench, "{\"id\":\"j\",\"kind\":\"sample\",\"step\":\"s\","
+					"\"wall_us\":5000000}"),
+			 0);
+	transcript_add(&transcript, &bench.event, &out);
+	assert_string_equal(buf_text(&out), "s: 5 s\n");
+	free_bench(&bench);
+	buf_release(&out);
+	transcript_release(&transcript);
+}
+
 static void what_is_no_event_is_refused(void **state)
 {
 	static const char *const rows[] = {
@@ -194,6 +224,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_state_is_read),
 		cmocka_unit_test(output_is_read),
+		cmocka_unit_test(a_sample_is_read_and_shown),
 		cmocka_unit_test(what_is_no_event_is_refused),
 		cmocka_unit_test(pieces_become_lines),
 		cmocka_unit_test(nothing_drives_the_terminal),
