@@ -102,9 +102,9 @@ $(B)/bin/%: $(B)/producer/bin/%.o $(producer_ARCHIVES)
 
 # --- libsbx: one object with all it needs, of which only sbx_* can be seen
 OBJCOPY ?= objcopy
-$(B)/libsbx.a: $(B)/producer/sbx.o $(producer_ARCHIVES)
+$(B)/libsbx.a: $(B)/producer/sbx.o $(B)/producer/sbx_results.o $(producer_ARCHIVES)
 	@echo "  AR    $@"
-	$(Q)$(CC) -r -nostdlib $(B)/producer/sbx.o $(producer_ARCHIVES) -o $(B)/libsbx.o
+	$(Q)$(CC) -r -nostdlib $(B)/producer/sbx.o $(B)/producer/sbx_results.o $(producer_ARCHIVES) -o $(B)/libsbx.o
 	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='sbx_*' $(B)/libsbx.o
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(B)/libsbx.o

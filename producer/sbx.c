@@ -11,20 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "producer/prepare.h"
-#include "producer/sender.h"
+#include "producer/sbx_private.h"
 #include "producer/watch.h"
+#include "schema/control.h"
 #include "schema/limits.h"
 #include "schema/result.h"
 
 enum { TIMEOUT_MS = 30000, OPTIONS_BYTES = 64 << 10, JSON_BYTES = 64 << 20 };
-
-struct sbx {
-	struct arena arena; /* of the options' texts */
-	struct carrier_config config;
-	int timeout_ms;
-	struct sender sender;
-};
 
 struct sbx_job {
 	struct arena arena;
@@ -42,7 +37,7 @@ struct sbx_wait {
 
 /* --- errors ----------------------------------------------------------- */
 
-static int fail(struct sbx_error *error, enum sbx_failure failure, const char *message)
+int libsbx_fail(struct sbx_error *error, enum sbx_failure failure, const char *message)
 {
 	if (error == NULL)
 		return -1;
@@ -51,7 +46,7 @@ static int fail(struct sbx_error *error, enum sbx_failure failure, const char *m
 	return -1;
 }
 
-static int fail_err(struct sbx_error *error, const struct err *err)
+int libsbx_fail_err(struct sbx_error *error, const struct err *err)
 {
 	static const enum sbx_failure failures[] = {
 		[ERR_NONE] = SBX_SYSTEM,	[ERR_SYSTEM] = SBX_SYSTEM,
@@ -62,12 +57,12 @@ static int fail_err(struct sbx_error *error, const struct err *err)
 	};
 
 	assert((size_t)err->kind < ARRAY_LEN(failures));
-	return fail(error, failures[err->kind], err->message);
+	return libsbx_fail(error, failures[err->kind], err->message);
 }
 
-static int fail_memory(struct sbx_error *error)
+int libsbx_fail_memory(struct sbx_error *error)
 {
-	return fail(error, SBX_SYSTEM, "out of memory");
+	return libsbx_fail(error, SBX_SYSTEM, "out of memory");
 }
 
 static int fail_reason(struct sbx_error *error, const struct reason *reason)
@@ -76,7 +71,7 @@ static int fail_reason(struct sbx_error *error, const struct reason *reason)
 
 	(void)snprintf(text, sizeof(text), "%s: %s", reason_code_name(reason->code),
 		       reason->message);
-	return fail(error, SBX_JOB, text);
+	return libsbx_fail(error, SBX_JOB, text);
 }
 
 /* --- connection ------------------------------------------------------- */
@@ -86,8 +81,7 @@ static const char *copy_text(struct arena *arena, const char *text)
 	return text != NULL ? arena_strdup(arena, text) : NULL;
 }
 
-/* False when the arena is exhausted. */
-static bool copy_config(struct arena *arena, const struct carrier_config *from,
+bool libsbx_copy_config(struct arena *arena, const struct carrier_config *from,
 			struct carrier_config *ret)
 {
 	*ret = *from;
@@ -115,20 +109,20 @@ int sbx_open(struct sbx **ret, const struct sbx_options *options, struct sbx_err
 	struct sbx *sbx;
 
 	if (wanted.url == NULL || *wanted.url == '\0')
-		return fail(error, SBX_USAGE,
-			    "no queue is named; set options.url or SBX_QUEUE_URL");
+		return libsbx_fail(error, SBX_USAGE,
+				   "no queue is named; set options.url or SBX_QUEUE_URL");
 	sbx = calloc(1, sizeof(*sbx));
 	if (sbx == NULL)
-		return fail_memory(error);
+		return libsbx_fail_memory(error);
 	arena_init(&sbx->arena, OPTIONS_BYTES);
 	sbx->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : TIMEOUT_MS;
-	if (!copy_config(&sbx->arena, &wanted, &sbx->config)) {
+	if (!libsbx_copy_config(&sbx->arena, &wanted, &sbx->config)) {
 		sbx_close(sbx);
-		return fail_memory(error);
+		return libsbx_fail_memory(error);
 	}
 	if (sender_open(&sbx->sender, &sbx->config, &err) < 0) {
 		sbx_close(sbx);
-		return fail_err(error, &err);
+		return libsbx_fail_err(error, &err);
 	}
 	*ret = sbx;
 	return 0;
@@ -164,13 +158,13 @@ static int make_job(struct sbx_job **ret, prepare_fn *prepare, const void *data,
 	int rc;
 
 	if (job == NULL)
-		return fail_memory(error);
+		return libsbx_fail_memory(error);
 	arena_init(&job->arena, 3 * (size_t)LIMIT_ARENA_BYTES);
 	/* The decoded job borrows from what it was decoded from. */
 	copy = arena_memdup(&job->arena, data, len);
 	if (copy == NULL) {
 		sbx_job_free(job);
-		return fail_memory(error);
+		return libsbx_fail_memory(error);
 	}
 	rc = prepare(&job->arena, copy, len, &job->prepared, &reason, &err);
 	if (rc == 0) {
@@ -178,7 +172,7 @@ static int make_job(struct sbx_job **ret, prepare_fn *prepare, const void *data,
 		return 0;
 	}
 	sbx_job_free(job);
-	return rc == REFUSED ? fail_reason(error, &reason) : fail_err(error, &err);
+	return rc == REFUSED ? fail_reason(error, &reason) : libsbx_fail_err(error, &err);
 }
 
 int sbx_job_from_json(struct sbx_job **ret, const char *text, size_t len, struct sbx_error *error)
@@ -223,7 +217,28 @@ int sbx_submit(struct sbx *sbx, const struct sbx_job *job, struct sbx_error *err
 	struct err err = {0};
 
 	if (sender_send(&sbx->sender, ROUTE_JOB, &message, sbx->timeout_ms, &err) < 0)
-		return fail_err(error, &err);
+		return libsbx_fail_err(error, &err);
+	return 0;
+}
+
+int sbx_cancel(struct sbx *sbx, const char *id, long long run, struct sbx_error *error)
+{
+	CLEANUP(arena_cleanup) struct arena arena = {0};
+	CLEANUP(buf_release) struct buf out = {0};
+	const struct control control = {.kind = CONTROL_CANCEL, .id = id, .run = run};
+	struct message message = {.id = id};
+	struct err err = {0};
+
+	if (id == NULL || !text_is_id(id) || run < 1 || run > LIMIT_RUN)
+		return libsbx_fail(error, SBX_USAGE, "a cancel needs the id and the run of a job");
+	arena_init(&arena, OPTIONS_BYTES);
+	buf_init(&out, OPTIONS_BYTES);
+	control_pack(&arena, &control, &out);
+	if (out.failed)
+		return libsbx_fail_memory(error);
+	message.body = buf_bytes(&out);
+	if (sender_send(&sbx->sender, ROUTE_CONTROL, &message, sbx->timeout_ms, &err) < 0)
+		return libsbx_fail_err(error, &err);
 	return 0;
 }
 
@@ -237,18 +252,18 @@ int sbx_wait_open(struct sbx_wait **ret, const struct sbx *sbx, const struct sbx
 	struct err err = {0};
 
 	if (wait == NULL)
-		return fail_memory(error);
+		return libsbx_fail_memory(error);
 	arena_init(&wait->arena, LIMIT_ARENA_BYTES);
 	buf_init(&wait->json, JSON_BYTES);
 	target.tenant = copy_text(&wait->arena, job->prepared.job.tenant);
 	target.id = copy_text(&wait->arena, job->prepared.job.id);
-	if (!copy_config(&wait->arena, &sbx->config, &wait->config)) {
+	if (!libsbx_copy_config(&wait->arena, &sbx->config, &wait->config)) {
 		sbx_wait_close(wait);
-		return fail_memory(error);
+		return libsbx_fail_memory(error);
 	}
 	if (watch_open(&wait->watch, &wait->config, &target, NULL, &err) < 0) {
 		sbx_wait_close(wait);
-		return fail_err(error, &err);
+		return libsbx_fail_err(error, &err);
 	}
 	*ret = wait;
 	return 0;
@@ -271,28 +286,39 @@ static const char *text_at(struct arena *arena, const struct value *map, const c
 	return text != NULL ? text : "";
 }
 
-static int take_result(struct sbx_wait *wait, const struct value *tree, struct sbx_error *error)
+int libsbx_read_result(struct arena *arena, struct buf *json, const struct value *tree,
+		       struct bytes message, struct sbx_result *ret, struct sbx_error *error)
 {
 	const struct value *reason = value_get(tree, "reason");
-	struct bytes message = watch_message(wait->watch);
+	const struct value *run = value_get(tree, "run");
 	enum verdict verdict;
 
-	wait->result = (struct sbx_result){
-		.verdict = text_at(&wait->arena, tree, "verdict"),
-		.reason = text_at(&wait->arena, reason, "code"),
-		.message = text_at(&wait->arena, reason, "message"),
+	*ret = (struct sbx_result){
+		.verdict = text_at(arena, tree, "verdict"),
+		.reason = text_at(arena, reason, "code"),
+		.message = text_at(arena, reason, "message"),
 		.data = message.data,
 		.len = message.len,
+		.job = text_at(arena, tree, "job"),
+		.run = run != NULL && run->kind == VALUE_INT ? run->integer : 1,
 	};
-	buf_clear(&wait->json);
-	value_to_json(tree, 0, &wait->json);
-	if (wait->json.failed || wait->arena.exhausted)
-		return fail_memory(error);
-	wait->result.json = buf_text(&wait->json);
-	if (!verdict_parse(wait->result.verdict, &verdict))
-		return fail(error, SBX_USAGE,
-			    "the result has a verdict that this version does not know");
-	wait->result.exit_code = verdict_exit_code(verdict);
+	buf_clear(json);
+	value_to_json(tree, 0, json);
+	if (json->failed || arena->exhausted)
+		return libsbx_fail_memory(error);
+	ret->json = buf_text(json);
+	if (!verdict_parse(ret->verdict, &verdict))
+		return libsbx_fail(error, SBX_USAGE,
+				   "the result has a verdict that this version does not know");
+	ret->exit_code = verdict_exit_code(verdict);
+	return 0;
+}
+
+static int take_result(struct sbx_wait *wait, const struct value *tree, struct sbx_error *error)
+{
+	if (libsbx_read_result(&wait->arena, &wait->json, tree, watch_message(wait->watch),
+			       &wait->result, error) < 0)
+		return -1;
 	wait->has_result = true;
 	return 1;
 }
@@ -310,7 +336,7 @@ int sbx_wait_next(struct sbx_wait *wait, int timeout_ms, struct sbx_result *ret,
 					&err);
 		} while (rc == 0 && timeout_ms < 0);
 		if (rc < 0)
-			return fail_err(error, &err);
+			return libsbx_fail_err(error, &err);
 		if (rc > 0)
 			rc = take_result(wait, tree, error);
 	}

@@ -110,11 +110,18 @@ const char *sbx_job_warning(const struct sbx_job *job, size_t n);
 /* Sends with confirm, connecting again when the connection is lost. */
 int sbx_submit(struct sbx *sbx, const struct sbx_job *job, struct sbx_error *error);
 
+/* Tells all workers that a run (1, if there was no replay) of a job is not to run:
+ * queued, it is answered as `cancelled`; running, it is ended within a second.
+ * What has finished keeps its result. 0 once the broker keeps the message for
+ * workers that are away, too. */
+int sbx_cancel(struct sbx *sbx, const char *id, long long run, struct sbx_error *error);
+
 /* --- results ---------------------------------------------------------- */
 
 struct sbx_wait;
 
-/* Borrowed from the wait, until it is closed. */
+/* Borrowed from the wait, until it is closed; from a reader of results, until
+ * sbx_results_done. */
 struct sbx_result {
 	const char *verdict; /* "passed", "failed", ...; see PROTOCOL.md */
 	int exit_code;	     /* as of sbx-submit --wait: 0 passed, 1 failed, ... */
@@ -123,6 +130,8 @@ struct sbx_result {
 	const char *json;    /* the whole result on one line */
 	const void *data;    /* the whole result as it came, msgpack */
 	size_t len;
+	const char *job; /* its id */
+	long long run;	 /* 1, or more after replays */
 };
 
 /* Waits for the result of `job`: to be opened before it is submitted. Neither
@@ -135,6 +144,42 @@ void sbx_wait_close(struct sbx_wait *wait); /* NULL is allowed */
  * not come within `timeout_ms` (0 only looks, negative waits for ever); -1. */
 int sbx_wait_next(struct sbx_wait *wait, int timeout_ms, struct sbx_result *ret,
 		  struct sbx_error *error);
+
+/* --- results of everybody ---------------------------------------------- */
+
+/*
+ * Reads the shared results queue (PREFIX.results), where every result waits for
+ * seven days until one reader has taken it:
+ *
+ *	while (sbx_results_next(results, -1, &result, &error) == 1) {
+ *		... store it ...
+ *		sbx_results_done(results);
+ *	}
+ *
+ * A result is the reader's once sbx_results_done was called; a program that ends
+ * before has it delivered again, to itself or another reader. Workers publish at
+ * least once, under the name "<job>.<run>": what one object of this library has
+ * done with, it does not hand out again (SBX_RESULTS_REMEMBERED of them, or
+ * more). Repetitions across restarts and readers have the same job and run, by
+ * which a store drops them.
+ */
+enum { SBX_RESULTS_REMEMBERED = 50000 };
+
+struct sbx_results;
+
+int sbx_results_open(struct sbx_results **ret, const struct sbx *sbx, struct sbx_error *error);
+void sbx_results_close(struct sbx_results *results); /* NULL is allowed */
+
+/* 1 with the next result, and with the same one again until sbx_results_done; 0
+ * when none has come within `timeout_ms` (0 only looks, negative waits for ever);
+ * -1. A lost connection is made again meanwhile. SBX_USAGE: a message that is no
+ * result this version can read; `ret` has its data, and sbx_results_done passes
+ * over it. */
+int sbx_results_next(struct sbx_results *results, int timeout_ms, struct sbx_result *ret,
+		     struct sbx_error *error);
+
+/* The result handed out last is safe: it is taken off the queue. */
+void sbx_results_done(struct sbx_results *results);
 
 #ifdef __cplusplus
 }
