@@ -262,6 +262,15 @@ static bool in_base(void *ctx, const char *path)
 	return gitdb_lookup(run->db, run->base, path, &found, NULL) == 0 && found.mode != MODE_TREE;
 }
 
+static bool in_base_as(void *ctx, const char *path, const char *hex)
+{
+	const struct patch_run *run = ctx;
+	struct gitdb_entry found;
+
+	return gitdb_lookup(run->db, run->base, path, &found, NULL) == 0 &&
+	       patch_oid_is(hex, &found.oid);
+}
+
 /* Refusals that another reading of the diff may get around. */
 static bool may_be_damage(const struct reason *reason)
 {
@@ -297,6 +306,7 @@ static int take_recovering(struct patch_run *run, struct bytes diff,
 					  .strip = run->policy->strip,
 					  .limits = *limits,
 					  .exists = in_base,
+					  .is_blob = in_base_as,
 					  .ctx = run};
 	struct patch_run begin = *run;
 	struct hunk_shape shape = {0};

@@ -12,7 +12,8 @@
  *   counts	  of a hunk, by its lines; a last hunk that counts promise more
  *		  lines of is marked DIFF_DOUBT_CUT: it may have been cut off
  *   "@@"	  without line numbers, or with some missing: DIFF_DOUBT_LINES
- *   names	  without a/ and b/, when the base says which file is meant
+ *   names	  without a/ and b/, when the base, or the index line with it, says
+ *		  which file is meant
  *   headers	  without "new file mode", /dev/null, "---" or "+++", with an
  *		  index line that is none, with blank lines in between
  *
@@ -33,6 +34,8 @@ struct recover_request {
 	struct diff_limits limits;
 	/* Whether the base has a file there; asked for names in doubt only. */
 	bool (*exists)(void *ctx, const char *path);
+	/* Whether the blob there has an oid that starts so; NULL: nobody knows. */
+	bool (*is_blob)(void *ctx, const char *path, const char *hex);
 	void *ctx;
 };
 

@@ -17,6 +17,8 @@ static const char *const words[] = {
 	"index ",
 };
 
+enum { OID_DIGITS_LEAST = 7 };
+
 /* --- reading ----------------------------------------------------------- */
 
 bool recover_is_fence(struct bytes text)
@@ -216,14 +218,33 @@ static bool doubtful_name(const struct recover_header *header, struct bytes *ret
 	return true;
 }
 
+/* Whether the file of that name is the one of the index line's old side. */
+static bool is_indexed(struct recover_reader *reader, const struct recover_header *header,
+		       struct bytes name)
+{
+	const char *path = arena_memdup(reader->in.arena, name.data, name.len);
+
+	for (size_t i = 0; i < header->words_len && reader->request->is_blob != NULL; i++) {
+		struct bytes oid = diff_after(header->words[i], strlen("index "));
+		const char *hex;
+
+		if (!diff_starts(header->words[i], "index ") || oid_len(oid) < OID_DIGITS_LEAST)
+			continue;
+		hex = arena_memdup(reader->in.arena, oid.data, oid_len(oid));
+		return path != NULL && hex != NULL &&
+		       reader->request->is_blob(reader->request->ctx, path, hex);
+	}
+	return false;
+}
+
 /* Whether the header's names have no prefix to strip. REFUSED: both readings
- * name a file. */
+ * name a file, and the index line does not tell which. */
 static int lacks_prefix(struct recover_reader *reader, const struct recover_header *header,
 			bool *ret)
 {
-	struct bytes name;
+	struct bytes name, rest;
 	const uint8_t *slash;
-	bool whole, stripped;
+	bool whole, stripped, both;
 
 	*ret = false;
 	if (reader->request->strip != 1 || !doubtful_name(header, &name) || name.len == 0 ||
@@ -233,9 +254,15 @@ static int lacks_prefix(struct recover_reader *reader, const struct recover_head
 	*ret = slash == NULL;
 	if (slash == NULL)
 		return 0;
+	rest = diff_after(name, (size_t)(slash - name.data) + 1);
 	whole = exists(reader, name);
-	stripped = exists(reader, diff_after(name, (size_t)(slash - name.data) + 1));
-	if (whole && stripped)
+	stripped = exists(reader, rest);
+	both = whole && stripped;
+	if (both) {
+		whole = is_indexed(reader, header, name);
+		stripped = is_indexed(reader, header, rest);
+	}
+	if (both && whole == stripped)
 		return diff_refuse(&reader->in, REASON_PATCH_AMBIGUOUS, header->at_line, name,
 				   "with and without its first component the name is a file of the "
 				   "base; write the prefixes a/ and b/");

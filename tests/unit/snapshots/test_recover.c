@@ -400,6 +400,25 @@ static void test_an_index_line_decides(void **state)
 	kit_refuses(kit, kit_text(diff), REASON_PATCH_RESULT, "index line names");
 }
 
+/* Of two files that a name without prefixes may mean, the index line's. */
+static void test_an_index_line_names_the_file(void **state)
+{
+	struct kit *kit = *state;
+	struct oid old_oid, new_oid, want = tree_with(kit, "src/count.c", NEW);
+	char old_hex[OID_HEX_BYTES], new_hex[OID_HEX_BYTES], diff[1024];
+
+	gitdb_blob_oid(kit_text(OLD), &old_oid);
+	oid_hex(&old_oid, old_hex);
+	gitdb_blob_oid(kit_text(NEW), &new_oid);
+	oid_hex(&new_oid, new_hex);
+	(void)snprintf(diff, sizeof(diff), "%sindex %.7s..%.7s 100644\n%s",
+		       "diff --git src/count.c src/count.c\n", old_hex, new_hex,
+		       "--- src/count.c\n+++ src/count.c\n" AT LEAD EDIT TAIL);
+	if (kit_apply(kit, kit_text(diff)) != 0)
+		fail_msg("%s", kit->reason.message);
+	assert_true(oid_equal(&want, &kit->outcome.tree));
+}
+
 /* --- bounds ------------------------------------------------------------------------- */
 
 /* Lines that all look alike, in a file and in a diff, cost a bounded search. */
@@ -442,6 +461,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_diff_that_is_applied_says_so, open_files,
 						close_files),
 		cmocka_unit_test_setup_teardown(test_an_index_line_decides, open_files,
+						close_files),
+		cmocka_unit_test_setup_teardown(test_an_index_line_names_the_file, open_files,
 						close_files),
 		cmocka_unit_test_setup_teardown(test_repetition_costs_little, open_files,
 						close_files),
