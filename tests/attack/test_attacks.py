@@ -30,6 +30,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("SBX_B", os.path.join(ROOT, "build"))
 BIN = os.environ.get("SBX_BIN", os.path.join(BUILD, "bin"))
+SLOW = int(os.environ.get("SBX_TEST_SLOW", "1"))  # how many times slower than usual it is here
 USER = 65533  # the ordinary user
 SECRET = "the host's secret\n"
 
@@ -122,7 +123,7 @@ class Attacks:
         script = 'cat > "$1" && chmod 755 "$1" && exec "$@"'
         allow = ["--allow-missing", "cgroup"] if self.without_cgroups() else []
         rooted = ["--root", self.root] if self.root else []
-        argv = [self.box, "--empty", "--wall", "20s", "--outcome-file",
+        argv = [self.box, "--empty", "--wall", f"{20 * SLOW}s", "--outcome-file",
                 os.path.join(self.folder, "outcome"), *rooted, *allow, *options, "--", "sh", "-c",
                 script, "sh", f"/work/{self.marker}", *arguments]
         return argv, path
@@ -137,7 +138,7 @@ class Attacks:
                 subprocess.Popen(argv, stdin=program, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, preexec_fn=self.become,
                                  cwd=self.folder) as process:
-            text, errors = process.communicate(timeout=60)
+            text, errors = process.communicate(timeout=60 * SLOW)
         seconds = time.monotonic() - started
         try:
             with open(os.path.join(self.folder, "outcome"), encoding="utf-8") as file:
