@@ -14,7 +14,7 @@ PACKAGE = os.path.join(sbxtest.ROOT, "contrib/python")
 sys.path.insert(0, PACKAGE)
 
 import sbx_client  # noqa: E402
-from sbx_client import Client, Job, Limits, Patch, Result, Source, Step  # noqa: E402
+from sbx_client import Client, Job, Limits, Patch, Reader, Result, Source, Step  # noqa: E402
 from sbx_client.record import Record, _plain  # noqa: E402
 
 
@@ -190,6 +190,29 @@ class Package(PackageCase):
             self.publish_result(f"m{n}")
         self.assertEqual({result.job for result in self.mine.results(["m7", "m8"], 30)},
                          {"m7", "m8"})
+
+    def test_a_reader_has_each_result_until_it_is_done(self):
+        self.client.purge("results")
+        for job_id in ("a", "a", "b"):
+            self.publish_result(job_id, "failed", run=2)
+        with Reader(sbxtest.BROKER_URL, self.prefix) as reader:
+            for result in reader.results(idle=5):
+                self.assertEqual((result.job, result.run), ("a", 2))
+                break
+        with Reader(sbxtest.BROKER_URL, self.prefix) as reader:
+            self.assertEqual([result.job for result in reader.results(idle=1)], ["a", "b"])
+        sbxtest.poll(lambda: self.client.depth("results") == 0, "the acks")
+
+    def test_a_cancel_says_which_run(self):
+        heard = self.client.with_channel(lambda channel: channel.queue_declare(
+            "", exclusive=True).method.queue)
+        self.client.channel.queue_bind(heard, self.client.name("control"))
+        self.mine.cancel(Job(id="c", run=3))
+        self.mine.cancel("d")
+        got = [msgpack.unpackb(self.client.channel.basic_get(heard, auto_ack=True)[2])
+               for _ in range(2)]
+        self.assertEqual(got, [{"v": 1, "kind": "cancel", "id": "c", "run": 3},
+                               {"v": 1, "kind": "cancel", "id": "d", "run": 1}])
 
     def test_what_no_queue_takes(self):
         lost = Client(sbxtest.BROKER_URL, self.prefix, timeout=5)

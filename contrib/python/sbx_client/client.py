@@ -94,6 +94,16 @@ class Client:
                 self._expect(job, f"{tenant_of(job)}.#")
         return Bulk(self._parameters, self.prefix, window, self.timeout).send(jobs)
 
+    def cancel(self, job, run=None):
+        """Tells all workers that a run of a job (or id) is not to run: queued, it is answered as
+        `cancelled`; running, it is ended within a second; finished, it keeps its result."""
+        job_id, first = (job, 1) if isinstance(job, str) else (job.id, job.run or 1)
+        body = msgpack.packb({"v": 1, "kind": "cancel", "id": job_id, "run": run or first})
+        properties = pika.BasicProperties(content_type="application/msgpack", delivery_mode=2,
+                                          type="control", message_id=job_id)
+        self._retry(lambda: self._channel.basic_publish(f"{self.prefix}.control", "", body,
+                                                        properties, mandatory=True))
+
     def _publish(self, job, body, reply_to):
         try:
             self._channel.basic_publish(self.prefix, ROUTING_KEYS[job.priority], body,
