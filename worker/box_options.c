@@ -284,12 +284,13 @@ static void add_default_env(struct box_options *options)
 {
 	static const char *const defaults[] = {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp",
-		"LANG=C.UTF-8",
-		/* Looking for leaks takes ptrace, which is refused. */
-		"LSAN_OPTIONS=detect_leaks=0"};
+		"LANG=C.UTF-8"};
 
 	for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
 		add_env(options, defaults[i]);
+	/* Looking for leaks takes ptrace, which other profiles refuse. */
+	if (options->limits.profile != FILTER_TRUSTED)
+		add_env(options, "LSAN_OPTIONS=detect_leaks=0");
 	if (!options->no_tty && tty_here())
 		add_term(options);
 }

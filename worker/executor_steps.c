@@ -141,18 +141,19 @@ static const char *const *make_env(struct executor *self, const struct job_step 
 		"LOGNAME=sbx",
 		"LANG=C.UTF-8",
 		"TERM=dumb",
-		/* It stops its own process with ptrace, which is refused: without this
-		 * every program with AddressSanitizer would fail at its end. */
-		"LSAN_OPTIONS=detect_leaks=0",
 		arena_printf(&self->arena, "SBX_JOB=%s", self->job.id),
+		/* It stops its own process with ptrace: where that is refused, every
+		 * program with AddressSanitizer would fail at its end. */
+		"LSAN_OPTIONS=detect_leaks=0",
 	};
+	size_t fixed_len = ARRAY_LEN(fixed) - (self->order.limits.profile == FILTER_TRUSTED);
 	const char **env =
 		arena_array(&self->arena, ARRAY_LEN(fixed) + step->env.len + 1, sizeof(*env));
 	size_t len = 0;
 
 	if (self->arena.exhausted)
 		return NULL;
-	for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
+	for (size_t i = 0; i < fixed_len; i++) {
 		if (!sets(step, fixed[i]))
 			env[len++] = fixed[i];
 	}
