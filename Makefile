@@ -217,7 +217,7 @@ install-lib: $(B)/libsbx.a
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(producer_LIBS)|' \
 		contrib/sbx.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/sbx.pc
 	install -m 644 $(wildcard contrib/man/*.3) $(DESTDIR)$(PREFIX)/share/man/man3
-	install -m 644 contrib/examples/enqueue.c $(DESTDIR)$(PREFIX)/share/doc/sbx/examples
+	install -m 644 contrib/examples/enqueue.c contrib/examples/results.c $(DESTDIR)$(PREFIX)/share/doc/sbx/examples
 
 .PHONY: install
 install: all install-lib

@@ -324,11 +324,11 @@ class Wait(SubmitCase):
 class Library(SubmitCase):
     """The examples are compiled and run, so that they stay true."""
 
-    def compile(self):
+    def compile(self, name="enqueue"):
         """As somebody does who has only what `make install` installs, below a folder here."""
         build = os.path.dirname(sbxtest.BIN)
         root = os.path.join(self.folder, "root")
-        program = os.path.join(self.folder, "enqueue")
+        program = os.path.join(self.folder, name)
         with open(os.path.join(build, "libbase.a"), "rb") as stream:
             sanitized = b"__asan_init" in stream.read()
         subprocess.run(["make", "-s", "-C", sbxtest.ROOT, "install-lib", f"B={build}",
@@ -342,7 +342,7 @@ class Library(SubmitCase):
                                                      PKG_CONFIG_ALLOW_SYSTEM_LIBS="1"))
         sanitize = ["-fsanitize=address,undefined"] if sanitized else []
         subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", *sanitize, "-o", program,
-                        os.path.join(root, "usr/share/doc/sbx/examples/enqueue.c"),
+                        os.path.join(root, f"usr/share/doc/sbx/examples/{name}.c"),
                         *flags.stdout.split()], stdin=subprocess.DEVNULL, check=True)
         return program
 
@@ -391,6 +391,16 @@ class Library(SubmitCase):
         self.assertEqual(process.returncode, 4, err)
         self.assertEqual(json.loads(out)["job"], job["id"])
         self.assertIn(f"queued {job['id']}", err)
+
+    def test_the_example_that_reads_results(self):
+        self.client.purge("results")
+        for job in ("r1", "r1", "r2"):
+            self.publish_result({"id": job, "tenant": "examples"})
+        process = self.run_example([self.compile("results"), "2"])
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, err)
+        self.assertEqual([json.loads(line)["job"] for line in out.splitlines()], ["r1", "r2"])
+        self.assertEqual(self.client.depth("results"), 0)
 
     def test_the_example_in_python(self):
         script = os.path.join(sbxtest.ROOT, "contrib/examples/enqueue.py")
