@@ -95,8 +95,8 @@ static const char *const steps[LEDGER_VERSION] = {
 	"UPDATE jobs SET bytes = length(result) WHERE finished_us IS NOT NULL;"
 	"DROP INDEX jobs_finished;"
 	"CREATE INDEX jobs_finished ON jobs (finished_us, sent, bytes)",
-	"CREATE TABLE cancels (id TEXT NOT NULL, run INTEGER NOT NULL, at_us INTEGER NOT NULL,"
-	" PRIMARY KEY (id, run)) WITHOUT ROWID",
+	("CREATE TABLE cancels (id TEXT NOT NULL, run INTEGER NOT NULL, at_us INTEGER NOT NULL,"
+	 " PRIMARY KEY (id, run)) WITHOUT ROWID"),
 	"ALTER TABLE jobs ADD COLUMN letter TEXT",
 };
 
