@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 64 * 1024, PATH_BYTES = 4096 };
+enum { READ_BYTES_FIRST = 8 * 1024, READ_BYTES = 64 * 1024, PATH_BYTES = 4096 };
 
 /* --- closing ---------------------------------------------------------- */
 
@@ -86,16 +86,16 @@ int fd_make_dirs(const char *path, mode_t mode, struct err *err)
 
 int fd_read_all(int fd, struct buf *out, struct err *err)
 {
-	for (;;) {
+	for (size_t step = READ_BYTES_FIRST;; step = READ_BYTES) {
 		size_t room = out->limit_bytes - out->len;
-		uint8_t *at = buf_reserve(out, room < READ_BYTES ? room : READ_BYTES);
+		size_t want = room < step ? room : step;
+		uint8_t *at = buf_reserve(out, want);
 		uint8_t extra;
 		ssize_t n;
 
 		if (at == NULL)
 			return err_set(err, ERR_LIMIT, "cannot read: out of memory");
-		n = room == 0 ? read(fd, &extra, 1)
-			      : read(fd, at, room < READ_BYTES ? room : READ_BYTES);
+		n = room == 0 ? read(fd, &extra, 1) : read(fd, at, want);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)

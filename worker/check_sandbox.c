@@ -72,7 +72,7 @@ static const char *fix_of(const struct config *config, const struct box_layer *l
 			       : "nothing to do: results lack these figures";
 }
 
-static void send_layers(int sock, const struct box_host *host, const struct config *config)
+static void send_layers(int sock, struct box_host *host, const struct config *config)
 {
 	const struct box_layer *layers;
 	size_t len = box_host_layers(host, &layers);

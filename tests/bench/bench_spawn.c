@@ -6,7 +6,9 @@
  *
  * FILE is opened anew as descriptor 10 of each command (a seccomp program).
  * Each round starts every command once, with posix_spawn, /dev/null as its
- * standard streams, and waits for its end. Prints one JSON object a line:
+ * standard streams, and waits for its end; in an order drawn anew, because what
+ * a command leaves to be done behind its back is paid by the next. Prints one
+ * JSON object a line:
  * {"name", "rounds", "p50_us", "p95_us", "min_us", "failed"}.
  */
 #include <errno.h>
@@ -76,6 +78,19 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void shuffle(struct command **order, size_t len)
+{
+	static unsigned seed = 1; /* the same orders every time */
+
+	for (size_t i = len; i > 1; i--) {
+		size_t k = (size_t)rand_r(&seed) % i;
+		struct command *other = order[k];
+
+		order[k] = order[i - 1];
+		order[i - 1] = other;
+	}
+}
+
 static void print(struct command *command, size_t rounds)
 {
 	qsort(command->us, rounds, sizeof(*command->us), compare);
@@ -89,6 +104,7 @@ static void print(struct command *command, size_t rounds)
 int main(int argc, char **argv)
 {
 	static struct command commands[COMMANDS];
+	struct command *order[COMMANDS];
 	posix_spawn_file_actions_t actions;
 	int64_t rounds;
 	size_t len;
@@ -110,10 +126,12 @@ int main(int argc, char **argv)
 			return 1;
 		(void)time_one(&commands[i], &actions);
 		commands[i].failed = 0;
+		order[i] = &commands[i];
 	}
 	for (int64_t round = 0; round < rounds; round++) {
+		shuffle(order, len);
 		for (size_t i = 0; i < len; i++)
-			commands[i].us[round] = time_one(&commands[i], &actions);
+			order[i]->us[round] = time_one(order[i], &actions);
 	}
 	for (size_t i = 0; i < len; i++) {
 		print(&commands[i], (size_t)rounds);

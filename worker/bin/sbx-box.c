@@ -44,7 +44,7 @@ static void add_string(struct buf *json, const char *key, const char *value)
 	buf_add_text(json, "\"");
 }
 
-static void add_missing(struct buf *json, const struct box_host *host)
+static void add_missing(struct buf *json, struct box_host *host)
 {
 	const struct box_layer *layers;
 	size_t len = box_host_layers(host, &layers), said = 0;
@@ -61,7 +61,7 @@ static const char *workspace_name(const struct box_options *options)
 	return options->write ? "direct" : options->empty ? "empty" : "overlay";
 }
 
-static void write_outcome(const struct box_options *options, const struct box_host *host,
+static void write_outcome(const struct box_options *options, struct box_host *host,
 			  const struct driver_outcome *outcome, const struct box_usage *usage_seen)
 {
 	struct err err = {0};
@@ -111,7 +111,7 @@ static bool explain_root(const char *root)
 	return good;
 }
 
-static int explain(const struct box_host *host)
+static int explain(struct box_host *host)
 {
 	const struct box_layer *layers;
 	size_t len = box_host_layers(host, &layers);
@@ -263,7 +263,7 @@ static int report(const struct box_options *options, const struct driver_outcome
 	return outcome->signal != 0 ? 128 + outcome->signal : outcome->exit_code;
 }
 
-static int run(const struct box_options *options, const struct box_host *host, struct box *box,
+static int run(const struct box_options *options, struct box_host *host, struct box *box,
 	       struct err *err)
 {
 	const struct winsize size = tty_size();
@@ -316,7 +316,7 @@ static int run_box(const struct box_options *options, const char *root, struct e
 				    .allow_missing_cgroup = options->allow_missing,
 				    .uid_base = UID_BASE + (uid_t)getpid(),
 				    .slots = 1,
-				    .once = true,
+				    .once = !options->explain,
 				    .without_cpu = !options->explain &&
 						   options->limits.cpu_ms == 0 &&
 						   options->limits.millicpus == 0,

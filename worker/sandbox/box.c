@@ -157,6 +157,16 @@ static int make_cgroup(struct box *box, struct err *err)
 	return -1;
 }
 
+/* The same without what not every kernel has. */
+static pid_t clone_again(struct box_host *host, struct clone_args *args)
+{
+	if (errno != EINVAL || (args->flags & CLONE_NEWTIME) == 0)
+		return -1;
+	host->time_ns = false;
+	args->flags &= ~(uint64_t)CLONE_NEWTIME;
+	return (pid_t)syscall(SYS_clone3, args, sizeof(*args));
+}
+
 static pid_t clone_init(struct box *box, struct init_start *start)
 {
 	int cgroup_fd = cgroup_v2_fd(&box->host->cgroups, &box->cgroup);
@@ -175,6 +185,8 @@ static pid_t clone_init(struct box *box, struct init_start *start)
 		args.cgroup = (uint64_t)cgroup_fd;
 	}
 	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (pid < 0)
+		pid = clone_again(box->host, &args);
 	if (pid == 0)
 		init_main(start);
 	box->pid = pid < 0 ? 0 : pid;
@@ -203,6 +215,7 @@ static int start_init(struct box *box, int top_fd, struct err *err)
 	start.control_fd = control_pair[1];
 	if (clone_init(box, &start) < 0) {
 		(void)err_sys(err, "cannot make the namespaces of a sandbox");
+		result = host_check(host, err) < 0 ? -1 : result; /* may know better */
 		goto out;
 	}
 	box->host_fd = fd_take(&private_pair[0]);

@@ -156,7 +156,7 @@ struct box_layer {
 	bool present;
 	const char *detail; /* "" or the reason and the fix */
 };
-size_t box_host_layers(const struct box_host *host, const struct box_layer **ret);
+size_t box_host_layers(struct box_host *host, const struct box_layer **ret);
 
 /* --- one box ---------------------------------------------------------- */
 

@@ -203,7 +203,6 @@ static void probe_namespaces(struct box_host *host)
 		add_layer(host, spaces[i].layer, spaces[i].required, present,
 			  present ? spaces[i].why : "the kernel was built without it");
 	}
-	host->time_ns = host->layers[host->layers_len - 1].present;
 }
 
 static void probe_seccomp(struct box_host *host)
@@ -283,10 +282,22 @@ static int check_required(const struct box_host *host, struct err *err)
 			return err_set(err, ERR_UNSUPPORTED, "cannot make sandboxes: no %s: %s",
 				       layer->name, layer->detail);
 	}
-	if (!namespace_exists("cgroup"))
-		return err_set(err, ERR_UNSUPPORTED,
-			       "cannot make sandboxes: no cgroup_namespace in this kernel");
 	return 0;
+}
+
+static void probe_kernel(struct box_host *host)
+{
+	if (host->probed)
+		return;
+	probe_namespaces(host);
+	probe_seccomp(host);
+	host->probed = true;
+}
+
+int host_check(struct box_host *host, struct err *err)
+{
+	probe_kernel(host);
+	return check_required(host, err);
 }
 
 /* Whether something is mounted below /usr, which an overlay would not show. */
@@ -438,8 +449,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 		return err_set(err, ERR_SYSTEM, "cannot open the host of sandboxes: out of memory");
 	for (unsigned i = 0; i < host->slots; i++)
 		host->idmaps[i].userns_fd = -1;
-	probe_namespaces(host);
-	probe_seccomp(host);
+	host->time_ns = !host->once ? namespace_exists("time") : true;
 	probe_landlock(host);
 	host->route_sockets = count_route_sockets();
 	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent,
@@ -455,7 +465,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 	probe_ids(host);
 	probe_cgroups(host);
 	host->overlay_usr = !mounted_below_usr(mounts);
-	if (check_required(host, err) < 0 || compile_filters(host, err) < 0)
+	if ((!host->once && host_check(host, err) < 0) || compile_filters(host, err) < 0)
 		return -1;
 	host->own_mount_ns_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	host->own_net_ns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -540,8 +550,9 @@ void box_host_sweep_dead(struct box_host *host, const char *prefix)
 	cgroup_sweep_dead(&host->cgroups, prefix);
 }
 
-size_t box_host_layers(const struct box_host *host, const struct box_layer **ret)
+size_t box_host_layers(struct box_host *host, const struct box_layer **ret)
 {
+	probe_kernel(host);
 	*ret = host->layers;
 	return host->layers_len;
 }

@@ -405,6 +405,17 @@ static int mask(const char *name, const char *with, struct err *err)
 	return 0;
 }
 
+int root_mask_proc(struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(masked_files); i++)
+		if (mask(masked_files[i], "/dev/null", err) < 0)
+			return -1;
+	for (size_t i = 0; i < ARRAY_LEN(masked_dirs); i++)
+		if (mask(masked_dirs[i], "/empty", err) < 0)
+			return -1;
+	return 0;
+}
+
 static int mount_proc(int *ret_proc_fd, struct err *err)
 {
 	static const struct mount_option options[] = {{"hidepid", "2"}};
@@ -434,12 +445,6 @@ int root_mount_own(int *ret_proc_fd, struct err *err)
 
 	if (mount_proc(ret_proc_fd, err) < 0)
 		return -1;
-	for (size_t i = 0; i < ARRAY_LEN(masked_files); i++)
-		if (mask(masked_files[i], "/dev/null", err) < 0)
-			return -1;
-	for (size_t i = 0; i < ARRAY_LEN(masked_dirs); i++)
-		if (mask(masked_dirs[i], "/empty", err) < 0)
-			return -1;
 	pts = mounts_make("devpts", pts_options, ARRAY_LEN(pts_options),
 			  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
 	if (pts < 0)

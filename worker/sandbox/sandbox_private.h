@@ -171,6 +171,7 @@ struct box_host {
 	bool overlay_usr; /* /usr is shown through an overlay, not bound */
 	bool copy_workspace;
 	bool time_ns;
+	bool probed;	/* a host of one box finds out by making it */
 	uid_t uid_base; /* in user mode: the one uid */
 	gid_t gid_base;
 	unsigned slots;
@@ -196,6 +197,9 @@ struct box_host {
 	char details[LAYERS_MAX][LAYER_DETAIL_BYTES];
 	size_t layers_len;
 };
+
+/* Probes what has not been probed, and says which required layer is missing. */
+int host_check(struct box_host *host, struct err *err) MUST_CHECK;
 
 /* What a slot's jobs are to the host. */
 uid_t host_slot_uid(const struct box_host *host, unsigned slot);
@@ -234,6 +238,10 @@ int root_seal(int top_fd, struct err *err) MUST_CHECK;
  * private /proc and /dev/pts. `ret_proc_fd` is a writable view of /proc that
  * no job can reach. */
 int root_mount_own(int *ret_proc_fd, struct err *err) MUST_CHECK;
+
+/* Called by the host on a visit, while init goes on: hides of the private /proc
+ * what tells about the host. */
+int root_mask_proc(struct err *err) MUST_CHECK;
 
 /* Everything a job can write. Mounted when its box is made, or with the rest. */
 struct layer {
