@@ -449,7 +449,9 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 		return err_set(err, ERR_SYSTEM, "cannot open the host of sandboxes: out of memory");
 	for (unsigned i = 0; i < host->slots; i++)
 		host->idmaps[i].userns_fd = -1;
-	host->time_ns = !host->once ? namespace_exists("time") : true;
+	if (!host->once)
+		probe_kernel(host);
+	host->time_ns = host->once || namespace_exists("time");
 	probe_landlock(host);
 	host->route_sockets = count_route_sockets();
 	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent,
