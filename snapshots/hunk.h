@@ -111,7 +111,8 @@ struct hunk_recovery {
  *	with several results, the hunk's shape must tell: its counts remember
  *	the line, or all hunks around it have the same context, and one side of
  *	this one has one line less.
- *   5. but for the amount of white space in context lines: their indentation
+ *   5. but for the amount of white space in context lines: their indentation;
+ *	not where added lines may have been indented anew with them
  *
  * The lowest rung that any place reaches must be reached by one place only,
  * and no higher one by the stated line. From rung 2 on it must be the stated

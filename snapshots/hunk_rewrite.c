@@ -187,6 +187,75 @@ static int mend_mark(struct recoverer *self, const struct spot *spot, struct rew
 	return 0;
 }
 
+/* --- indentation ------------------------------------------------------------ */
+
+/* The white space that a line starts with; of a blank line, no data. */
+static struct bytes indent_of(struct bytes text)
+{
+	size_t len = 0;
+
+	while (len < text.len && (text.data[len] == ' ' || text.data[len] == '\t'))
+		len++;
+	return hunk_trim(text).len == 0 ? (struct bytes){0} : (struct bytes){text.data, len};
+}
+
+static bool same_indent(struct bytes a, struct bytes b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* Whether a line of context is indented so: in the diff, or in the file. */
+static bool has_indent(const struct recoverer *self, const struct spot *spot, struct bytes indent,
+		       bool in_file)
+{
+	size_t line = spot->place.line;
+	bool newline;
+
+	for (size_t i = 0; i < spot->hunk->lines_len; i++) {
+		struct bytes text = spot->hunk->lines[i].text;
+
+		if (spot->hunk->lines[i].kind != DIFF_CONTEXT)
+			continue;
+		if (in_file)
+			text = ladder_line(&self->ladder, line, &newline);
+		line++;
+		if (indent_of(text).data != NULL && same_indent(indent_of(text), indent))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Refuses a hunk that only adds, when what it adds is indented as its context
+ * is in the diff, and nowhere as it is in the file: then all of the hunk may
+ * have been indented anew, and not the context alone.
+ */
+static int judge_indent(struct recoverer *self, const struct spot *spot)
+{
+	const struct diff_hunk *hunk = spot->hunk;
+	bool as_stated = false;
+
+	if (spot->place.indent == 0 || self->how->trusted)
+		return 0;
+	for (size_t i = 0; i < hunk->lines_len; i++) {
+		struct bytes indent = indent_of(hunk->lines[i].text);
+
+		if (hunk->lines[i].kind == DIFF_REMOVE)
+			return 0;
+		if (hunk->lines[i].kind == DIFF_CONTEXT || indent.data == NULL)
+			continue;
+		if (has_indent(self, spot, indent, true))
+			return 0;
+		as_stated = as_stated || has_indent(self, spot, indent, false);
+	}
+	if (!as_stated)
+		return 0;
+	return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
+			  "line %zu: hunk %zu of '%.160s' indents its context in another way than "
+			  "the file, and what it adds may be indented so too",
+			  hunk->at_line, spot->number + 1, hunk_path(self->file));
+}
+
 /* Whether more lines may have followed: counts promise more than the context
  * that the file showed to be missing, or the last line has no end. */
 static bool is_cut(const struct recoverer *self, const struct diff_hunk *hunk,
@@ -215,7 +284,9 @@ static int rewrite_hunk(struct recoverer *self, const struct spot *spot, struct 
 	if (to->lines == NULL)
 		return reason_set(self->reason, REASON_PATCH_TOO_LARGE, NULL,
 				  "the diff needs more memory than a job may use");
-	code = fill(self, spot, &rewrite);
+	code = judge_indent(self, spot);
+	if (code == 0)
+		code = fill(self, spot, &rewrite);
 	if (code == 0)
 		code = mend_mark(self, spot, &rewrite);
 	if (code != 0)

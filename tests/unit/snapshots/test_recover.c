@@ -298,6 +298,10 @@ static const struct refused refused[] = {
 	{"nothing but removed lines, elsewhere",
 	 "--- a/src/count.c\n+++ b/src/count.c\n@@ -40,2 +39,0 @@\n-int main(void)\n-{\n",
 	 REASON_PATCH_CONFLICT, ""},
+	{"all of a hunk indented anew", GIT SIDES "@@ -7,5 +7,6 @@\n"
+	 "   {\n     if (value < 0)\n         return -1;\n+    more();\n     total += value;\n"
+	 "     return total;\n",
+	 REASON_PATCH_AMBIGUOUS, "indented so too"},
 	{"nothing but an addition", "--- a/cut\n+++ b/cut\n@@\n+x\n", REASON_PATCH_AMBIGUOUS,
 	 "without context"},
 	{"no change", GIT SIDES "@@ -7,3 +7,3 @@\n" LEAD, REASON_PATCH_MALFORMED, "changes nothing"},
