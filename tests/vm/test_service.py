@@ -20,6 +20,8 @@ BIN = os.environ.get("SBX_BIN", os.path.join(BUILD, "bin"))
 UNIT = os.path.join(ROOT, "contrib/systemd/sbx-worker.service")
 UNITS = "/run/systemd/system"
 SYSTEMD = "/lib/systemd/systemd"
+PROFILE = os.path.join(ROOT, "contrib/apparmor/sbx-worker")
+SECURITY = "/sys/kernel/security"
 SOURCES = "/srv/sbx-test"
 PROGRAMS = "/usr/local/bin"
 TARGET = """[Unit]
@@ -60,6 +62,11 @@ class Service(unittest.TestCase):
         write(text.replace("[Unit]\n", "[Unit]\nDefaultDependencies=no\n"), UNITS,
               "sbx-worker.service")
         write(TARGET, UNITS, "sbx-test.target")
+        # As it is: the unit names it, and its paths are those of this installation.
+        if not os.path.exists(SECURITY + "/apparmor"):
+            subprocess.run(["mount", "-t", "securityfs", "securityfs", SECURITY], check=True)
+        subprocess.run(["apparmor_parser", "-r", "-K", "-I", "/etc/apparmor.d", PROFILE],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         write(CONFIG, "/etc/sbx/worker.ini")
         os.makedirs(SOURCES)
         write("one\n", SOURCES, "repo/file")
@@ -131,6 +138,8 @@ class Service(unittest.TestCase):
         bounds = int(status["CapBnd"], 16)
         for number in (16, 17, 19, 22, 25):  # modules, raw io, ptrace, boot, time
             self.assertFalse(bounds & 1 << number, number)
+        with open(f"/proc/{self.main_pid()}/attr/current", encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), "sbx-worker (enforce)\n")
         here = f"/proc/{self.main_pid()}/root"
         for path in ("/usr/x", "/etc/x", "/boot/x"):
             with self.assertRaises(OSError):
