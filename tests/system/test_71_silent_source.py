@@ -55,6 +55,15 @@ class SilentSource(sbxtest.WorkerCase):
         # It ends by itself, as a fault of the source.
         self.assert_verdict(self.result_of(silent, 40), "error", "source.unreachable")
 
+    def test_others_behind_it_in_the_same_queue_come_too(self):
+        """The worker holds as many as it has slots, but not for ever the same ones."""
+        silent = self.publish_silent()
+        job = sbxtest.job_of(self.repo)
+        self.client.publish(job, "normal")
+        self.assert_verdict(self.result_of(job["id"], 15), "passed")
+        self.assertNotIn(silent, self.client.results)
+        self.result_of(silent, 60)
+
     def test_who_stops_a_worker_does_not_wait_for_it(self):
         silent = self.publish_silent()
         started = time.monotonic()
