@@ -189,6 +189,10 @@ static int mend_mark(struct recoverer *self, const struct spot *spot, struct rew
 
 /* --- indentation ------------------------------------------------------------ */
 
+/* Lines of context that are looked at for what one hunk adds; enough for all
+ * hunks but ones of thousands of lines, whose first added lines then decide. */
+enum { INDENT_LOOKS_MAX = 1 << 20 };
+
 /* The white space that a line starts with; of a blank line, no data. */
 static struct bytes indent_of(struct bytes text)
 {
@@ -234,6 +238,7 @@ static int judge_indent(struct recoverer *self, const struct spot *spot)
 {
 	const struct diff_hunk *hunk = spot->hunk;
 	bool as_stated = false;
+	size_t looks = INDENT_LOOKS_MAX;
 
 	if (spot->place.indent == 0 || self->how->trusted)
 		return 0;
@@ -247,6 +252,9 @@ static int judge_indent(struct recoverer *self, const struct spot *spot)
 		if (has_indent(self, spot, indent, true))
 			return 0;
 		as_stated = as_stated || has_indent(self, spot, indent, false);
+		if (looks < hunk->lines_len)
+			break;
+		looks -= hunk->lines_len;
 	}
 	if (!as_stated)
 		return 0;

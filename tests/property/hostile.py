@@ -82,6 +82,9 @@ def hunks(out):
         b"-line 15 of block\n+new\n" + b"".join(lines[16:]) + b" end 7\n") * 2000
     out["blocks, long hunks"] = head(b"block") + (b"@@ -1,3101 +1,3101 @@\n" +
         (b"".join(lines) + b" end 0\n") * 100 + b"-nothing\n+new\n") * 50
+    out["indented anew"] = head(b"heads") + b"@@ -3,60002 +3,90002 @@\n" + \
+        b" def f():\n   return 1\n" * 30000 + b"".join(
+            b"+" + b" " * (i % 61 + 5) + b"x\n" for i in range(30000)) + b" def f():\n   return 1\n"
     out["headings"] = head(b"heads") + \
         b"@@ def f():\n     return 1\n-def f():\n+def g():\n     return 1\n" * 2000
     out["white space"] = head(b"white") + (b"@@ -1,3 +1,3 @@\n " + b"\t" * 5000 + b"\n-" +
