@@ -52,7 +52,7 @@ producer_LIBS  := $(queue_LIBS)
 
 DEPS := gcc make pkg-config git patch ca-certificates libmsgpack-dev libjansson-dev librabbitmq-dev \
         libssl-dev libgit2-dev libmd-dev libseccomp-dev libinih-dev libexpat1-dev libzstd-dev \
-        libsqlite3-dev libmicrohttpd-dev libcmocka-dev openssl openssh-server rabbitmq-server python3 python3-pika python3-msgpack \
+        libsqlite3-dev libmicrohttpd-dev libcmocka-dev openssl rabbitmq-server python3 python3-pika python3-msgpack \
         clang clang-format bubblewrap busybox-static
 
 # --- programs: worker/bin/NAME.c and producer/bin/NAME.c
@@ -178,6 +178,7 @@ unit-tests: $(UNIT_TESTS)
 all-tests: all $(UNIT_TESTS) $(ATTACKS)
 
 .PHONY: test
+test: MORE_DEPS := openssh-server
 test: deps
 	$(MAKE) all-tests
 	$(MAKE) SAN=1 unit-tests
