@@ -10,7 +10,7 @@
  */
 #include "snapshots/hunk_shape.h"
 
-enum { FULL_SIDES = 4 };
+enum { FULL_SIDES = 4, CONTEXT_MOST = 10 };
 
 /* The file's line behind the hunk. */
 static size_t line_behind(const struct diff_hunk *hunk, const struct ladder_place *place)
@@ -66,8 +66,9 @@ bool hunk_shape_may_be_cut(const struct hunk_shape *shape, const struct diff_hun
 		return false; /* the file has not so many */
 	if (shape->sides == 0 || shape->least == 0 || old_len + new_len == 0)
 		return true;
-	if (shape->least != shape->most || hunk->trailing > shape->most)
-		return true; /* no shape to go by */
+	if (shape->least != shape->most || shape->most > CONTEXT_MOST ||
+	    hunk->trailing > shape->most)
+		return true; /* no shape to go by: whole functions, perhaps */
 	if (old_len >= shape->least && new_len >= shape->least)
 		return true;
 	if (old_len == left)
