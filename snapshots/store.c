@@ -62,16 +62,30 @@ static int lock_fd(int fd, int how, int64_t deadline_us, const char *path, struc
 	return 0;
 }
 
+/* Who had the lock before may have taken the file away: then it locks nobody
+ * else out any more. */
+static bool still_named(int fd, const char *path)
+{
+	struct stat held, named;
+
+	return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
+	       held.st_dev == named.st_dev;
+}
+
 static int lock_file(const char *path, int how, int64_t deadline_us, int *ret_fd, struct err *err)
 {
-	CLEANUP(fd_cleanup) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
+	for (;;) {
+		CLEANUP(fd_cleanup) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
 
-	if (fd < 0)
-		return err_sys(err, "cannot open '%s'", path);
-	if (lock_fd(fd, how, deadline_us, path, err) < 0)
-		return -1;
-	*ret_fd = fd_take(&fd);
-	return 0;
+		if (fd < 0)
+			return err_sys(err, "cannot open '%s'", path);
+		if (lock_fd(fd, how, deadline_us, path, err) < 0)
+			return -1;
+		if (still_named(fd, path)) {
+			*ret_fd = fd_take(&fd);
+			return 0;
+		}
+	}
 }
 
 int store_lock(const char *path, int64_t deadline_us, int *ret_fd, struct err *err)

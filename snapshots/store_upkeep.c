@@ -24,7 +24,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-enum { DISK_UNIT = 512, MS_PER_S = 1000, LOCK_WAIT_US = 2 * 1000 * 1000 };
+enum { DISK_UNIT = 512, MS_PER_S = 1000, LOCK_WAIT_US = 2 * 1000 * 1000, ORPHAN_MS = 60 * 1000 };
 
 /* --- what there is ----------------------------------------------------- */
 
@@ -114,9 +114,11 @@ static int64_t total(const struct shelf *shelf)
 
 /* --- removing ---------------------------------------------------------- */
 
-/* Files of crashed builders beside the checkouts. */
-static void remove_orphans(const struct store *store, int64_t before_ms)
+/* Files of crashed builders beside the checkouts. A builder at work is about to
+ * give the checkout its name when the info is there. */
+static void remove_orphans(const struct store *store)
 {
+	int64_t before_ms = clock_wall_us() / 1000 - ORPHAN_MS;
 	char path[PATH_MAX];
 	const struct dirent *entry;
 	DIR *stream;
@@ -163,7 +165,7 @@ static int trim_checkouts(struct shelf *shelf, const struct store_policy *policy
 {
 	int64_t before_ms = clock_wall_us() / 1000 - policy->recent_ms;
 
-	remove_orphans(shelf->store, before_ms);
+	remove_orphans(shelf->store);
 	if (store_checkouts_each(shelf->store, note_checkout, shelf, err) < 0 ||
 	    sweep_blobs(shelf, err) < 0)
 		return -1;

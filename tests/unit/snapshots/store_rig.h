@@ -135,11 +135,14 @@ UNUSED static int try_settle(struct rig *rig, const struct store_base *base, con
 	struct store_outcome outcome;
 	struct oid tree, commit;
 	struct err err = {0};
+	struct arena arena;
 	struct buf stream;
 	int result;
 
-	OK(gitdb_open(store_repo_path(&rig->arena, rig->store, &rig->source), GITDB_QUARANTINE, &db,
+	arena_init(&arena, 64 << 10); /* some settle for ever */
+	OK(gitdb_open(store_repo_path(&arena, rig->store, &rig->source), GITDB_QUARANTINE, &db,
 		      &err));
+	arena_release(&arena);
 	OK(gitdb_blob_write(db, (struct bytes){(const uint8_t *)job, strlen(job)}, &edit.oid,
 			    &err));
 	OK(gitdb_tree_update(db, &base->tree, &edit, 1, &tree, &err));
