@@ -64,6 +64,59 @@ static void neighbours_share_what_they_have_in_common(void **state)
 	rig_close(&rig);
 }
 
+/* Large enough for several processes to make it. */
+static void a_large_tree_is_the_same_as_git_has_it(void **state)
+{
+	const char *one, *two;
+	struct rig rig;
+
+	(void)state;
+	sh("git init -q -b main large && cd large && for d in $(seq 15); do mkdir -p d$d/e && "
+	   "for f in $(seq 40); do echo $d $f >d$d/e/f$f; done; echo twin >d$d/twin; "
+	   "cp d$d/e/f7 d$d/run && chmod +x d$d/run && ln -s e/f1 d$d/link; done && "
+	   "git add . && git commit -q -m one && git tag one && echo x >>d3/e/f3 && "
+	   "git commit -q -a -m two && git tag two && git worktree add -q --detach ../wanted two");
+	rig_open(&rig, "store-large");
+	rig_source(&rig, "large");
+	one = check_out(&rig, "one");
+	two = check_out(&rig, "two");
+	sh("rm wanted/.git && diff -r --no-dereference wanted %s", two);
+	sh("cd %s && test $(find . -type f -perm 755 | wc -l) = 15 && "
+	   "test $(find . -type l | wc -l) = 15",
+	   two);
+	sh("test $(find %s -type f -printf '%%i\n' | sort | uniq -d | wc -l) = 0", two);
+	sh("find %s %s ! -newermt @946684799 -o -newermt @946684800 | (! grep .)", one, two);
+	assert_true(inode_of(one, "d9/e/f9") == inode_of(two, "d9/e/f9"));
+	assert_true(inode_of(one, "d3/e/f3") != inode_of(two, "d3/e/f3"));
+	rig_close(&rig);
+}
+
+static void a_large_tree_without_an_object_is_an_error(void **state)
+{
+	struct store_base base;
+	const char *repo, *path;
+	struct rig rig;
+
+	(void)state;
+	sh("git init -q -b main lost && cd lost && for d in $(seq 15); do mkdir d$d && "
+	   "for f in $(seq 40); do echo $d $f >d$d/f$f; done; done && git add . && "
+	   "git commit -q -m one");
+	rig_open(&rig, "store-lost");
+	rig_source(&rig, "lost");
+	FETCH_OK(&rig, "main", &base);
+	repo = store_repo_path(&rig.arena, rig.store, &rig.source);
+	sh("o=$(git -C lost rev-parse main:d9/f40) && cd %s && cp objects/pack/*.pack ../pack && "
+	   "rm -f objects/pack/* && git --git-dir=. unpack-objects -q <../pack && rm ../pack && "
+	   "rm -f objects/$(echo $o | sed 's,^..,&/,')",
+	   repo);
+	assert_int_not_equal(store_checkout(rig.store, &rig.source, &base.tree, &rig.arena, &path,
+					    &rig.reason, &rig.err),
+			     0);
+	assert_false(store_has_checkout(rig.store, &base.tree));
+	sh("test -z \"$(ls store-lost/tmp)\"");
+	rig_close(&rig);
+}
+
 static void a_full_or_missing_blob_costs_a_copy(void **state)
 {
 	const char *one, *two;
@@ -169,6 +222,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(neighbours_share_what_they_have_in_common),
+		cmocka_unit_test(a_large_tree_is_the_same_as_git_has_it),
+		cmocka_unit_test(a_large_tree_without_an_object_is_an_error),
 		cmocka_unit_test(a_full_or_missing_blob_costs_a_copy),
 		cmocka_unit_test(a_changed_blob_is_not_linked),
 		cmocka_unit_test(a_corrupt_object_is_not_checked_out),
