@@ -35,7 +35,6 @@ enum {
 	LOCK_MODE = 0640,
 	POLL_MIN_US = 500,
 	POLL_MAX_US = 50 * 1000,
-	HELPERS_DIE_US = 200 * 1000,
 	REMOVE_DEPTH_MAX = 512,
 	MARK_FRESH_S = 3600, /* as often as a mark is touched */
 };
@@ -205,11 +204,9 @@ void store_build_release(struct store_build *build)
 	fd_cleanup(&build->fd);
 }
 
-/* Removes each directory below tmp/ whose builder is gone. Those who helped one
- * that was just killed hold its lock until they are dead, too: a moment. */
+/* Removes each directory below tmp/ whose builder is gone. */
 int store_clean_tmp(const struct store *store, struct err *err)
 {
-	int64_t deadline_us = clock_mono_us() + HELPERS_DIE_US;
 	CLEANUP(fd_cleanup) int tmp = -1;
 	const struct dirent *entry;
 	DIR *stream;
@@ -230,7 +227,7 @@ int store_clean_tmp(const struct store *store, struct err *err)
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
 		fd = openat(tmp, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd >= 0 && lock_fd(fd, LOCK_EX, deadline_us, entry->d_name, NULL) == 0) {
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
 			remove_content(fd, 0);
 			(void)unlinkat(tmp, entry->d_name, AT_REMOVEDIR);
 		} else if (fd >= 0) {

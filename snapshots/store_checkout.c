@@ -12,10 +12,6 @@
  * Files that other checkouts have are linked (store_blobs.c), the others made
  * from their objects, which are hashed again on the way. A tree that is near to
  * a whole checkout becomes a layer over it instead (store_layer.c).
- *
- * A small tree is put in one go. A large one is gone through three times: for
- * its directories and links; for its files, by several processes that each make
- * every so many of them; for the times of its directories.
  */
 #include "snapshots/store_private.h"
 
@@ -35,20 +31,12 @@ enum {
 	LINK_BYTES_MAX = 4095,
 	BLOCK_BYTES = 4096,
 	TOUCH_AFTER_S = 30,
-	INFO_BYTES_MAX = 1024,
-	SHARED_FILES = 512, /* a tree of so many is made by several processes */
-	SHARED_RUN = 32,    /* files in a row by the same one */
+	INFO_BYTES_MAX = 1024
 };
 
 static const struct timespec TIMES[2] = {{.tv_sec = STORE_MTIME_S}, {.tv_sec = STORE_MTIME_S}};
 
-/* What is put while a tree is gone through. */
-enum pass { PASS_ALL, PASS_FRAME, PASS_FILES, PASS_TIMES };
-
 struct checkout {
-	enum pass pass;
-	struct store_share share; /* which of the files, in PASS_FILES */
-	unsigned files_seen;
 	struct gitdb *db;
 	int blobs;
 	struct oid_set placed; /* blobs that this tree has linked already */
@@ -109,28 +97,16 @@ static int make_file(struct checkout *checkout, int dir, const char *name,
 	return 0;
 }
 
-/* Whether the next file is this process's to make. */
-static bool is_ours(struct checkout *checkout)
-{
-	if (checkout->pass != PASS_FILES)
-		return true;
-	return checkout->files_seen++ / SHARED_RUN % checkout->share.workers ==
-	       checkout->share.worker;
-}
-
 static int put_file(struct checkout *checkout, int dir, const char *name,
 		    const struct gitdb_entry *entry)
 {
 	const struct store_blob blob = {.oid = entry->oid, .exec = entry->mode == MODE_EXEC};
 	int64_t bytes_left = checkout->bytes_left;
-	/* Of all files: the others' are not linked twice either. */
 	int first =
 		checkout->layered ? 0 : store_blob_first(&checkout->placed, &blob, checkout->err);
 	struct stat st;
 	int linked = 0;
 
-	if (first >= 0 && !is_ours(checkout))
-		return 0;
 	if (first > 0)
 		linked = store_blob_link(checkout->blobs, &blob, dir, name, &st, checkout->err);
 	if (first < 0 || linked < 0)
@@ -169,12 +145,10 @@ static int put_link(struct checkout *checkout, int dir, const char *name,
 
 static int make_dir(struct checkout *checkout, int dir, const char *name, int *ret_fd)
 {
-	bool is_new = checkout->pass == PASS_ALL || checkout->pass == PASS_FRAME;
 	int fd;
 
-	if (is_new)
-		count_own(checkout, BLOCK_BYTES);
-	if (is_new && mkdirat(dir, name, 0755) < 0)
+	count_own(checkout, BLOCK_BYTES);
+	if (mkdirat(dir, name, 0755) < 0)
 		return err_sys(checkout->err, "cannot make directory '%s'", name);
 	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
@@ -185,8 +159,6 @@ static int make_dir(struct checkout *checkout, int dir, const char *name, int *r
 
 static int close_dir(struct checkout *checkout, int fd, const char *name)
 {
-	if (checkout->pass == PASS_FRAME || checkout->pass == PASS_FILES)
-		return 0;
 	if (futimens(fd, TIMES) < 0)
 		return err_sys(checkout->err, "cannot set the time of '%s'", name);
 	return 0;
@@ -224,113 +196,19 @@ static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entr
 {
 	struct place *place = ctx;
 	struct checkout *checkout = place->checkout;
-	bool is_file = entry->mode == MODE_FILE || entry->mode == MODE_EXEC;
-	bool counts = checkout->pass == PASS_ALL || checkout->pass == PASS_FRAME;
-	bool files = checkout->pass == PASS_ALL || checkout->pass == PASS_FILES;
 
-	if (counts && checkout->files_left-- == 0)
+	if (checkout->files_left-- == 0)
 		place->result = too_large(checkout, "files");
 	else if (strlen(name) > LIMIT_NAME_BYTES || !gitdb_name_valid(name))
 		place->result =
 			err_set(checkout->err, ERR_INPUT, "no file may be named '%.200s'", name);
-	else if (is_file)
-		place->result = files ? put_file(checkout, place->fd, name, entry) : 0;
+	else if (entry->mode == MODE_FILE || entry->mode == MODE_EXEC)
+		place->result = put_file(checkout, place->fd, name, entry);
 	else if (entry->mode == MODE_LINK)
-		place->result = counts ? put_link(checkout, place->fd, name, entry) : 0;
+		place->result = put_link(checkout, place->fd, name, entry);
 	else
 		place->result = put_dir(place, name, entry);
 	return place->result;
-}
-
-/* --- large trees -------------------------------------------------------- */
-
-struct tally {
-	struct gitdb *db;
-	unsigned left;
-	unsigned depth;
-	struct err *err;
-};
-
-/* Ends the listing, with 1, when there are enough. */
-static int tally_entry(void *ctx, const char *name, const struct gitdb_entry *entry)
-{
-	struct tally *tally = ctx;
-	int result = 0;
-
-	(void)name;
-	if (--tally->left == 0)
-		return 1;
-	if (entry->mode == MODE_TREE && tally->depth < DEPTH_MAX) {
-		tally->depth++;
-		result = gitdb_list(tally->db, &entry->oid, tally_entry, tally, tally->err);
-		tally->depth--;
-	}
-	return result != 0 || tally->left == 0 ? 1 : 0;
-}
-
-/* What cannot be read is found again, and then told. */
-static bool is_large(struct gitdb *db, const struct oid *tree)
-{
-	struct err err = {0};
-	struct tally tally = {.db = db, .left = SHARED_FILES, .err = &err};
-
-	return gitdb_list(db, tree, tally_entry, &tally, &err) >= 0 && tally.left == 0;
-}
-
-struct whole {
-	const struct checkout *checkout;
-	const char *repo_path;
-	const struct oid *tree;
-	int fd;
-};
-
-/* One process's files, with a view of the repository of its own. */
-static int put_share(void *ctx, struct store_share *share, struct err *err)
-{
-	const struct whole *whole = ctx;
-	struct checkout mine = *whole->checkout;
-	int result;
-
-	mine.pass = PASS_FILES;
-	mine.share = *share;
-	mine.files_seen = 0;
-	mine.placed = (struct oid_set){0};
-	mine.info.own_bytes = 0;
-	mine.err = err;
-	result = gitdb_open(whole->repo_path, GITDB_READ, &mine.db, err);
-	if (result == 0)
-		result = put_tree(&mine, whole->fd, whole->tree, 0);
-	gitdb_close(mine.db);
-	oid_set_release(&mine.placed);
-	share->bytes += whole->checkout->bytes_left - mine.bytes_left;
-	share->own_bytes += mine.info.own_bytes;
-	return result;
-}
-
-static int put_large(struct checkout *checkout, const char *repo_path, const struct oid *tree,
-		     int fd)
-{
-	struct whole whole = {.checkout = checkout, .repo_path = repo_path, .tree = tree, .fd = fd};
-	struct store_share sum;
-
-	checkout->pass = PASS_FRAME;
-	if (put_tree(checkout, fd, tree, 0) < 0 ||
-	    store_share(store_share_workers(), put_share, &whole, &sum, checkout->err) < 0)
-		return -1;
-	checkout->bytes_left -= sum.bytes;
-	checkout->info.own_bytes += sum.own_bytes;
-	if (checkout->bytes_left < 0)
-		return too_large(checkout, "bytes");
-	checkout->pass = PASS_TIMES;
-	return put_tree(checkout, fd, tree, 0);
-}
-
-static int put_whole(struct checkout *checkout, const char *repo_path, const struct oid *tree,
-		     int fd)
-{
-	if (is_large(checkout->db, tree))
-		return put_large(checkout, repo_path, tree, fd);
-	return put_tree(checkout, fd, tree, 0);
 }
 
 /* --- what differs from another checkout ----------------------------------- */
@@ -423,7 +301,7 @@ static int fill(const struct store *store, const char *repo, const struct oid *t
 	result = gitdb_open(path, GITDB_READ, &checkout.db, err);
 	if (result == 0)
 		result = ret_pin != NULL ? put_layer(&checkout, store, repo, tree, fd, ret_pin)
-					 : put_whole(&checkout, path, tree, fd);
+					 : put_tree(&checkout, fd, tree, 0);
 	if (result == 0)
 		result = close_dir(&checkout, fd, "the top");
 	(void)umask(umask_before);
@@ -526,7 +404,7 @@ int store_checkout(struct store *store, const struct source_url *source, const s
 			return err_set(err, why.kind, "cannot check out '%s': %s", source->url,
 				       why.message);
 		}
-		/* Under the lock, so that who waits for it takes the next file. */
+		/* Who waits for this file finds the checkout; so does who makes it anew. */
 		(void)unlink(lock_path);
 	} else {
 		touch(store, tree);

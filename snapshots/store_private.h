@@ -57,26 +57,6 @@ int store_make_repo(const struct store *store, const char *path, struct err *err
 /* Removes a directory with all in it. Best effort: what stays is found again. */
 void store_remove_tree(const char *path);
 
-/* --- work that several processes share (store_share.c) ------------------ */
-
-enum { STORE_SHARE_MAX = 4 };
-
-/* What one worker is, and adds up. */
-struct store_share {
-	unsigned worker, workers;
-	int64_t bytes;
-	int64_t own_bytes;
-};
-typedef int store_share_work(void *ctx, struct store_share *share, struct err *err);
-
-/* As many as this machine has processors for. */
-unsigned store_share_workers(void);
-
-/* Runs `work` once for each worker, in processes of their own but for the first.
- * `ret` has the sums. A failure of one is the failure of all. */
-int store_share(unsigned workers, store_share_work *work, void *ctx, struct store_share *ret,
-		struct err *err) MUST_CHECK;
-
 /* --- checkouts --------------------------------------------------------- */
 
 /* <store>/checkouts/<tree><suffix> */

@@ -64,7 +64,7 @@ static void neighbours_share_what_they_have_in_common(void **state)
 	rig_close(&rig);
 }
 
-/* Large enough for several processes to make it. */
+/* Links, modes and twins in many directories. */
 static void a_large_tree_is_the_same_as_git_has_it(void **state)
 {
 	const char *one, *two;
