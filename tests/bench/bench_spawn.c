@@ -6,13 +6,14 @@
  *
  * FILE is opened anew as descriptor 10 of each command (a seccomp program).
  * Each round starts every command once, with posix_spawn, /dev/null as its
- * standard streams, and waits for its end; in an order drawn anew, because what
- * a command leaves to be done behind its back is paid by the next. Prints one
- * JSON object a line:
+ * standard streams, and waits for its end; after a pause and in an order drawn
+ * anew, because what a command leaves to be done behind its back would be paid
+ * by the next. Prints one JSON object a line:
  * {"name", "rounds", "p50_us", "p95_us", "min_us", "failed"}.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@
 #include "base/defs.h"
 #include "base/text.h"
 
-enum { COMMANDS = 16, ROUNDS_MAX = 10000, FILE_FD = 10 };
+enum { COMMANDS = 16, ROUNDS_MAX = 10000, FILE_FD = 10, PAUSE_MS = 5 };
 
 struct command {
 	const char *name;
@@ -56,10 +57,12 @@ static size_t split(char **argv, struct command *commands)
 
 static int64_t time_one(struct command *command, const posix_spawn_file_actions_t *actions)
 {
-	int64_t start_us = clock_mono_us();
+	int64_t start_us;
 	int status = 0;
 	pid_t pid;
 
+	(void)poll(NULL, 0, PAUSE_MS);
+	start_us = clock_mono_us();
 	if (posix_spawnp(&pid, command->argv[0], actions, NULL, command->argv, environ) != 0) {
 		command->failed++;
 		return 0;

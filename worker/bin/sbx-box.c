@@ -284,7 +284,7 @@ static int run(const struct box_options *options, struct box_host *host, struct 
 	struct box_usage seen;
 	struct driver driver;
 	struct err why = {0};
-	int result = -1;
+	int result;
 
 	if (attach(box, options, err) < 0)
 		return -1;
@@ -295,11 +295,13 @@ static int run(const struct box_options *options, struct box_host *host, struct 
 	hooks.watch_fd = session.watch_fd;
 	box_handle_take(box, &handle);
 	driver_init(&driver, &handle, &options->limits);
-	if (driver_step(&driver, &step, &hooks, &outcome, err) == 0 &&
-	    driver_usage(&driver, &seen, err) == 0)
-		result = 0;
+	result = driver_step(&driver, &step, &hooks, &outcome, err);
+	if (result == 0)
+		box_kill(box); /* it takes a while to be gone, and has nothing left to do */
 	else if (box_confirm(box, &why) < 0)
-		*err = why;	   /* init's own words rather than that it is gone */
+		*err = why; /* init's own words rather than that it is gone */
+	if (result == 0 && options->outcome_fd >= 0)
+		result = driver_usage(&driver, &seen, err);
 	session_release(&session); /* before anything is said */
 	if (result == 0 && options->outcome_fd >= 0)
 		write_outcome(options, host, &outcome, &seen);
