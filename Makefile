@@ -109,7 +109,7 @@ $(B)/libsbx.a: $(B)/producer/sbx.o $(B)/producer/sbx_results.o $(producer_ARCHIV
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(B)/libsbx.o
 
--include $(patsubst %.c,$(B)/%.d,$(foreach f,$(FLOORS),$($(f)_SRC)) $(wildcard worker/bin/*.c producer/bin/*.c tests/unit/*/*.c))
+-include $(patsubst %.c,$(B)/%.d,$(foreach f,$(FLOORS),$($(f)_SRC)) $(wildcard worker/bin/*.c producer/bin/*.c tests/unit/*/*.c tests/bench/*.c))
 
 # --- attacks: each tries one thing inside a box and says "escaped" when it wins
 ATTACKS := $(patsubst %.c,$(B)/%,$(wildcard tests/attack/attack_*.c))
