@@ -90,86 +90,89 @@ static int decode_key(struct decoder *decoder, const struct field *field, struct
 			     field->key_rule, ret);
 }
 
-static int decode_pair(struct decoder *decoder, const struct field *field, struct bytes key,
-		       const struct value *value, const struct path *path, struct pair *ret)
-{
-	char quoted[QUOTE_BYTES];
-	struct path here = {path, quoted, PATH_NO_INDEX};
-	int r;
+/* One entry of a map whose keys the job chooses. `path` is the entry's own. */
+typedef int decode_entry(struct decoder *decoder, const struct field *field, struct bytes key,
+			 const struct value *value, const struct path *path, void *at);
 
-	quote_text(key, quoted);
-	r = decode_key(decoder, field, key, &here, &ret->key);
+static int decode_pair(struct decoder *decoder, const struct field *field, struct bytes key,
+		       const struct value *value, const struct path *path, void *at)
+{
+	struct pair *ret = at;
+	int r = decode_key(decoder, field, key, path, &ret->key);
+
 	if (r != 0)
 		return r;
 	if (value->kind != VALUE_STR)
-		return decoder_refuse(decoder, REASON_JOB_INVALID, &here, "expected str, found %s",
+		return decoder_refuse(decoder, REASON_JOB_INVALID, path, "expected str, found %s",
 				      value_kind_name(value->kind));
-	return string_decode(decoder, value->bytes, &here, field->item_min, field->item_max,
+	return string_decode(decoder, value->bytes, path, field->item_min, field->item_max,
 			     field->rule, &ret->value);
+}
+
+static int decode_file(struct decoder *decoder, const struct field *field, struct bytes key,
+		       const struct value *value, const struct path *path, void *at)
+{
+	const struct field content = {
+		.kind = FIELD_BIN, .min = field->item_min, .max = field->item_max};
+	struct job_file *ret = at;
+	int r = decode_key(decoder, field, key, path, &ret->path);
+
+	return r != 0 ? r : scalar_decode(decoder, &content, value, path, &ret->content);
+}
+
+static int decode_entries(struct decoder *decoder, const struct field *field,
+			  const struct value *value, const struct path *path, size_t size,
+			  decode_entry *decode, void **ret)
+{
+	size_t len;
+	uint8_t *items;
+	int r;
+
+	if (value->kind != VALUE_MAP)
+		return decoder_wrong_kind(decoder, field, value, path);
+	len = value->map.len;
+	r = decoder_check_range(decoder, path, (int64_t)len, field->min, field->max, " items");
+	if (r != 0)
+		return r;
+	items = arena_array(decoder->arena, len, size);
+	if (items == NULL)
+		return decoder_exhausted(decoder);
+	for (size_t i = 0; i < len; i++) {
+		char quoted[QUOTE_BYTES];
+		struct path here = {path, quoted, PATH_NO_INDEX};
+
+		quote_text(value->map.keys[i], quoted);
+		r = decode(decoder, field, value->map.keys[i], value->map.items[i], &here,
+			   items + i * size);
+		if (r != 0)
+			return r;
+	}
+	*ret = items;
+	return 0;
 }
 
 static int decode_pairs(struct decoder *decoder, const struct field *field,
 			const struct value *value, const struct path *path, struct pair_list *ret)
 {
-	struct pair *items;
-	int r;
+	void *items;
+	int r = decode_entries(decoder, field, value, path, sizeof(struct pair), decode_pair,
+			       &items);
 
-	if (value->kind != VALUE_MAP)
-		return decoder_wrong_kind(decoder, field, value, path);
-	r = decoder_check_range(decoder, path, (int64_t)value->map.len, field->min, field->max,
-				" items");
-	if (r != 0)
-		return r;
-	items = arena_array(decoder->arena, value->map.len, sizeof(*items));
-	if (items == NULL)
-		return decoder_exhausted(decoder);
-	for (size_t i = 0; i < value->map.len; i++) {
-		r = decode_pair(decoder, field, value->map.keys[i], value->map.items[i], path,
-				&items[i]);
-		if (r != 0)
-			return r;
-	}
-	*ret = (struct pair_list){items, value->map.len};
-	return 0;
-}
-
-static int decode_file(struct decoder *decoder, const struct field *field, struct bytes key,
-		       const struct value *value, const struct path *path, struct job_file *ret)
-{
-	const struct field content = {
-		.kind = FIELD_BIN, .min = field->item_min, .max = field->item_max};
-	char quoted[QUOTE_BYTES];
-	struct path here = {path, quoted, PATH_NO_INDEX};
-	int r;
-
-	quote_text(key, quoted);
-	r = decode_key(decoder, field, key, &here, &ret->path);
-	return r != 0 ? r : scalar_decode(decoder, &content, value, &here, &ret->content);
+	if (r == 0)
+		*ret = (struct pair_list){items, value->map.len};
+	return r;
 }
 
 static int decode_files(struct decoder *decoder, const struct field *field,
 			const struct value *value, const struct path *path, struct file_list *ret)
 {
-	struct job_file *items;
-	int r;
+	void *items;
+	int r = decode_entries(decoder, field, value, path, sizeof(struct job_file), decode_file,
+			       &items);
 
-	if (value->kind != VALUE_MAP)
-		return decoder_wrong_kind(decoder, field, value, path);
-	r = decoder_check_range(decoder, path, (int64_t)value->map.len, field->min, field->max,
-				" items");
-	if (r != 0)
-		return r;
-	items = arena_array(decoder->arena, value->map.len, sizeof(*items));
-	if (items == NULL)
-		return decoder_exhausted(decoder);
-	for (size_t i = 0; i < value->map.len; i++) {
-		r = decode_file(decoder, field, value->map.keys[i], value->map.items[i], path,
-				&items[i]);
-		if (r != 0)
-			return r;
-	}
-	*ret = (struct file_list){items, value->map.len};
-	return 0;
+	if (r == 0)
+		*ret = (struct file_list){items, value->map.len};
+	return r;
 }
 
 /* --- maps ------------------------------------------------------------- */

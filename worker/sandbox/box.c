@@ -215,7 +215,7 @@ static int start_init(struct box *box, int top_fd, struct err *err)
 	start.control_fd = control_pair[1];
 	if (clone_init(box, &start) < 0) {
 		(void)err_sys(err, "cannot make the namespaces of a sandbox");
-		result = host_check(host, err) < 0 ? -1 : result; /* may know better */
+		NEGLECT(host_check(host, err)); /* may know better */
 		goto out;
 	}
 	box->host_fd = fd_take(&private_pair[0]);

@@ -167,21 +167,17 @@ static const struct filter_check checks_personality[] = {
 };
 RULE(personality, FILTER_ERRNO(EPERM));
 
-static const struct filter_check checks_mknodat[] = {
-	IF_BITS(2, S_IFMT, 0, FILTER_ALLOW),
-	IF_BITS(2, S_IFMT, S_IFREG, FILTER_ALLOW),
-	IF_BITS(2, S_IFMT, S_IFIFO, FILTER_ALLOW),
-	IF_BITS(2, S_IFMT, S_IFSOCK, FILTER_ALLOW),
-};
+/* What is no device: a file, in both spellings, a pipe, a socket. */
+#define NO_DEVICE(mode)                                                                       \
+	IF_BITS(mode, S_IFMT, 0, FILTER_ALLOW), IF_BITS(mode, S_IFMT, S_IFREG, FILTER_ALLOW), \
+		IF_BITS(mode, S_IFMT, S_IFIFO, FILTER_ALLOW),                                 \
+		IF_BITS(mode, S_IFMT, S_IFSOCK, FILTER_ALLOW)
+
+static const struct filter_check checks_mknodat[] = {NO_DEVICE(2)};
 RULE(mknodat, FILTER_ERRNO(EPERM));
 
 #ifdef __NR_mknod
-static const struct filter_check checks_mknod[] = {
-	IF_BITS(1, S_IFMT, 0, FILTER_ALLOW),
-	IF_BITS(1, S_IFMT, S_IFREG, FILTER_ALLOW),
-	IF_BITS(1, S_IFMT, S_IFIFO, FILTER_ALLOW),
-	IF_BITS(1, S_IFMT, S_IFSOCK, FILTER_ALLOW),
-};
+static const struct filter_check checks_mknod[] = {NO_DEVICE(1)};
 RULE(mknod, FILTER_ERRNO(EPERM));
 #endif
 

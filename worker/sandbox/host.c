@@ -451,7 +451,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 		host->idmaps[i].userns_fd = -1;
 	if (!host->once)
 		probe_kernel(host);
-	host->time_ns = host->once || namespace_exists("time");
+	host->time_ns = true; /* until the kernel has none */
 	probe_landlock(host);
 	host->route_sockets = count_route_sockets();
 	if (cgroup_host_open(&host->cgroups, config->instance, config->cgroup_parent,
