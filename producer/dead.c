@@ -57,31 +57,18 @@ static void print_letter(struct dead *dead, struct arena *arena, const struct le
 	dead->exit_code = cli_print(&out, CLI_DONE);
 }
 
-static int visit(void *ctx, const struct delivery *delivery)
+static int take(void *ctx, struct arena *arena, const struct letter *letter)
 {
 	struct dead *dead = ctx;
-	CLEANUP(arena_cleanup) struct arena arena = {0};
-	struct letter letter;
 
-	if (interrupt_seen())
-		return -1;
-	arena_init(&arena, 2 * (size_t)LIMIT_ARENA_BYTES);
-	letter_read(&arena, delivery, &letter);
-	switch (filter_judge(&dead->filter, &letter)) {
-	case FILTER_SKIP:
-		return 0;
-	case FILTER_STOP:
-		return -1;
-	case FILTER_TAKE:
-		break;
-	}
-	dead->undecodable += letter.tree == NULL;
-	print_letter(dead, &arena, &letter);
+	dead->undecodable += letter->tree == NULL;
+	print_letter(dead, arena, letter);
 	return dead->exit_code == CLI_DONE ? 0 : -1;
 }
 
 static int look(struct dead *dead, struct arena *arena)
 {
+	const struct filter_visitor visitor = {.take = take, .ctx = dead};
 	struct carrier_config config;
 	struct err err = {0};
 
@@ -90,7 +77,7 @@ static int look(struct dead *dead, struct arena *arena)
 	if (cli_carrier(&dead->cli, "sbx-submit dead", &config) < 0)
 		return CLI_USAGE;
 	interrupt_catch();
-	if (carrier_visit_dead(&config, visit, dead, &err) < 0)
+	if (filter_visit(&dead->filter, &config, &visitor, &err) < 0)
 		return cli_fail_carrier(&err);
 	if (interrupt_seen())
 		return cli_fail(CLI_FAILED, "interrupted");

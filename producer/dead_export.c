@@ -88,8 +88,9 @@ static int finish_file(struct export *export, struct err *err)
 
 /* --- letters ---------------------------------------------------------- */
 
-static int write_letter(struct export *export, struct arena *arena, const struct letter *letter)
+static int take(void *ctx, struct arena *arena, const struct letter *letter)
 {
+	struct export *export = ctx;
 	struct err err = {0};
 	struct value *record;
 
@@ -109,26 +110,12 @@ static int write_letter(struct export *export, struct arena *arena, const struct
 	return export->exit_code == CLI_DONE ? 0 : -1;
 }
 
-static int visit(void *ctx, const struct delivery *delivery)
+static int before(void *ctx)
 {
 	struct export *export = ctx;
-	CLEANUP(arena_cleanup) struct arena arena = {0};
-	struct letter letter;
 
-	if (interrupt_seen())
-		return -1;
-	arena_init(&arena, 3 * (size_t)LIMIT_ARENA_BYTES);
-	letter_read(&arena, delivery, &letter);
 	progress_draw(&export->progress, "%" PRId64 " exported", export->written);
-	switch (filter_judge(&export->filter, &letter)) {
-	case FILTER_SKIP:
-		return 0;
-	case FILTER_STOP:
-		return -1;
-	case FILTER_TAKE:
-		break;
-	}
-	return write_letter(export, &arena, &letter);
+	return 0;
 }
 
 /* --- the command ------------------------------------------------------ */
@@ -147,12 +134,14 @@ static int conclude(struct export *export)
 
 static int copy_letters(struct export *export)
 {
+	const struct filter_visitor visitor = {
+		.more_bytes = LIMIT_ARENA_BYTES, .before = before, .take = take, .ctx = export};
 	struct err err = {0};
 	int rc;
 
 	progress_init(&export->progress, export->cli.quiet);
 	interrupt_catch();
-	rc = carrier_visit_dead(&export->config, visit, export, &err);
+	rc = filter_visit(&export->filter, &export->config, &visitor, &err);
 	progress_erase(&export->progress);
 	if (rc < 0)
 		return cli_fail_carrier(&err);

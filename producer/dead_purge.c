@@ -10,7 +10,6 @@
 #include "producer/filter.h"
 #include "producer/interrupt.h"
 #include "producer/progress.h"
-#include "schema/limits.h"
 
 enum { OUTPUT_BYTES = 1 << 20 };
 
@@ -58,38 +57,33 @@ static void report(struct purge *purge, struct arena *arena, const struct letter
 	purge->exit_code = cli_print(&out, CLI_DONE);
 }
 
-static int visit(void *ctx, const struct delivery *delivery)
+static int before(void *ctx)
 {
 	struct purge *purge = ctx;
-	CLEANUP(arena_cleanup) struct arena arena = {0};
-	struct letter letter;
 
-	if (purge->exit_code != CLI_DONE || interrupt_seen())
-		return -1;
-	arena_init(&arena, 2 * (size_t)LIMIT_ARENA_BYTES);
-	letter_read(&arena, delivery, &letter);
 	progress_draw(&purge->progress, "%" PRId64 " purged", purge->filter.matched);
-	switch (filter_judge(&purge->filter, &letter)) {
-	case FILTER_SKIP:
-		return 0;
-	case FILTER_STOP:
-		return -1;
-	case FILTER_TAKE:
-		break;
-	}
-	report(purge, &arena, &letter);
-	/* What could not be said is not done. */
-	return purge->dry_run || purge->exit_code != CLI_DONE ? 0 : 1;
+	return 0;
+}
+
+static int take(void *ctx, struct arena *arena, const struct letter *letter)
+{
+	struct purge *purge = ctx;
+
+	report(purge, arena, letter);
+	if (purge->exit_code != CLI_DONE)
+		return -1; /* what could not be said is not done */
+	return purge->dry_run ? 0 : 1;
 }
 
 static int purge_letters(struct purge *purge)
 {
+	const struct filter_visitor visitor = {.before = before, .take = take, .ctx = purge};
 	struct err err = {0};
 	int code;
 
 	progress_init(&purge->progress, purge->cli.quiet || purge->dry_run);
 	interrupt_catch();
-	if (carrier_visit_dead(&purge->config, visit, purge, &err) < 0) {
+	if (filter_visit(&purge->filter, &purge->config, &visitor, &err) < 0) {
 		progress_erase(&purge->progress);
 		return cli_fail_carrier(&err);
 	}

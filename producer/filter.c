@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "schema/limits.h"
+#include "producer/interrupt.h"
 
 #define AT(member) offsetof(struct filter, member), NULL
 
@@ -108,16 +108,51 @@ int filter_missing(const struct filter *filter, int code)
 	return code;
 }
 
-/* --- asking ----------------------------------------------------------- */
+/* --- visiting --------------------------------------------------------- */
 
-static int count_letter(void *ctx, const struct delivery *delivery)
+struct visit {
+	struct filter *filter;
+	const struct filter_visitor *visitor;
+};
+
+static int visit_letter(void *ctx, const struct delivery *delivery)
 {
+	const struct visit *visit = ctx;
+	const struct filter_visitor *visitor = visit->visitor;
 	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct letter letter;
 
-	arena_init(&arena, 2 * (size_t)LIMIT_ARENA_BYTES);
+	if (interrupt_seen() || (visitor->before != NULL && visitor->before(visitor->ctx) < 0))
+		return -1;
+	arena_init(&arena, FILTER_ARENA_BYTES + visitor->more_bytes);
 	letter_read(&arena, delivery, &letter);
-	return filter_judge(ctx, &letter) == FILTER_STOP ? -1 : 0;
+	switch (filter_judge(visit->filter, &letter)) {
+	case FILTER_SKIP:
+		return 0;
+	case FILTER_STOP:
+		return -1;
+	case FILTER_TAKE:
+		break;
+	}
+	return visitor->take(visitor->ctx, &arena, &letter);
+}
+
+int filter_visit(struct filter *filter, const struct carrier_config *config,
+		 const struct filter_visitor *visitor, struct err *err)
+{
+	struct visit visit = {filter, visitor};
+
+	return carrier_visit_dead(config, visit_letter, &visit, err);
+}
+
+/* --- asking ----------------------------------------------------------- */
+
+static int count_letter(void *ctx, struct arena *arena, const struct letter *letter)
+{
+	(void)ctx;
+	(void)arena;
+	(void)letter;
+	return 0;
 }
 
 static bool is_answered_yes(int64_t count, const char *verb)
@@ -133,6 +168,7 @@ static bool is_answered_yes(int64_t count, const char *verb)
 int filter_agree(struct filter *filter, const struct cli *cli, const struct carrier_config *config,
 		 bool yes, const char *verb, int *ret_exit)
 {
+	const struct filter_visitor counter = {.take = count_letter};
 	struct filter count = *filter;
 	struct err err = {0};
 
@@ -151,7 +187,7 @@ int filter_agree(struct filter *filter, const struct cli *cli, const struct carr
 						"where there is no terminal to ask on");
 		return -1;
 	}
-	if (carrier_visit_dead(config, count_letter, &count, &err) < 0) {
+	if (filter_visit(&count, config, &counter, &err) < 0) {
 		*ret_exit = cli_fail_carrier(&err);
 		return -1;
 	}

@@ -6,7 +6,7 @@
  *	groups[0] = filter_options(&filter);
  *	...						// cli_begin fills filter.ids
  *	if (filter_begin(&filter, &arena, &err) < 0) ...
- *	switch (filter_judge(&filter, &letter)) ...	// for each letter
+ *	filter_visit(&filter, &config, &visitor, &err);	// take() for each that it takes
  *
  * Everything given must hold; IDs are alternatives to each other.
  */
@@ -15,6 +15,7 @@
 
 #include "producer/cli.h"
 #include "producer/letter.h"
+#include "schema/limits.h"
 
 struct filter {
 	const char *reason; /* glob, as is `id` */
@@ -43,6 +44,22 @@ int filter_begin(struct filter *filter, struct arena *arena, struct err *err) MU
 
 /* FILTER_TAKE counts the letter; FILTER_STOP: the limit is reached. */
 enum filter_verdict filter_judge(struct filter *filter, const struct letter *letter);
+
+/*
+ * Goes through the dead letters of a queue until the filter has enough or the
+ * person interrupts. `before` may be NULL; it is called for each letter, taken
+ * or not, and ends the visit with -1. `take` answers as the callback of
+ * carrier_visit_dead does; the arena is the letter's own.
+ */
+enum { FILTER_ARENA_BYTES = 2 * LIMIT_ARENA_BYTES }; /* to read a letter */
+struct filter_visitor {
+	size_t more_bytes; /* of the arena, for what `take` makes in it */
+	int (*before)(void *ctx);
+	int (*take)(void *ctx, struct arena *arena, const struct letter *letter);
+	void *ctx;
+};
+int filter_visit(struct filter *filter, const struct carrier_config *config,
+		 const struct filter_visitor *visitor, struct err *err) MUST_CHECK;
 
 /* Says which of the ids were not there. Returns `code`, or CLI_FAILED. */
 int filter_missing(const struct filter *filter, int code);

@@ -237,9 +237,9 @@ static int send_again(struct replay *replay, const struct letter *letter, const 
 	return -1;
 }
 
-/* The answer of carrier_visit_dead's callback. */
-static int replay_letter(struct replay *replay, struct arena *arena, const struct letter *letter)
+static int take(void *ctx, struct arena *arena, const struct letter *letter)
 {
+	struct replay *replay = ctx;
 	CLEANUP(buf_release) struct buf body = {0};
 	struct reason reason = {0};
 	struct err err = {0};
@@ -268,40 +268,31 @@ static int replay_letter(struct replay *replay, struct arena *arena, const struc
 	return replay->dry_run ? 0 : 1;
 }
 
-static int visit(void *ctx, const struct delivery *delivery)
+/* What was sent and could not be said is done all the same, and the last. */
+static int before(void *ctx)
 {
 	struct replay *replay = ctx;
-	CLEANUP(arena_cleanup) struct arena arena = {0};
-	struct letter letter;
 
-	if (replay->exit_code != CLI_DONE || interrupt_seen())
+	if (replay->exit_code != CLI_DONE)
 		return -1;
-	arena_init(&arena, 3 * (size_t)LIMIT_ARENA_BYTES);
-	letter_read(&arena, delivery, &letter);
 	progress_draw(&replay->progress, "%" PRId64 " sent, %" PRId64 " refused", replay->sent,
 		      replay->refused);
-	switch (filter_judge(&replay->filter, &letter)) {
-	case FILTER_SKIP:
-		return 0;
-	case FILTER_STOP:
-		return -1;
-	case FILTER_TAKE:
-		break;
-	}
-	return replay_letter(replay, &arena, &letter);
+	return 0;
 }
 
 /* --- the command ------------------------------------------------------ */
 
 static int run_visits(struct replay *replay)
 {
+	const struct filter_visitor visitor = {
+		.more_bytes = LIMIT_ARENA_BYTES, .before = before, .take = take, .ctx = replay};
 	struct err err = {0};
 	int rc;
 
 	if (!replay->dry_run && sender_open(&replay->sender, &replay->config, &err) < 0)
 		return cli_fail_carrier(&err);
 	interrupt_catch();
-	rc = carrier_visit_dead(&replay->config, visit, replay, &err);
+	rc = filter_visit(&replay->filter, &replay->config, &visitor, &err);
 	sender_close(&replay->sender);
 	progress_erase(&replay->progress);
 	if (replay->exit_code != CLI_DONE)
