@@ -153,6 +153,20 @@ static void fetch_local(const struct store *store, const struct source_url *sour
 	gitdb_close(from);
 }
 
+/* What has come is checked once, and marked. */
+static void keep_commit(const struct source_url *source, struct gitdb *to, struct answer *answer)
+{
+	struct err *err = &answer->err;
+
+	answer->result = store_marked(to, &answer->commit, err);
+	if (answer->result == 1)
+		answer->result = 0;
+	else if (answer->result == 0 && gitdb_check_commit(to, &answer->commit, err) < 0)
+		blame_source(answer, source->url);
+	else if (answer->result == 0)
+		answer->result = store_mark(to, &answer->commit, err);
+}
+
 static void fetch_bundle(const struct store *store, const struct source_url *source,
 			 const char *commit, struct gitdb *to, struct answer *answer)
 {
@@ -164,13 +178,7 @@ static void fetch_bundle(const struct store *store, const struct source_url *sou
 		no_commit(answer, source, commit);
 		return;
 	}
-	answer->result = store_marked(to, &answer->commit, err);
-	if (answer->result == 1)
-		answer->result = 0;
-	else if (answer->result == 0 && gitdb_check_commit(to, &answer->commit, err) < 0)
-		blame_source(answer, source->url);
-	else if (answer->result == 0)
-		answer->result = store_mark(to, &answer->commit, err);
+	keep_commit(source, to, answer);
 }
 
 static bool may_redirect(const void *ctx, const char *url)
@@ -207,13 +215,7 @@ static void fetch_remote(const struct store *store, const struct source_url *sou
 		no_commit(answer, source, commit);
 		return;
 	}
-	answer->result = store_marked(to, &answer->commit, err);
-	if (answer->result == 1)
-		answer->result = 0;
-	else if (answer->result == 0 && gitdb_check_commit(to, &answer->commit, err) < 0)
-		blame_source(answer, source->url);
-	else if (answer->result == 0)
-		answer->result = store_mark(to, &answer->commit, err);
+	keep_commit(source, to, answer);
 }
 
 /* What writers that were killed left; not while somebody writes now. */
