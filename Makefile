@@ -152,7 +152,7 @@ help:
 	@echo "make test-vm    the sandbox under Debian's kernel with cgroup v2 alone (15 minutes; not in test)"
 	@echo "make chaos      kills, cuts, full disks and alarms, the long form; prints the figures (an hour; not in test)"
 	@echo "make check-style  only the house style"
-	@echo "make bench      measure against bubblewrap, git and patch in one run"
+	@echo "make bench      measure against bubblewrap, crun, runc, git and patch in one run"
 	@echo "make fuzz       every fuzz target for TIME=$(TIME) seconds each (clang)"
 	@echo "make install    into PREFIX=$(PREFIX) (and DESTDIR)"
 	@echo "make clean      remove build/"
@@ -204,6 +204,7 @@ demo: deps
 	contrib/demo --bin $(B)/bin
 
 .PHONY: bench
+bench: MORE_DEPS := crun runc
 bench: deps
 	$(MAKE) all $(BENCHES)
 	tests/bench/run --build $(B)

@@ -5,6 +5,9 @@
  *	bench_spawn ROUNDS FILE NAME CMD ARG... \; NAME CMD ARG... ...
  *
  * FILE is opened anew as descriptor 10 of each command (a seccomp program).
+ * A command that begins with "+" is a server: started once, it is sent a byte
+ * for each round and answers with one when the work is done. One that begins
+ * with "@FILE" is started in the mount namespace FILE.
  * Each round starts every command once, with posix_spawn, /dev/null as its
  * standard streams, and waits for its end; after a pause and in an order drawn
  * anew, because what a command leaves to be done behind its back would be paid
@@ -14,7 +17,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +36,10 @@ enum { COMMANDS = 16, ROUNDS_MAX = 10000, FILE_FD = 10, PAUSE_MS = 5 };
 struct command {
 	const char *name;
 	char **argv;
+	int ask_fd; /* of a server; else -1 */
+	int answer_fd;
+	pid_t pid;
+	int mounts_fd; /* namespace to start it in; else -1 */
 	int64_t *us;
 	unsigned failed;
 };
@@ -45,6 +55,8 @@ static size_t split(char **argv, struct command *commands)
 
 		command->name = *argv++;
 		command->argv = argv;
+		command->ask_fd = -1;
+		command->mounts_fd = -1;
 		while (*argv != NULL && strcmp(*argv, ";") != 0)
 			argv++;
 		if (*argv != NULL)
@@ -53,16 +65,70 @@ static size_t split(char **argv, struct command *commands)
 	return len;
 }
 
+/* --- mount namespaces ------------------------------------------------- */
+
+static bool open_mounts(struct command *command)
+{
+	command->mounts_fd = open(*command->argv++ + 1, O_RDONLY | O_CLOEXEC);
+	return command->mounts_fd >= 0;
+}
+
+/* Going there and back is not measured. Both lose the working directory. */
+static void enter_mounts(int mounts_fd, int folder_fd)
+{
+	if (setns(mounts_fd, CLONE_NEWNS) < 0 || (folder_fd >= 0 && fchdir(folder_fd) < 0))
+		_exit(1);
+}
+
+/* --- servers ---------------------------------------------------------- */
+
+static bool start_server(struct command *command)
+{
+	posix_spawn_file_actions_t actions;
+	int ask[2], answer[2];
+	bool ok;
+
+	command->argv++;
+	if (pipe2(ask, O_CLOEXEC) < 0 || pipe2(answer, O_CLOEXEC) < 0 ||
+	    posix_spawn_file_actions_init(&actions) != 0)
+		return false;
+	(void)posix_spawn_file_actions_adddup2(&actions, ask[0], STDIN_FILENO);
+	(void)posix_spawn_file_actions_adddup2(&actions, answer[1], STDOUT_FILENO);
+	ok = posix_spawnp(&command->pid, command->argv[0], &actions, NULL, command->argv,
+			  environ) == 0;
+	(void)posix_spawn_file_actions_destroy(&actions);
+	(void)close(ask[0]);
+	(void)close(answer[1]);
+	command->ask_fd = ask[1];
+	command->answer_fd = answer[0];
+	return ok;
+}
+
+static void stop_server(struct command *command)
+{
+	(void)close(command->ask_fd);
+	(void)close(command->answer_fd);
+	(void)waitpid(command->pid, NULL, 0);
+}
+
+static int64_t ask_server(struct command *command)
+{
+	int64_t start_us = clock_mono_us();
+	char byte = 0;
+
+	command->failed +=
+		write(command->ask_fd, &byte, 1) != 1 || read(command->answer_fd, &byte, 1) != 1;
+	return clock_mono_us() - start_us;
+}
+
 /* --- one run ---------------------------------------------------------- */
 
-static int64_t time_one(struct command *command, const posix_spawn_file_actions_t *actions)
+static int64_t time_command(struct command *command, const posix_spawn_file_actions_t *actions)
 {
-	int64_t start_us;
+	int64_t start_us = clock_mono_us();
 	int status = 0;
 	pid_t pid;
 
-	(void)poll(NULL, 0, PAUSE_MS);
-	start_us = clock_mono_us();
 	if (posix_spawnp(&pid, command->argv[0], actions, NULL, command->argv, environ) != 0) {
 		command->failed++;
 		return 0;
@@ -71,6 +137,26 @@ static int64_t time_one(struct command *command, const posix_spawn_file_actions_
 		continue;
 	command->failed += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
 	return clock_mono_us() - start_us;
+}
+
+static int64_t time_one(struct command *command, const posix_spawn_file_actions_t *actions)
+{
+	static int home_fd = -1, folder_fd = -1;
+	int64_t us;
+
+	(void)poll(NULL, 0, PAUSE_MS);
+	if (command->ask_fd >= 0)
+		return ask_server(command);
+	if (command->mounts_fd < 0)
+		return time_command(command, actions);
+	if (home_fd < 0) {
+		home_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+		folder_fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	enter_mounts(command->mounts_fd, -1);
+	us = time_command(command, actions);
+	enter_mounts(home_fd, folder_fd);
+	return us;
 }
 
 static int compare(const void *a, const void *b)
@@ -123,7 +209,13 @@ int main(int argc, char **argv)
 	for (int fd = 0; fd < 3; fd++)
 		(void)posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
 	(void)posix_spawn_file_actions_addopen(&actions, FILE_FD, argv[2], O_RDONLY, 0);
+	(void)signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < len; i++) {
+		const char *mark = commands[i].argv[0];
+
+		if ((mark[0] == '@' && !open_mounts(&commands[i])) ||
+		    (strcmp(mark, "+") == 0 && !start_server(&commands[i])))
+			return 1;
 		commands[i].us = calloc((size_t)rounds, sizeof(*commands[i].us));
 		if (commands[i].us == NULL)
 			return 1;
@@ -138,6 +230,8 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < len; i++) {
 		print(&commands[i], (size_t)rounds);
+		if (commands[i].ask_fd >= 0)
+			stop_server(&commands[i]);
 		free(commands[i].us);
 	}
 	(void)posix_spawn_file_actions_destroy(&actions);

@@ -3,9 +3,12 @@
  * posix_spawn(3) of the same program in the same rounds.
  *
  *	bench_warm ROUNDS LOWER
+ *	bench_warm serve LOWER
  *
  * LOWER is the directory below the workspace's overlay. Prints a line of JSON
- * for each: {"name", "value", "unit", "note"}.
+ * for each: {"name", "value", "unit", "note"}, and "p95" of times. To serve is
+ * to run /bin/true once for each byte on standard input, in a box made before
+ * it came, and to answer with a byte at its end: bench_spawn asks for it.
  *
  *	spawn        posix_spawn of /bin/true to its end reaped
  *	warm         box_attach to the end of /bin/true, all layers, limits, overlay
@@ -89,7 +92,10 @@ static void print_times(const char *name, int64_t *us, size_t len, double base_u
 
 	(void)snprintf(note, sizeof(note), "%.2f x posix_spawn; p95 %.3f ms, %.2f x its p50",
 		       (double)p50 / base_us, (double)p95 / 1000, (double)p95 / (double)p50);
-	print(name, (double)p50 / 1000, "ms", note);
+	(void)printf("{\"name\": \"%s\", \"value\": %.4f, \"p95\": %.4f, \"unit\": \"ms\", "
+		     "\"note\": \"%s\"}\n",
+		     name, (double)p50 / 1000, (double)p95 / 1000, note);
+	(void)fflush(stdout);
 }
 
 /* --- one run ------------------------------------------------------------------ */
@@ -340,6 +346,23 @@ static void filter_cost(struct bench *bench, const char *self)
 	print("getppid under the filter", in, "ns", note);
 }
 
+/* --- for others ----------------------------------------------------------------------------- */
+
+static void serve(struct bench *bench)
+{
+	struct box *box = make(bench);
+	char byte;
+
+	while (read(STDIN_FILENO, &byte, 1) == 1) {
+		(void)true_in(bench, box);
+		if (write(STDOUT_FILENO, &byte, 1) != 1)
+			break;
+		box_free(box);
+		box = make(bench);
+	}
+	box_free(box);
+}
+
 /* --- all of it --------------------------------------------------------------------------- */
 
 static void open_all(struct bench *bench, const struct box_config *config, const char *lower)
@@ -380,16 +403,20 @@ int main(int argc, char **argv)
 		.instance = "bench-warm", .uid_base = UID_BASE, .slots = SLOTS};
 	struct bench bench = {.workspace = {.lower_fd = -1}};
 	struct err err = {0};
-	int64_t rounds;
+	int64_t rounds = 0;
 
 	if (argc == 2 && strcmp(argv[1], "calls") == 0)
 		return printf("%.2f\n", call_ns()) < 0;
-	if (argc != 3 || !text_parse_int(argv[1], &rounds) || rounds < 1 || rounds > ROUNDS_MAX) {
-		(void)fputs("usage: bench_warm ROUNDS LOWER\n", stderr);
+	if (argc != 3 || (strcmp(argv[1], "serve") != 0 && (!text_parse_int(argv[1], &rounds) ||
+							    rounds < 1 || rounds > ROUNDS_MAX))) {
+		(void)fputs("usage: bench_warm ROUNDS|serve LOWER\n", stderr);
 		return 2;
 	}
 	open_all(&bench, &config, argv[2]);
-	measure(&bench, (size_t)rounds);
+	if (rounds == 0)
+		serve(&bench);
+	else
+		measure(&bench, (size_t)rounds);
 	if (box_host_sweep(bench.host, config.instance, &err) < 0)
 		fail("sweep", &err);
 	box_host_close(bench.host);
