@@ -22,4 +22,8 @@ void cancel_look_at_clock(struct supervisor *self, int64_t now_us);
 /* The job was cancelled and nothing of it runs any more: its result. */
 void cancel_finish(struct task *task);
 
+/* The message of a task is in a wait queue by now. True: it was cancelled meanwhile,
+ * and the task goes on to that result; else it is remembered for one that comes. */
+bool cancel_note_wait(struct task *task);
+
 #endif

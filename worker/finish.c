@@ -100,6 +100,8 @@ static void publish_again(struct task *task, enum route route, enum reason_code 
 	ipc_text(message->error, error);
 	ipc_text(message->worker, self->config->worker_name);
 	ipc_text(message->queue, task->queue);
+	if (route == ROUTE_RETRY)
+		task->waits_until_us = (now_ms + wait_bucket_ms(message->bucket)) * 1000;
 	note_leaving(task);
 	publish_with(self, message, task->headers, task->payload);
 }
@@ -175,6 +177,8 @@ void finish_confirmed(struct supervisor *self, uint64_t tag)
 		return;
 	assert(task->confirms_due > 0);
 	if (--task->confirms_due > 0)
+		return;
+	if (task->waits_until_us != 0 && !task->decided && cancel_note_wait(task))
 		return;
 	key = (struct ledger_key){task->job.id, task->job.run};
 	if (task->in_ledger && task->decided && ledger_sent(self->ledger, &key, &err) < 0)

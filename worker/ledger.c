@@ -43,6 +43,13 @@ static const char *const sql[STATEMENTS] = {
 	[TRIM] = "DELETE FROM jobs WHERE rowid = (SELECT rowid FROM jobs"
 		 " WHERE finished_us IS NOT NULL AND sent = 1 ORDER BY finished_us LIMIT 1)"
 		 " RETURNING bytes + 512",
+	[WAIT] = "INSERT OR REPLACE INTO waits (id, run, until_us, attempts, job, reply_to,"
+		 " correlation_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[WAITING] = "SELECT digest, attempts, job, reply_to, correlation_id FROM waits"
+		    " JOIN jobs USING (id, run)"
+		    " WHERE id = ?1 AND run = ?2 AND until_us > ?3 AND finished_us IS NULL",
+	[UNWAIT] = "DELETE FROM waits WHERE id = ?1 AND run = ?2",
+	[FORGET_WAITS] = "DELETE FROM waits WHERE until_us < ?1",
 };
 
 static_assert(LEDGER_JOB_BYTES == 512, "as the statements above have it");
@@ -98,6 +105,9 @@ static const char *const steps[LEDGER_VERSION] = {
 	("CREATE TABLE cancels (id TEXT NOT NULL, run INTEGER NOT NULL, at_us INTEGER NOT NULL,"
 	 " PRIMARY KEY (id, run)) WITHOUT ROWID"),
 	"ALTER TABLE jobs ADD COLUMN letter TEXT",
+	("CREATE TABLE waits (id TEXT NOT NULL, run INTEGER NOT NULL, until_us INTEGER NOT NULL,"
+	 " attempts INTEGER NOT NULL, job BLOB NOT NULL, reply_to TEXT, correlation_id TEXT,"
+	 " PRIMARY KEY (id, run)) WITHOUT ROWID"),
 };
 
 static int step_up(struct ledger *ledger, int version, struct err *err)
@@ -241,8 +251,8 @@ void ledger_close(struct ledger *ledger)
 
 /* --- statements ------------------------------------------------------- */
 
-static sqlite3_stmt *bind_key(struct ledger *ledger, enum statement which,
-			      const struct ledger_key *key)
+sqlite3_stmt *ledger_statement(struct ledger *ledger, enum statement which,
+			       const struct ledger_key *key)
 {
 	sqlite3_stmt *statement = ledger->statements[which];
 
@@ -253,8 +263,7 @@ static sqlite3_stmt *bind_key(struct ledger *ledger, enum statement which,
 	return statement;
 }
 
-static int finish_step(struct ledger *ledger, sqlite3_stmt *statement, const char *what,
-		       struct err *err)
+int ledger_write(struct ledger *ledger, sqlite3_stmt *statement, struct err *err)
 {
 	int rc;
 
@@ -262,18 +271,18 @@ static int finish_step(struct ledger *ledger, sqlite3_stmt *statement, const cha
 		return -1;
 	rc = sqlite3_step(statement);
 	(void)sqlite3_reset(statement);
-	return rc == SQLITE_DONE ? 0 : ledger_fail(ledger, what, err);
+	return rc == SQLITE_DONE ? 0 : ledger_fail(ledger, "write", err);
 }
 
 static int step_key(struct ledger *ledger, enum statement which, const struct ledger_key *key,
 		    struct err *err)
 {
-	return finish_step(ledger, bind_key(ledger, which, key), "write", err);
+	return ledger_write(ledger, ledger_statement(ledger, which, key), err);
 }
 
 /* --- the calls -------------------------------------------------------- */
 
-static const char *copy_column(struct arena *arena, sqlite3_stmt *statement, int column)
+const char *ledger_text(struct arena *arena, sqlite3_stmt *statement, int column)
 {
 	const char *text = (const char *)sqlite3_column_text(statement, column);
 
@@ -296,8 +305,8 @@ static int read_entry(sqlite3_stmt *statement, const char *digest, struct arena 
 	if (sqlite3_column_type(statement, 2) == SQLITE_NULL)
 		return 0;
 	ret->known = LEDGER_FINISHED;
-	ret->reason = copy_column(arena, statement, 5);
-	ret->letter = copy_column(arena, statement, 6);
+	ret->reason = ledger_text(arena, statement, 5);
+	ret->letter = ledger_text(arena, statement, 6);
 	ret->result.data =
 		(const uint8_t *)arena_memdup(arena, sqlite3_column_blob(statement, 3), len);
 	ret->result.len = len;
@@ -309,15 +318,18 @@ static int read_entry(sqlite3_stmt *statement, const char *digest, struct arena 
 int ledger_begin(struct ledger *ledger, const struct ledger_key *key, const char *digest,
 		 const char *tenant, struct arena *arena, struct ledger_entry *ret, struct err *err)
 {
-	sqlite3_stmt *statement = bind_key(ledger, BEGIN_JOB, key);
+	sqlite3_stmt *statement = ledger_statement(ledger, BEGIN_JOB, key);
 	int rc;
 
 	(void)sqlite3_bind_text(statement, 3, digest, -1, SQLITE_STATIC);
 	(void)sqlite3_bind_text(statement, 4, tenant, -1, SQLITE_STATIC);
 	(void)sqlite3_bind_int64(statement, 5, clock_wall_us());
-	if (finish_step(ledger, statement, "write", err) < 0)
+	if (ledger_write(ledger, statement, err) < 0)
 		return -1;
-	statement = bind_key(ledger, FIND_JOB, key);
+	/* One that was here before has left its wait queue. */
+	if (sqlite3_changes(ledger->db) == 0 && step_key(ledger, UNWAIT, key, err) < 0)
+		return -1;
+	statement = ledger_statement(ledger, FIND_JOB, key);
 	if (sqlite3_step(statement) != SQLITE_ROW) {
 		(void)sqlite3_reset(statement);
 		return ledger_fail(ledger, "read", err);
@@ -346,7 +358,7 @@ static void bind_text(sqlite3_stmt *statement, int index, const char *text)
 int ledger_finish(struct ledger *ledger, const struct ledger_key *key,
 		  const struct ledger_outcome *outcome, struct err *err)
 {
-	sqlite3_stmt *statement = bind_key(ledger, FINISH, key);
+	sqlite3_stmt *statement = ledger_statement(ledger, FINISH, key);
 	int len = (int)outcome->result.len;
 
 	assert(outcome->result.len <= INT32_MAX);
@@ -360,7 +372,7 @@ int ledger_finish(struct ledger *ledger, const struct ledger_key *key,
 	bind_text(statement, 10, outcome->snapshots.after_patch);
 	bind_text(statement, 11, outcome->snapshots.final);
 	bind_text(statement, 12, outcome->letter);
-	if (finish_step(ledger, statement, "write", err) < 0)
+	if (ledger_write(ledger, statement, err) < 0)
 		return -1;
 	ledger->bytes += len + LEDGER_JOB_BYTES;
 	return 0;
@@ -373,10 +385,10 @@ int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err 
 
 int ledger_cancel(struct ledger *ledger, const struct ledger_key *key, struct err *err)
 {
-	sqlite3_stmt *statement = bind_key(ledger, CANCEL, key);
+	sqlite3_stmt *statement = ledger_statement(ledger, CANCEL, key);
 
 	(void)sqlite3_bind_int64(statement, 3, clock_wall_us());
-	return finish_step(ledger, statement, "write", err);
+	return ledger_write(ledger, statement, err);
 }
 
 int ledger_unsent(struct ledger *ledger,
@@ -437,7 +449,12 @@ int ledger_tidy(struct ledger *ledger, int64_t wall_us, struct err *err)
 	statement = ledger->statements[FORGET_CANCELS];
 	(void)sqlite3_reset(statement);
 	(void)sqlite3_bind_int64(statement, 1, clock_wall_us() - LEDGER_CANCELS_US);
-	if (finish_step(ledger, statement, "write", err) < 0 || ledger_commit(ledger, err) < 0)
+	if (ledger_write(ledger, statement, err) < 0)
+		return -1;
+	statement = ledger->statements[FORGET_WAITS];
+	(void)sqlite3_reset(statement);
+	(void)sqlite3_bind_int64(statement, 1, clock_wall_us());
+	if (ledger_write(ledger, statement, err) < 0 || ledger_commit(ledger, err) < 0)
 		return -1;
 	return run_sql(ledger, "PRAGMA incremental_vacuum(1024)", err);
 }

@@ -8,6 +8,7 @@
  *	ledger_finish	its result is stored, before anybody sees it
  *	ledger_sent	the broker has confirmed the result
  *	ledger_cancel	a job is not to run, whenever it comes
+ *	ledger_wait	its message is in a wait queue now, and until when
  *	ledger_unsent	results that a crash kept from being sent
  *	ledger_tidy	from time to time: what is old, or too much, goes
  *
@@ -86,6 +87,21 @@ int ledger_sent(struct ledger *ledger, const struct ledger_key *key, struct err 
 /* Remembered for LEDGER_CANCELS_US. */
 #define LEDGER_CANCELS_US (8ll * 24 * 3600 * 1000 * 1000)
 int ledger_cancel(struct ledger *ledger, const struct ledger_key *key, struct err *err) MUST_CHECK;
+
+/* A job that waits for another attempt where nobody reads. */
+struct ledger_wait {
+	int64_t until_us; /* Unix time; not sooner it can be delivered again */
+	int64_t attempts;
+	struct bytes job;		       /* a job message: what of it the result repeats */
+	const char *reply_to, *correlation_id; /* or NULL */
+	const char *digest;		       /* from ledger_waiting alone */
+};
+/* Holds until the job comes again (ledger_begin). */
+int ledger_wait(struct ledger *ledger, const struct ledger_key *key, const struct ledger_wait *wait,
+		struct err *err) MUST_CHECK;
+/* Whether the job waits at `wall_us` and has no result: 1, in the caller's arena; 0; -1. */
+int ledger_waiting(struct ledger *ledger, const struct ledger_key *key, int64_t wall_us,
+		   struct arena *arena, struct ledger_wait *ret, struct err *err) MUST_CHECK;
 
 /* Calls `visit` for each result that is stored and not confirmed, until it
  * returns non-zero; but for those with a dead letter, which needs the message

@@ -8,7 +8,7 @@
 
 #include "worker/ledger.h"
 
-enum { LEDGER_VERSION = 4, LEDGER_BUSY_MS = 5000 };
+enum { LEDGER_VERSION = 5, LEDGER_BUSY_MS = 5000 };
 
 enum statement {
 	BEGIN_JOB,
@@ -22,6 +22,10 @@ enum statement {
 	FORGET,
 	FORGET_CANCELS,
 	TRIM,
+	WAIT,
+	WAITING,
+	UNWAIT,
+	FORGET_WAITS,
 	STATEMENTS
 };
 
@@ -34,6 +38,16 @@ struct ledger {
 };
 
 int ledger_fail(const struct ledger *ledger, const char *what, struct err *err);
+
+/* A statement without bindings but its first two, the key. */
+sqlite3_stmt *ledger_statement(struct ledger *ledger, enum statement which,
+			       const struct ledger_key *key);
+
+/* Runs one that writes and gives no rows, within the group where there is one. */
+int ledger_write(struct ledger *ledger, sqlite3_stmt *statement, struct err *err) MUST_CHECK;
+
+/* A copy; NULL for NULL. */
+const char *ledger_text(struct arena *arena, sqlite3_stmt *statement, int column);
 
 /* Opens the file and nothing more; `flags` are sqlite's. */
 int ledger_open_file(struct ledger **ret, const char *path, int flags, struct err *err) MUST_CHECK;

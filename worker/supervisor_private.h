@@ -77,6 +77,8 @@ struct task {
 	const char *under_path;	 /* what it is a layer over; "": it is whole */
 	int64_t kill_at_mono_us; /* 0: no executor has the job */
 	bool stop_sent;		 /* it was cancelled while an executor had it */
+	bool cancelled;
+	int64_t waits_until_us; /* in a wait queue, once that is confirmed; 0: in none */
 
 	/* what came of it */
 	enum verdict verdict;

@@ -123,15 +123,51 @@ class Cancels:
         self.assertEqual(done.returncode, sbxtest.EXIT["cancelled"], done.stdout + done.stderr)
         self.assertIn("cancelled", done.stdout)
 
-    def test_job_that_waits_for_another_attempt_ends_at_its_return(self):
-        worker = self.start(**self.config)
+    def start_waiting(self, worker):
+        """A job whose first attempt has failed: it is in the wait queue of 5 s."""
         away = os.path.join(self.folder, "repos", "away-" + secrets.token_hex(4))
-        job = sbxtest.job_of(self.repo, source={"repo": away, "commit": self.repo.head()})
+        job = sbxtest.job_of(self.repo, self.repo.diff({"README": "two\n"}), stage="first",
+                             source={"repo": away, "commit": self.repo.head()},
+                             labels={"for": "the result"}, artifacts={"paths": ["*.log"]})
         self.publish(job)
-        sbxtest.poll(lambda: worker.logged(rf"attempt failed.*{job['id']}"), "the first attempt")
-        self.cancel(job["id"])
+        sbxtest.poll(lambda: self.depth(worker, "wait.5s") == 1, "the first attempt")
+        return job
+
+    def assert_answered_in_the_wait_queue(self, worker, job):
         result = self.assert_cancelled(worker, job)
-        self.assertEqual(result["attempt"], 2)
+        self.assertEqual(self.depth(worker, "wait.5s"), 1, "the message has not come back yet")
+        self.assertEqual((result["attempt"], result["stage"], result["labels"]),
+                         (2, "first", {"for": "the result"}))
+        self.assertNotIn("steps", result)
+        sbxtest.poll(lambda: not any(self.depth(worker, name) for name in ("wait.5s", "jobs")),
+                     "its return")
+
+    def test_job_that_waits_for_another_attempt_is_answered_at_once(self):
+        worker = self.start(**self.config)
+        job = self.start_waiting(worker)
+        self.cancel(job["id"])
+        self.assert_answered_in_the_wait_queue(worker, job)
+        sbxtest.poll(lambda: worker.logged(rf"finished before.*{job['id']}"), "its return")
+        self.assert_cancelled(worker, job)
+
+    def test_killed_worker_still_knows_what_waits(self):
+        worker = self.start(**self.config)
+        job = self.start_waiting(worker)
+        worker.kill()
+        worker.start()
+        self.cancel(job["id"])
+        self.assert_answered_in_the_wait_queue(worker, job)
+
+    def test_another_worker_that_receives_it_later_says_the_same(self):
+        worker = self.start(**self.config)
+        job = self.start_waiting(worker)
+        self.cancel(job["id"])
+        self.assert_cancelled(worker, job)
+        self.assertEqual(worker.stop(), 0)
+        other = self.start(**self.config)
+        sbxtest.poll(lambda: not any(self.depth(other, name) for name in ("wait.5s", "jobs")),
+                     "its return")
+        self.assert_cancelled(other, job)
 
     def test_killed_worker_knows_the_cancel_when_it_is_back(self):
         worker = self.start(**self.config)
@@ -176,6 +212,10 @@ class Broker(Cancels, sbxtest.Case):
     def publish(self, job):
         self.client.publish(job)
 
+    def depth(self, worker, suffix):
+        worker.assert_alive()
+        return self.client.depth(suffix)
+
     def submit(self, *arguments):
         return self.program("sbx-submit", *arguments, "--queue", sbxtest.BROKER_URL, "--prefix",
                             self.prefix)
@@ -197,6 +237,10 @@ class Embedded(Cancels, EmbeddedCase):
                                 **config).start()
         self.addCleanup(self.stop, worker)
         return worker
+
+    def depth(self, worker, suffix):
+        worker.assert_alive()
+        return len(self.rows(suffix))
 
     def publish(self, job):
         done = self.send(job)

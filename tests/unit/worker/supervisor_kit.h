@@ -110,7 +110,7 @@ static void assert_silent(int socket)
 
 /* --- executors -------------------------------------------------------- */
 
-static void kit_ready(unsigned slot)
+UNUSED static void kit_ready(unsigned slot)
 {
 	struct ipc_box_ready message = {
 		.kind = IPC_BOX_READY, .slot = slot, .serial = ++kit.serial};
@@ -191,7 +191,7 @@ static void kit_deliver(const char *json, uint64_t epoch)
 }
 
 /* Answers the fetch that was asked for; returns its task. */
-static uint64_t kit_fetched(void)
+UNUSED static uint64_t kit_fetched(void)
 {
 	struct ipc_store_fetch asked;
 	struct ipc_store_fetched reply = {

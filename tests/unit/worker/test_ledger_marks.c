@@ -95,6 +95,59 @@ static void a_cancel_is_remembered_for_its_run(void **state)
 	ledger_close(ledger);
 }
 
+/* --- wait queues ------------------------------------------------------- */
+
+static int waits(struct ledger *ledger, const struct ledger_key *key, int64_t wall_us,
+		 struct ledger_wait *ret)
+{
+	int rc = ledger_waiting(ledger, key, wall_us, &arena, ret, &err);
+
+	if (rc < 0)
+		fail_msg("%s", err.message);
+	return rc;
+}
+
+static void a_job_waits_until_its_time_is_over_or_it_comes(void **state)
+{
+	const struct ledger_outcome outcome = {.verdict = "cancelled",
+					       .reason = "job.cancelled",
+					       .result = {(const uint8_t *)"r", 1}};
+	const struct ledger_wait wait = {.until_us = 5000,
+					 .attempts = 3,
+					 .job = {(const uint8_t *)"j\0b", 3},
+					 .reply_to = "sbx.reply.x"};
+	struct ledger *ledger = open_it();
+	struct ledger_wait got;
+
+	(void)state;
+	(void)begin(ledger, &key_a);
+	(void)begin(ledger, &key_b);
+	assert_int_equal(waits(ledger, &key_a, 1, &got), 0);
+	must(ledger_wait(ledger, &key_a, &wait, &err));
+	must(ledger_wait(ledger, &key_b, &wait, &err));
+	ledger_close(ledger);
+	ledger = open_it();
+	assert_int_equal(waits(ledger, &key_a, 4999, &got), 1);
+	assert_int_equal(got.attempts, 3);
+	assert_int_equal(got.job.len, 3);
+	assert_memory_equal(got.job.data, "j\0b", 3);
+	assert_string_equal(got.reply_to, "sbx.reply.x");
+	assert_null(got.correlation_id);
+	assert_string_equal(got.digest, "digest");
+	assert_int_equal(waits(ledger, &key_a, 5000, &got), 0);
+	/* it came again */
+	(void)begin(ledger, &key_a);
+	assert_int_equal(waits(ledger, &key_a, 1, &got), 0);
+	/* it has a result */
+	must(ledger_finish(ledger, &key_b, &outcome, &err));
+	assert_int_equal(waits(ledger, &key_b, 1, &got), 0);
+	/* its time has been over for long: nothing of it is kept */
+	must(ledger_wait(ledger, &key_a, &wait, &err));
+	must(ledger_tidy(ledger, 0, &err));
+	assert_int_equal(waits(ledger, &key_a, 1, &got), 0);
+	ledger_close(ledger);
+}
+
 /* --- dead letters ------------------------------------------------------ */
 
 static int count(void *ctx, const struct ledger_key *key, const char *digest, const char *tenant,
@@ -147,6 +200,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_cancel_is_remembered_for_its_run, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(a_job_waits_until_its_time_is_over_or_it_comes,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(a_letter_is_due_until_it_is_sent, setup, teardown),
 	};
 
