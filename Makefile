@@ -125,22 +125,48 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o $(worker_ARCHIVES)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(LINK) $^ $(worker_LIBS) -o $@
 
-# --- fuzzing: libFuzzer with a corpus each; clang only
+# --- fuzzing: libFuzzer with a corpus each; clang only. Every target links what it
+# needs out of one archive, so that a change costs one file and not the program.
+# FUZZ names the targets to run, COV=1 counts what their corpora reach instead.
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ    ?= $(FUZZERS)
 TIME    ?= 30
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(foreach f,base schema snapshots sandbox worker,$($(f)_SRC))
+COV     ?=
+F       := $(if $(COV),build/cov,build/fuzz)
+FUZZ_FLAGS := -g -O1 $(if $(COV),-fprofile-instr-generate -fcoverage-mapping,-fsanitize=address,undefined -fno-sanitize-recover=all)
+FUZZ_OBJ := $(patsubst %.c,$(F)/obj/%.o,$(foreach f,$(worker_ON) producer,$($(f)_SRC)))
+$(F)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	clang -std=gnu17 -D_GNU_SOURCE -DSBX_VERSION='"$(VERSION)"' -I. -g -O1 -fsanitize=fuzzer,address,undefined \
-	      -fno-sanitize-recover=all -ffunction-sections -Wl,--gc-sections $< $(filter-out $<,$^) \
-	      $(queue_SRC) $(worker_LIBS) -o $@
+	@echo "  FUZZ  $@"
+	$(Q)clang -std=gnu17 -D_GNU_SOURCE -DSBX_VERSION='"$(VERSION)"' -I. $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
+$(F)/libsbx.a: $(FUZZ_OBJ)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+$(F)/fuzz_%: $(F)/obj/tests/fuzz/fuzz_%.o $(F)/libsbx.a
+	@echo "  LD    $@"
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer $^ $(worker_LIBS) -o $@
+-include $(FUZZ_OBJ:.o=.d) $(patsubst %,$(F)/obj/tests/fuzz/fuzz_%.d,$(FUZZERS))
 
 .PHONY: fuzz
-fuzz: $(addprefix build/fuzz/fuzz_,$(FUZZERS))
-	@for name in $(FUZZERS); do \
+fuzz: $(addprefix $(F)/fuzz_,$(FUZZ))
+	@for name in $(FUZZ); do \
 		echo "fuzzing $$name for $(TIME) s"; mkdir -p build/fuzz/found/$$name; \
-		build/fuzz/fuzz_$$name -max_total_time=$(TIME) -print_final_stats=0 -verbosity=0 \
+		build/fuzz/fuzz_$$name -max_total_time=$(TIME) -timeout=10 -print_final_stats=0 -verbosity=0 \
 			-artifact_prefix=build/fuzz/ build/fuzz/found/$$name tests/fuzz/corpus/$$name || exit 1; \
 	done
+
+# Which lines the corpora reach, of the files named by COVER.
+COVER ?= snapshots
+.PHONY: fuzz-coverage
+fuzz-coverage:
+	@$(MAKE) --no-print-directory COV=1 $(addprefix build/cov/fuzz_,$(FUZZ))
+	@for name in $(FUZZ); do \
+		found=""; if [ -d build/fuzz/found/$$name ]; then found=build/fuzz/found/$$name; fi; \
+		LLVM_PROFILE_FILE=build/cov/$$name.profraw build/cov/fuzz_$$name -runs=0 -verbosity=0 \
+			tests/fuzz/corpus/$$name $$found || exit 1; \
+	done
+	@llvm-profdata merge -o build/cov/all.profdata $(patsubst %,build/cov/%.profraw,$(FUZZ))
+	@llvm-cov report -instr-profile build/cov/all.profdata $(patsubst %,-object build/cov/fuzz_%,$(FUZZ)) $(COVER)
 
 # --- what a person calls
 .PHONY: help
@@ -153,7 +179,8 @@ help:
 	@echo "make chaos      kills, cuts, full disks and alarms, the long form; prints the figures (an hour; not in test)"
 	@echo "make check-style  only the house style"
 	@echo "make bench      measure against bubblewrap, crun, runc, git and patch in one run"
-	@echo "make fuzz       every fuzz target for TIME=$(TIME) seconds each (clang)"
+	@echo "make fuzz       every fuzz target (or FUZZ=\"diff hunk\") for TIME=$(TIME) seconds each (clang)"
+	@echo "make fuzz-coverage  what their corpora reach, in percent of the files in COVER=$(COVER) (llvm)"
 	@echo "make install    into PREFIX=$(PREFIX) (and DESTDIR)"
 	@echo "make clean      remove build/"
 	@echo "Variables: CC=clang, SAN=1 (sanitizers, into build/san), B=DIR (build directory)"
