@@ -113,8 +113,8 @@ void gitdb_blob_oid(struct bytes content, struct oid *ret);
 int gitdb_blob_write(struct gitdb *db, struct bytes content, struct oid *ret,
 		     struct err *err) MUST_CHECK;
 
-/* As gitdb_blob_write, for content whose oid gitdb_blob_oid told already: it is
- * not hashed again, which is half the cost of a large file. */
+/* As gitdb_blob_write, for content whose oid gitdb_blob_oid told already: in a
+ * quarantine it is not hashed again, which is half the cost of a large file. */
 int gitdb_blob_keep(struct gitdb *db, struct bytes content, const struct oid *oid,
 		    struct err *err) MUST_CHECK;
 

@@ -264,21 +264,6 @@ int gitdb_verify(struct gitdb *db, void (*damaged)(void *ctx, const char *hex), 
 
 /* --- writing ----------------------------------------------------------- */
 
-void object_oid(git_object_t type, struct bytes content, struct oid *ret)
-{
-	git_oid oid;
-	int code = git_odb_hash(&oid, content.len > 0 ? (const void *)content.data : "",
-				content.len, type);
-
-	assert(code == 0); /* only an unknown type, or a library not set up */
-	(void)memcpy(ret->raw, oid.id, OID_BYTES);
-}
-
-void gitdb_blob_oid(struct bytes content, struct oid *ret)
-{
-	object_oid(GIT_OBJECT_BLOB, content, ret);
-}
-
 /* libgit2's own git_odb_write is not used: it touches an existing object's
  * file, and a quarantine must leave no trace. */
 static int write_as(struct gitdb *db, git_object_t type, struct bytes content,
@@ -311,12 +296,19 @@ static int write_as(struct gitdb *db, git_object_t type, struct bytes content,
 int object_write(struct gitdb *db, git_object_t type, struct bytes content, struct oid *ret,
 		 struct err *err)
 {
-	object_oid(type, content, ret);
+	if (db->mode == GITDB_QUARANTINE)
+		object_oid(type, content, ret);
+	else if (object_oid_safe(type, content, ret, err) < 0)
+		return -1;
 	return write_as(db, type, content, ret, err);
 }
 
 int gitdb_blob_keep(struct gitdb *db, struct bytes content, const struct oid *oid, struct err *err)
 {
+	struct oid own;
+
+	if (db->mode == GITDB_WRITE)
+		return object_write(db, GIT_OBJECT_BLOB, content, &own, err);
 	return write_as(db, GIT_OBJECT_BLOB, content, oid, err);
 }
 

@@ -105,7 +105,12 @@ bool object_is_here(struct gitdb *db, const struct oid *oid);
 int object_header(struct gitdb *db, const struct oid *oid, git_object_t *ret_type, size_t *ret_size,
 		  struct err *err) MUST_CHECK;
 
+/* The name of an object (gitdb_hash.c). The safe one is slower, and ERR_INPUT
+ * for content that was made to have the name of another one: for what is
+ * written to disk. */
 void object_oid(git_object_t type, struct bytes content, struct oid *ret);
+int object_oid_safe(git_object_t type, struct bytes content, struct oid *ret,
+		    struct err *err) MUST_CHECK;
 
 /* Writes a small loose object where the file system has a quick way; false: it
  * must be written as any other (gitdb_loose.c). */

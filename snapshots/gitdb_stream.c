@@ -212,7 +212,8 @@ static int take_object(struct gitdb *db, char letter, struct bytes content, cons
 	}
 	if (good < 0)
 		return -1;
-	object_oid(type, content, &oid);
+	if (object_oid_safe(type, content, &oid, err) < 0)
+		return -1;
 	if (quarantine_find(&db->quarantine, &oid) != NULL)
 		return err_set(err, ERR_INPUT, "an object is there twice");
 	return quarantine_add(&db->quarantine, &oid, type, content, QUARANTINE_BORROWS, err);

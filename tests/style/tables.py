@@ -34,7 +34,7 @@ GATEWAYS = {
     "amqp_framing.h": _AMQP,
     "amqp_tcp_socket.h": _AMQP,
     "amqp_ssl_socket.h": _AMQP,
-    "openssl": _AMQP + ["snapshots/gitdb_tls.c"],
+    "openssl": _AMQP + ["snapshots/gitdb_tls.c", "snapshots/gitdb_hash.c"],
     "msgpack.h": ["schema/"],
     "msgpack": ["schema/"],
     "jansson.h": ["schema/"],

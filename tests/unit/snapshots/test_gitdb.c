@@ -355,7 +355,8 @@ static void trees_are_rewritten_as_git_does(void **state)
 /* Small objects are written by hand, large ones by libgit2: git reads both. */
 static void objects_of_every_size_are_gits(void **state)
 {
-	static const size_t sizes[] = {0, 1, 2, 255, 256, 3899, 3900, 3901, 5000, 70000};
+	static const size_t sizes[] = {0,   1,	 2,    48,   55,   56,	 63,   64,
+				       255, 256, 3899, 3900, 3901, 5000, 70000};
 	struct gitdb *db = NULL;
 	struct err err = {0};
 
@@ -375,6 +376,8 @@ static void objects_of_every_size_are_gits(void **state)
 		OK(gitdb_blob_write(db, (struct bytes){content, sizes[i]}, &want, &err));
 		oid_hex(&oid, hex);
 		want = sh_oid("git -C sizes.git cat-file blob %s | git hash-object --stdin", hex);
+		ASSERT_OID(&oid, &want);
+		gitdb_blob_oid((struct bytes){content, sizes[i]}, &want);
 		ASSERT_OID(&oid, &want);
 		OK(gitdb_blob_read(db, &oid, sizes[i], &blob, &err));
 		assert_int_equal(blob.bytes.len, sizes[i]);
