@@ -40,13 +40,12 @@ static uint32_t canonical_mode(uint32_t mode)
 
 int tree_next(struct bytes *left, struct tree_item *ret, struct err *err)
 {
-	const uint8_t *at = left->data;
-	const uint8_t *end = at + left->len;
-	const uint8_t *nul;
+	const uint8_t *at = left->data, *end, *nul;
 	uint32_t mode = 0;
 
 	if (left->len == 0)
 		return 0;
+	end = at + left->len;
 	for (; at < end && *at >= '0' && *at <= '7' && mode <= 0777777; at++)
 		mode = mode << 3 | (uint32_t)(*at - '0');
 	if (at == end || *at != ' ' || canonical_mode(mode) == 0)
