@@ -8,7 +8,7 @@
  *
  *	one byte of switches, then the diff
  */
-#include <unistd.h>
+#include <ftw.h>
 
 #include "schema/limits.h"
 #include "snapshots/gitdb_store.h"
@@ -81,13 +81,18 @@ static void open_quarantine(void)
 	empty_export_bytes = export_bytes(quarantine);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
 static void remove_base(void)
 {
-	char command[128];
-
 	gitdb_close(quarantine);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", repo);
-	require(system(command) == 0);
+	require(nftw(repo, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
 static void make_base(void)

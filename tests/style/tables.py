@@ -103,5 +103,5 @@ HOST_PATHS = r"/work/(main|shared)\b|/tmp/sbx/|/home/(?!user\b|you\b|sbx\b)[a-z]
 TOP_FOLDERS = {"base", "schema", "queue", "snapshots", "worker", "producer", "tests", "contrib",
                ".ci"}
 
-# Not judged: fixtures are wrong on purpose, licences are others' words.
-NOT_JUDGED = ("build/", ".git/", "tests/style/", "LICENSE")
+# Not judged: fixtures and inputs of fuzzers are wrong on purpose, licences are others' words.
+NOT_JUDGED = ("build/", ".git/", "tests/style/", "tests/fuzz/corpus/", "LICENSE")
