@@ -127,6 +127,17 @@ static int rule_slots(const struct config *config, struct err *err)
 	return in_range("worker.slots", config->worker_slots, 0, ROLE_SLOTS_MAX, err);
 }
 
+static int rule_pool(const struct config *config, struct err *err)
+{
+	if (in_range("sandbox.pool_least", config->sandbox_pool_least, 0, ROLE_SLOTS_MAX, err) <
+		    0 ||
+	    in_range("sandbox.pool_most", config->sandbox_pool_most, 0, ROLE_SLOTS_MAX, err) < 0 ||
+	    in_range("sandbox.pool_idle (ms)", config->sandbox_pool_idle, 1000, LIMIT_TIME_MS,
+		     err) < 0)
+		return -1;
+	return 0;
+}
+
 static int rule_uid_base(const struct config *config, struct err *err)
 {
 	return in_range("worker.uid_base", config->worker_uid_base, UID_SYSTEM_MAX + 1,
@@ -365,10 +376,11 @@ static int rule_quota(const struct config *config, struct err *err)
 }
 
 static int (*const rules[])(const struct config *config, struct err *err) = {
-	rule_name,    rule_slots,  rule_uid_base,    rule_attempts,	 rule_fairness,
-	rule_paths,   rule_url,	   rule_prefix,	     rule_heartbeat,	 rule_certificate,
-	rule_sources, rule_roots,  rule_credentials, rule_allow_missing, rule_log,
-	rule_metrics, rule_limits, rule_quota,	     rule_presets,	 rule_security,
+	rule_name,	  rule_slots,	rule_pool,   rule_uid_base,    rule_attempts,
+	rule_fairness,	  rule_paths,	rule_url,    rule_prefix,      rule_heartbeat,
+	rule_certificate, rule_sources, rule_roots,  rule_credentials, rule_allow_missing,
+	rule_log,	  rule_metrics, rule_limits, rule_quota,       rule_presets,
+	rule_security,
 };
 
 void config_misfits(const struct config *config, const struct config_sink *sink)

@@ -374,7 +374,9 @@ static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 	slot->serial = serial;
 	slot->root = root;
 	slot->layer = LAYER_NONE;
-	if (stale) { /* it was on its way when the settings changed */
+	self->pool.made++;
+	/* It was on its way when the settings changed, or the slot was let go of. */
+	if (stale || !slot->kept) {
 		outbox_release(&slot->executor);
 		dispatch_kill(slot);
 		return;

@@ -211,6 +211,33 @@ struct task *fairness_take(struct supervisor *self, bool have_slot)
 	return task;
 }
 
+size_t fairness_missed(struct supervisor *self)
+{
+	size_t missed = 0, running = 0, ready = 0, free;
+
+	for (size_t i = 0; i < self->slots_len; i++) {
+		running += self->slots[i].task != NULL;
+		ready += self->slots[i].task == NULL && self->slots[i].executor.socket >= 0;
+	}
+	free = (size_t)self->config->worker_slots;
+	free = free > running ? free - running : 0;
+	for (size_t i = 0; i < PRIORITIES; i++) {
+		for (struct task *task = self->waiting[order[i]]; task != NULL && free > 0;
+		     task = task->next_waiting) {
+			if (!task_needs_slot(task) || !may_start(self, task, true))
+				continue;
+			free--;
+			if (ready > 0) { /* it stays free for another one */
+				ready--;
+				continue;
+			}
+			missed += !task->missed;
+			task->missed = true;
+		}
+	}
+	return missed;
+}
+
 /* --- how many are held ------------------------------------------------- */
 
 static size_t waiting_len(const struct supervisor *self, enum job_priority priority)

@@ -27,6 +27,10 @@ void fairness_note_gone(const struct task *task);
  * come: at most `most_ms`. */
 int fairness_timeout_ms(const struct supervisor *self, int most_ms);
 
+/* How many more of those that wait might start, were there a box for each; every
+ * one is counted once. */
+size_t fairness_missed(struct supervisor *self);
+
 /* After all that may start has started: holds more, or hands back, or puts
  * aside what keeps others from coming. */
 void fairness_adjust(struct supervisor *self, bool have_slot);

@@ -7,7 +7,7 @@
  *	publisher  -> supervisor	PUB_FATE, PUB_STATE
  *	supervisor -> storekeeper	STORE_FETCH [payload], STORE_SETTLE [objects]
  *	storekeeper -> supervisor	STORE_FETCHED, STORE_SETTLED
- *	supervisor -> zygote		BOX_ATTACH, BOX_KILL, BOX_REMAKE
+ *	supervisor -> zygote		BOX_KEEP, BOX_ATTACH, BOX_KILL, BOX_REMAKE
  *	zygote     -> supervisor	BOX_HOST, BOX_READY [executor], BOX_ATTACHED, BOX_FAILED
  *	supervisor -> executor		EXEC_JOB [payload], EXEC_LAYER, EXEC_STOP
  *	executor   -> supervisor	EXEC_STATE, EXEC_WANT_LAYER, EXEC_OUTPUT, EXEC_SAMPLE,
@@ -39,6 +39,7 @@ enum ipc_kind {
 	IPC_STORE_SETTLE,
 	IPC_STORE_SETTLED,
 	IPC_BOX_HOST,
+	IPC_BOX_KEEP,
 	IPC_BOX_READY,
 	IPC_BOX_ATTACH,
 	IPC_BOX_ATTACHED,
@@ -150,6 +151,15 @@ struct ipc_box_host {
 	enum ipc_kind kind;
 	uint32_t missing_len;
 	char missing[16][64];
+};
+
+/* Whether this slot is to have a box whenever it is empty; none has at first.
+ * When it is not, the box `serial` ends, if that is still the one. */
+struct ipc_box_keep {
+	enum ipc_kind kind;
+	uint32_t slot;
+	uint64_t serial;
+	bool kept;
 };
 
 /* A fresh box and its executor wait in this slot. `serial` tells them from

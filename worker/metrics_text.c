@@ -126,6 +126,13 @@ static void add_slots(struct buf *out, const struct supervisor *self,
 	add_one(out, "executors_ready", "gauge", "Executors that wait for a job.", counts->ready);
 	add_one(out, "jobs_waiting", "gauge", "Jobs taken that wait for their base or a slot.",
 		counts->waiting);
+	add_one(out, "sandboxes", "gauge", "Sandboxes with a job, waiting or being made.",
+		pool_kept(self));
+	add_one(out, "sandboxes_wanted_waiting", "gauge", "Sandboxes that are to wait for jobs.",
+		self->pool.want);
+	add_one(out, "sandboxes_made_total", "counter", "Sandboxes made.", self->pool.made);
+	add_one(out, "sandboxes_missed_total", "counter",
+		"Jobs that might have started, had a sandbox been ready.", self->pool.missed);
 	add_one(out, "sandbox_layers_missing", "gauge", "Layers that sandboxes here lack.",
 		self->missing.len);
 }

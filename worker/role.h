@@ -28,16 +28,16 @@ enum { ROLE_SOCKET = 3 };
  *	+100 + box	executors
  *	+600 + box	sandboxes
  *
- * There is one box more than there are slots, so that a job that starts as
- * soon as another ends does not wait for a fresh one.
+ * There are more boxes than slots, so that a job that starts as soon as another
+ * ends does not wait for a fresh one: see pool.h.
  */
 enum {
 	ROLE_UID_EXECUTOR = 100,
 	ROLE_UID_SANDBOX = 600,
 	ROLE_SLOTS_MAX = 400,
-	ROLE_BOXES_SPARE = 1,
-	ROLE_BOXES_MAX = ROLE_SLOTS_MAX + ROLE_BOXES_SPARE,
+	ROLE_BOXES_MAX = 500,
 };
+static_assert(ROLE_SLOTS_MAX < ROLE_BOXES_MAX, "each slot has a box, and one waits");
 static_assert(ROLE_UID_EXECUTOR + ROLE_BOXES_MAX <= ROLE_UID_SANDBOX, "no uid has two owners");
 
 int role_start(const char *name, const struct config *config, enum config_role role,

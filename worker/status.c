@@ -89,6 +89,24 @@ static struct value *slots_of(struct arena *arena, const struct supervisor *self
 	return map;
 }
 
+static struct value *sandboxes_of(struct arena *arena, const struct supervisor *self,
+				  const struct status_counts *counts)
+{
+	const struct pool *pool = &self->pool;
+	struct value *map = value_map(arena);
+
+	put_int(arena, map, "kept", (int64_t)pool_kept(self));
+	put_int(arena, map, "waiting", (int64_t)counts->ready);
+	put_int(arena, map, "wanted_waiting", (int64_t)pool->want);
+	put_int(arena, map, "least", (int64_t)pool->least);
+	put_int(arena, map, "most", (int64_t)pool->most);
+	put_int(arena, map, "made", (int64_t)pool->made);
+	put_int(arena, map, "missed", (int64_t)pool->missed);
+	put_int(arena, map, "grown", (int64_t)pool->grown);
+	put_int(arena, map, "shrunk", (int64_t)pool->shrunk);
+	return map;
+}
+
 static struct value *connection_of(struct arena *arena, const struct connection *connection)
 {
 	struct value *map = value_map(arena);
@@ -181,6 +199,7 @@ static struct value *tree_of(struct arena *arena, const struct supervisor *self)
 	if (why != NULL)
 		value_put(arena, map, "why", value_str(arena, why));
 	value_put(arena, map, "slots", slots_of(arena, self, &counts));
+	value_put(arena, map, "sandboxes", sandboxes_of(arena, self, &counts));
 	put_int(arena, map, "waiting", (int64_t)counts.waiting);
 	value_put(arena, map, "consuming", connection_of(arena, &self->consuming));
 	value_put(arena, map, "publishing", connection_of(arena, &self->publishing));

@@ -158,6 +158,7 @@ static void add_layer(const struct value *layer, struct buf *out)
 static void print_text(const struct value *tree, struct buf *out)
 {
 	const struct value *slots = value_get(tree, "slots");
+	const struct value *sandboxes = value_get(tree, "sandboxes");
 	const struct value *outbox = value_get(tree, "outbox");
 
 	add_text(tree, "worker", out);
@@ -170,6 +171,13 @@ static void print_text(const struct value *tree, struct buf *out)
 	buf_printf(out, "\nslots       %lld of %lld busy, %lld executors ready, %lld jobs wait\n",
 		   (long long)number(slots, "busy"), (long long)number(slots, "total"),
 		   (long long)number(slots, "executors_ready"), (long long)number(tree, "waiting"));
+	buf_printf(out,
+		   "sandboxes   %lld, %lld of %lld wait (at least %lld, at most %lld), %lld made, "
+		   "%lld jobs had to wait for one\n",
+		   (long long)number(sandboxes, "kept"), (long long)number(sandboxes, "waiting"),
+		   (long long)number(sandboxes, "wanted_waiting"),
+		   (long long)number(sandboxes, "least"), (long long)number(sandboxes, "most"),
+		   (long long)number(sandboxes, "made"), (long long)number(sandboxes, "missed"));
 	add_connection("consuming", value_get(tree, "consuming"), out);
 	add_connection("publishing", value_get(tree, "publishing"), out);
 	buf_printf(out, "outbox      %lld jobs not confirmed, %lld messages queued (%lld bytes)",

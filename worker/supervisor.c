@@ -99,7 +99,8 @@ void task_move(struct task *task, enum job_state state, int64_t at_us)
 
 static int make_slots(struct supervisor *self, struct err *err)
 {
-	self->slots_len = (size_t)self->config->worker_slots + ROLE_BOXES_SPARE;
+	self->slots_len = pool_boxes(self->config);
+	pool_init(self);
 	self->slots = arena_array(&self->arena, self->slots_len, sizeof(*self->slots));
 	self->missing.items = arena_array(&self->arena, MISSING_MAX, sizeof(char *));
 	if (self->arena.exhausted)
@@ -387,6 +388,7 @@ static int turn(struct supervisor *self, struct err *err)
 	if (self->server != NULL)
 		self->server->turn(self);
 	intake_pump(self);
+	pool_fit(self);
 	return 0;
 }
 
@@ -420,6 +422,7 @@ static int start(struct supervisor *self, struct err *err)
 		return -1;
 	if (roles_start(self, err) < 0 || role_drop(uid, uid, 0, err) < 0)
 		return -1;
+	pool_fit(self);
 	if (self->local != NULL)
 		return 0;
 	if (supervisor_open_ledger(self, err) < 0)

@@ -16,6 +16,7 @@
 #include "worker/meter.h"
 #include "worker/mode.h"
 #include "worker/outbox.h"
+#include "worker/pool.h"
 #include "worker/role.h"
 #include "worker/roots.h"
 #include "worker/supervisor.h"
@@ -61,6 +62,7 @@ struct task {
 	int64_t state_at_us[STATE_COUNT];
 	int64_t received_mono_us;
 	bool waiting; /* for its base, or for a slot */
+	bool missed;  /* it might have started, had a box been ready */
 	enum { BASE_WANTED, BASE_ASKED, BASE_READY } base;
 	int64_t base_mono_us;	  /* since when it is ready */
 	struct slot *slot;	  /* NULL: none taken */
@@ -100,6 +102,7 @@ struct slot {
 	unsigned number;
 	uint64_t serial;	/* of what the zygote made there last */
 	unsigned root;		/* that this has */
+	bool kept;		/* the zygote makes a box whenever there is none */
 	struct outbox executor; /* socket -1: no executor waits here */
 	struct task *task;	/* NULL: free */
 	/* Of the executor's box. AWAY: its base was removed, and is asked for again. */
@@ -139,6 +142,7 @@ struct supervisor {
 	pid_t pids[3];
 	struct slot *slots;
 	size_t slots_len;
+	struct pool pool;
 	bool host_known; /* the zygote has said which layers hold */
 	struct text_list missing;
 	struct task *tasks;

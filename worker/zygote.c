@@ -1,12 +1,13 @@
 /*
- * zygote.c - theory: every slot holds one box and one executor, made while
+ * zygote.c - theory: a slot holds one box and one executor, made while
  * nobody waits for them, and used for one job. The executor's end (its job is
  * done, it crashed, or it was killed) is what ends the box; when both are
- * gone the slot is filled anew.
+ * gone the slot is filled anew, if the supervisor wants one there (pool.c). What
+ * it says goes before making boxes, which nobody waits for as long.
  *
  *	empty --make--> ready --executor ended--> dying --init ended--> empty
  *
- *	empty	no box, no executor
+ *	empty	no box, no executor; after a while unkept, no template of a root
  *	ready	box and executor live; the supervisor has the executor's socket
  *	dying	the executor is reaped, the box is killed and not yet collected
  */
@@ -34,10 +35,12 @@
 #include "worker/executor.h"
 #include "worker/instance.h"
 #include "worker/ipc.h"
+#include "worker/pool.h"
 #include "worker/role.h"
 #include "worker/roots.h"
 
 enum { CONFIG_ARENA_BYTES = 1 << 20, RETRY_US = 1000 * 1000, IDLE_MS = 1000 };
+enum { FORGET_US = 5 * 1000 * 1000 };
 
 struct slot {
 	enum { SLOT_EMPTY, SLOT_READY, SLOT_DYING } state;
@@ -51,6 +54,9 @@ struct slot {
 	int under_fd; /* what it is a layer over, flocked too; 0: nothing */
 	int64_t made_at_us;
 	int64_t retry_at_us; /* empty: not before, after a failure */
+	bool kept;	     /* to be filled when it is empty */
+	bool used;	     /* the host keeps something for its next box */
+	int64_t empty_at_us; /* since when it is */
 };
 
 struct zygote {
@@ -168,6 +174,7 @@ static int make(struct zygote *zygote, size_t slot, struct err *err)
 		return -1;
 	}
 	self->state = SLOT_READY;
+	self->used = true;
 	self->attached = false;
 	self->lower_fd = -1;
 	self->made_at_us = clock_mono_us();
@@ -176,25 +183,57 @@ static int make(struct zygote *zygote, size_t slot, struct err *err)
 	return 0;
 }
 
-static void fill(struct zygote *zygote)
+static bool is_due(const struct slot *self, int64_t now_us)
 {
-	int64_t now = clock_mono_us();
+	return self->kept && self->state == SLOT_EMPTY && self->retry_at_us <= now_us;
+}
+
+static void fill(struct zygote *zygote, size_t slot, int64_t now_us)
+{
+	struct slot *self = &zygote->slots[slot];
+	struct ipc_box_failed message = {
+		.kind = IPC_BOX_FAILED, .slot = (uint32_t)slot, .root = self->root};
+	struct err err = {0};
+
+	if (make(zygote, slot, &err) == 0)
+		return;
+	/* Another one may do; whoever wants this one asks again. */
+	self->retry_at_us = self->root == 0 ? now_us + RETRY_US : 0;
+	self->root = 0;
+	ipc_text(message.error, err.message);
+	tell(zygote, &message, sizeof(message), NULL);
+}
+
+/* Makes one box; returns whether there are more to be made. */
+static bool fill_one(struct zygote *zygote)
+{
+	int64_t now_us = clock_mono_us();
+	bool filled = false;
 
 	for (size_t i = 0; i < zygote->slots_len && !zygote->quit; i++) {
-		struct slot *self = &zygote->slots[i];
-		struct ipc_box_failed message = {.kind = IPC_BOX_FAILED, .slot = (uint32_t)i};
-		struct err err = {0};
+		if (!is_due(&zygote->slots[i], now_us))
+			continue;
+		if (filled)
+			return true;
+		fill(zygote, i, now_us);
+		filled = true;
+	}
+	return false;
+}
 
-		if (self->state != SLOT_EMPTY || self->retry_at_us > now)
+/* What the host has for slots that nobody wanted for a while. */
+static void forget_unkept(struct zygote *zygote)
+{
+	int64_t before_us = clock_mono_us() - FORGET_US;
+
+	for (size_t i = 0; i < zygote->slots_len; i++) {
+		struct slot *self = &zygote->slots[i];
+
+		if (self->kept || !self->used || self->state != SLOT_EMPTY ||
+		    self->empty_at_us > before_us)
 			continue;
-		if (make(zygote, i, &err) == 0)
-			continue;
-		message.root = self->root;
-		/* Another one may do; whoever wants this one asks again. */
-		self->retry_at_us = self->root == 0 ? now + RETRY_US : 0;
-		self->root = 0;
-		ipc_text(message.error, err.message);
-		tell(zygote, &message, sizeof(message), NULL);
+		box_host_forget(zygote->host, (unsigned)i);
+		self->used = false;
 	}
 }
 
@@ -231,6 +270,7 @@ static void box_ended(struct slot *self)
 		fd_close(self->under_fd);
 	self->under_fd = 0;
 	self->state = SLOT_EMPTY;
+	self->empty_at_us = clock_mono_us();
 }
 
 /* --- requests --------------------------------------------------------- */
@@ -318,6 +358,17 @@ static void on_kill(struct zygote *zygote, const struct ipc_box_kill *request)
 		(void)kill(self->executor, SIGKILL);
 }
 
+static void on_keep(struct zygote *zygote, const struct ipc_box_keep *request)
+{
+	struct slot *self;
+
+	assert(request->slot < zygote->slots_len);
+	self = &zygote->slots[request->slot];
+	self->kept = request->kept;
+	if (!self->kept && self->state == SLOT_READY && self->serial == request->serial)
+		(void)kill(self->executor, SIGKILL);
+}
+
 /* The root stays for the boxes that follow: what was asked for once will be
  * again. A box that is on its way out already is followed by one of that root. */
 static void on_remake(struct zygote *zygote, const struct ipc_box_remake *request)
@@ -354,6 +405,8 @@ static void on_supervisor(struct zygote *zygote)
 		on_attach(zygote, (struct ipc_box_attach *)room);
 	else if (len == sizeof(struct ipc_box_kill) && *kind == IPC_BOX_KILL)
 		on_kill(zygote, (struct ipc_box_kill *)room);
+	else if (len == sizeof(struct ipc_box_keep) && *kind == IPC_BOX_KEEP)
+		on_keep(zygote, (struct ipc_box_keep *)room);
 	else if (len == sizeof(struct ipc_box_remake) && *kind == IPC_BOX_REMAKE)
 		on_remake(zygote, (struct ipc_box_remake *)room);
 	else if (len == sizeof(struct ipc_config) && *kind == IPC_CONFIG && fds_len == 1)
@@ -384,12 +437,14 @@ static void serve(struct zygote *zygote)
 	static struct pollfd fds[ROLE_BOXES_MAX + 1];
 
 	while (!zygote->quit) {
-		fill(zygote);
+		bool more = fill_one(zygote);
+
+		forget_unkept(zygote);
 		fds[0] = (struct pollfd){.fd = ROLE_SOCKET, .events = POLLIN};
 		for (size_t i = 0; i < zygote->slots_len; i++)
 			fds[i + 1] = (struct pollfd){.fd = watched_fd(&zygote->slots[i]),
 						     .events = POLLIN};
-		if (poll(fds, zygote->slots_len + 1, IDLE_MS) < 0)
+		if (poll(fds, zygote->slots_len + 1, more ? 0 : IDLE_MS) < 0)
 			continue;
 		if (fds[0].revents != 0)
 			on_supervisor(zygote);
@@ -463,7 +518,7 @@ static int start(struct zygote *zygote, struct arena *arena, struct err *err)
 	if (open_roots(zygote, arena, err) < 0)
 		return -1;
 	zygote->as_root = geteuid() == 0;
-	zygote->slots_len = (size_t)config->worker_slots + ROLE_BOXES_SPARE;
+	zygote->slots_len = pool_boxes(config);
 	zygote->box_config = (struct box_config){
 		.cgroup_parent = text_or_null(config->sandbox_cgroup_parent),
 		.widest = config->sources_trusted.len > 0 ? FILTER_TRUSTED : FILTER_DEFAULT,

@@ -166,6 +166,10 @@ int box_new(struct box_host *host, unsigned slot, struct box **ret, struct err *
 int box_new_in(struct box_host *host, unsigned slot, unsigned root, struct box **ret,
 	       struct err *err) MUST_CHECK;
 
+/* No box is made in this slot for now: lets go of what was kept for the next one.
+ * None may be there. */
+void box_host_forget(struct box_host *host, unsigned slot);
+
 /* Moves the handle out; to be called once. */
 void box_handle_take(struct box *box, struct box_handle *ret);
 

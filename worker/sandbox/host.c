@@ -539,6 +539,15 @@ void box_host_close(struct box_host *host)
 	free(host);
 }
 
+void box_host_forget(struct box_host *host, unsigned slot)
+{
+	assert(slot < host->slots);
+	for (unsigned root = 0; root < host->roots_len; root++)
+		fd_cleanup(&root_template_of(host, slot, root)->mount_ns_fd);
+	idmap_reap(&host->idmaps[slot], true);
+	fd_cleanup(&host->idmaps[slot].userns_fd);
+}
+
 int box_host_sweep(struct box_host *host, const char *instance, struct err *err)
 {
 	if (!valid_instance(instance))

@@ -55,7 +55,7 @@ static void kit_turn(void)
 		fail_msg("%s", kit.self.fatal.message);
 }
 
-static size_t kit_tasks(void)
+UNUSED static size_t kit_tasks(void)
 {
 	size_t len = 0;
 
@@ -243,7 +243,7 @@ static void read_result(const uint8_t *data, size_t len, struct published *ret)
 	arena_release(&arena);
 }
 
-static struct published kit_published(void)
+UNUSED static struct published kit_published(void)
 {
 	static _Alignas(max_align_t) uint8_t room[IPC_MESSAGE_BYTES];
 	const struct ipc_pub_message *head = (const struct ipc_pub_message *)(const void *)room;
@@ -261,7 +261,7 @@ static struct published kit_published(void)
 	return published;
 }
 
-static void kit_confirm(uint64_t tag)
+UNUSED static void kit_confirm(uint64_t tag)
 {
 	struct ipc_pub_fate message = {.kind = IPC_PUB_FATE, .tag = tag};
 
@@ -276,7 +276,7 @@ static void kit_slots(void)
 	kit.self.slots = kit.slots;
 	kit.self.slots_len = KIT_SLOTS;
 	for (unsigned i = 0; i < KIT_SLOTS; i++) {
-		kit.slots[i] = (struct slot){.supervisor = &kit.self, .number = i};
+		kit.slots[i] = (struct slot){.supervisor = &kit.self, .number = i, .kept = true};
 		outbox_init(&kit.slots[i].executor, &kit.self.loop, -1);
 		kit.executors[i] = -1;
 	}
