@@ -45,13 +45,13 @@ producer_ON  := producer queue schema base
 base_LIBS      :=
 schema_LIBS    := -lmsgpackc -ljansson
 queue_LIBS     := $(schema_LIBS) -lrabbitmq -lssl -lcrypto -lsqlite3
-snapshots_LIBS := $(schema_LIBS) -lgit2 -lssl -lcrypto -lmd
+snapshots_LIBS := $(schema_LIBS) -lgit2 -lutf8proc -lssl -lcrypto -lmd
 sandbox_LIBS   := -lseccomp
 worker_LIBS    := $(queue_LIBS) $(snapshots_LIBS) $(sandbox_LIBS) -linih -lexpat -lzstd -lsqlite3 -lmd -lmicrohttpd
 producer_LIBS  := $(queue_LIBS)
 
 DEPS := gcc make pkg-config git patch ca-certificates libmsgpack-dev libjansson-dev librabbitmq-dev \
-        libssl-dev libgit2-dev libmd-dev libseccomp-dev libinih-dev libexpat1-dev libzstd-dev \
+        libssl-dev libgit2-dev libmd-dev libutf8proc-dev libseccomp-dev libinih-dev libexpat1-dev libzstd-dev \
         libsqlite3-dev libmicrohttpd-dev libcmocka-dev openssl rabbitmq-server python3 python3-pika python3-msgpack \
         clang clang-format bubblewrap busybox-static
 

@@ -35,11 +35,6 @@ int guard_new_path(const char *path, struct reason *reason) MUST_CHECK;
  * tree, and would follow if it were a link: .gitmodules, .gitattributes, ... */
 bool guard_is_git_file(const char *path);
 
-/* Two names that a file system without case takes for one: equal without
- * case (simple folding) and without characters that HFS+ ignores. */
-bool guard_fold_equal(struct bytes a, struct bytes b);
-uint64_t guard_fold_hash(struct bytes name);
-
 /* --- modes and links ---------------------------------------------------- */
 
 /* REFUSED with PATCH_MODE unless 100644, 100755, 120000 or 160000. */

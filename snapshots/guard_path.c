@@ -4,9 +4,9 @@
  * Git checks names when it writes a work tree, on the system it runs on. A job
  * pool does not know where its results go next, so a name is refused when any
  * common file system would see more in it: NTFS cuts at ':' and drops trailing
- * dots and spaces and has 8.3 names, HFS+ ignores some characters, both ignore
- * case. The comparison therefore runs on a folded form: decoded, without the
- * ignored characters, in lower case.
+ * dots and spaces and has 8.3 names, HFS+ and ext4 ignore some characters, all of
+ * them ignore case. The comparison therefore runs on the folded form of
+ * guard_fold.h.
  */
 #include <ctype.h>
 #include <string.h>
@@ -14,8 +14,9 @@
 #include "base/text.h"
 #include "schema/limits.h"
 #include "snapshots/guard.h"
+#include "snapshots/guard_fold.h"
 
-/* --- folding ----------------------------------------------------------- */
+/* --- characters -------------------------------------------------------- */
 
 /* One character of valid UTF-8; `text` moves behind it. */
 static uint32_t take_character(struct bytes *text)
@@ -32,76 +33,6 @@ static uint32_t take_character(struct bytes *text)
 	return value;
 }
 
-static bool is_ignored(uint32_t c)
-{
-	return (c >= 0x200c && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) ||
-	       (c >= 0x206a && c <= 0x206f) || c == 0xfeff;
-}
-
-/* Ranges of capital letters: where the small one is. `step` 2: they alternate. */
-static const struct {
-	uint32_t first, last;
-	int32_t offset;
-	uint32_t step;
-} capitals[] = {
-	{'A', 'Z', 32, 1},	    {0xc0, 0xd6, 32, 1},	{0xd8, 0xde, 32, 1},
-	{0x100, 0x12e, 1, 2},	    {0x130, 0x130, -199, 1},	{0x132, 0x136, 1, 2},
-	{0x139, 0x147, 1, 2},	    {0x14a, 0x176, 1, 2},	{0x178, 0x178, -121, 1},
-	{0x179, 0x17d, 1, 2},	    {0x17f, 0x17f, -268, 1},	{0x391, 0x3a1, 32, 1},
-	{0x3a3, 0x3ab, 32, 1},	    {0x3c2, 0x3c2, 1, 1},	{0x400, 0x40f, 80, 1},
-	{0x410, 0x42f, 32, 1},	    {0x460, 0x480, 1, 2},	{0x48a, 0x4be, 1, 2},
-	{0x531, 0x556, 48, 1},	    {0x1e00, 0x1e94, 1, 2},	{0x1ea0, 0x1efe, 1, 2},
-	{0x1e9e, 0x1e9e, -7615, 1}, {0x212a, 0x212a, -8383, 1}, {0x212b, 0x212b, -8262, 1},
-	{0xff21, 0xff3a, 32, 1},
-};
-
-static uint32_t fold(uint32_t c)
-{
-	if (c < 0x80)
-		return c >= 'A' && c <= 'Z' ? c + 32 : c;
-	for (size_t i = 1; i < ARRAY_LEN(capitals); i++) {
-		if (c >= capitals[i].first && c <= capitals[i].last &&
-		    (c - capitals[i].first) % capitals[i].step == 0)
-			return (uint32_t)((int32_t)c + capitals[i].offset);
-	}
-	return c;
-}
-
-/* The next folded character; 0 at the end. */
-static uint32_t take_folded(struct bytes *text)
-{
-	while (text->len > 0) {
-		uint32_t c = take_character(text);
-
-		if (!is_ignored(c))
-			return fold(c);
-	}
-	return 0;
-}
-
-bool guard_fold_equal(struct bytes a, struct bytes b)
-{
-	for (;;) {
-		uint32_t x = take_folded(&a);
-		uint32_t y = take_folded(&b);
-
-		if (x != y)
-			return false;
-		if (x == 0)
-			return true;
-	}
-}
-
-uint64_t guard_fold_hash(struct bytes name)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	uint32_t c;
-
-	while ((c = take_folded(&name)) != 0)
-		hash = (hash ^ c) * UINT64_C(0x100000001b3);
-	return hash ^ hash >> 31;
-}
-
 /* --- names with a meaning ----------------------------------------------- */
 
 enum { PLAIN_BYTES = 24 };
@@ -110,18 +41,22 @@ enum { PLAIN_BYTES = 24 };
  * spaces. False when it is not short plain ASCII: then it is none of ours. */
 static bool plain_form(struct bytes name, char ret[PLAIN_BYTES])
 {
+	uint32_t folded[FOLD_CHARACTERS];
 	size_t len = 0;
-	uint32_t c;
 
-	while ((c = take_folded(&name)) != 0 && c != ':') {
-		if (c > 127)
-			return false;
-		if (len == PLAIN_BYTES - 1) {
-			if (c != '.' && c != ' ')
+	while (name.len > 0) {
+		size_t count = guard_fold_character(take_character(&name), folded);
+
+		for (size_t i = 0; i < count; i++) {
+			if (folded[i] == ':')
+				name.len = count = 0;
+			else if (folded[i] > 127)
 				return false;
-			continue;
+			else if (len < PLAIN_BYTES - 1)
+				ret[len++] = (char)folded[i];
+			else if (folded[i] != '.' && folded[i] != ' ')
+				return false;
 		}
-		ret[len++] = (char)c;
 	}
 	while (len > 0 && (ret[len - 1] == '.' || ret[len - 1] == ' '))
 		len--;
@@ -135,16 +70,21 @@ static const char *const git_files[] = {".gitmodules", ".gitattributes", ".gitig
 static const char *const short_names[] = {"git",    "gitmod", "gitatt", "gitign", "mailma",
 					  "gi7eba", "gi7d29", "gi250a", "maba30"};
 
+/* One of these with any number behind '~', or cut to make room for a longer
+ * one within eight characters, as in "gi7e~123". */
 static bool is_short_name(const char *plain)
 {
 	const char *tilde = strchr(plain, '~');
+	size_t len = strlen(plain);
+	size_t stem;
 
 	if (tilde == NULL || tilde[1] == '\0' ||
 	    strspn(tilde + 1, "0123456789") != strlen(tilde + 1))
 		return false;
+	stem = (size_t)(tilde - plain);
 	for (size_t i = 0; i < ARRAY_LEN(short_names); i++) {
-		if (strlen(short_names[i]) == (size_t)(tilde - plain) &&
-		    memcmp(short_names[i], plain, (size_t)(tilde - plain)) == 0)
+		if (strncmp(short_names[i], plain, stem) == 0 &&
+		    (short_names[i][stem] == '\0' || (stem > 0 && len == 8)))
 			return true;
 	}
 	return false;
@@ -181,6 +121,23 @@ bool guard_is_git_file(const char *path)
 	return false;
 }
 
+/* COM and LPT with a superscript digit (U+00B9, U+00B2, U+00B3) are devices as
+ * those with the digit are. */
+static bool is_superscript_device(struct bytes stem)
+{
+	static const char digits[] = "\xb9\xb2\xb3";
+	char plain[PLAIN_BYTES];
+
+	if (stem.len < 5 || stem.data[3] != 0xc2 || strchr(digits, stem.data[4]) == NULL ||
+	    !plain_form((struct bytes){stem.data, 3}, plain))
+		return false;
+	for (size_t i = 5; i < stem.len && stem.data[i] != ':'; i++) {
+		if (stem.data[i] != ' ')
+			return false;
+	}
+	return strcmp(plain, "com") == 0 || strcmp(plain, "lpt") == 0;
+}
+
 static bool is_device(struct bytes name)
 {
 	static const char *const devices[] = {"con", "prn", "aux", "nul", "conin$", "conout$"};
@@ -191,6 +148,8 @@ static bool is_device(struct bytes name)
 
 	if (dot != NULL)
 		stem.len = (size_t)(dot - name.data);
+	if (is_superscript_device(stem))
+		return true;
 	if (!plain_form(stem, plain))
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
@@ -217,9 +176,11 @@ static bool take_component(const char **path, struct bytes *ret)
 	return true;
 }
 
+/* With trailing spaces or a stream, as NTFS would drop or cut them. */
 static bool is_dots(struct bytes name)
 {
-	size_t len = name.len;
+	const uint8_t *colon = memchr(name.data, ':', name.len);
+	size_t len = colon == NULL ? name.len : (size_t)(colon - name.data);
 
 	while (len > 0 && name.data[len - 1] == ' ')
 		len--;

@@ -8,9 +8,9 @@
  *   parents	none may be a file, a link or a gitlink in the final state, be it
  *		the base's or made by the same diff
  *   itself	may not be a directory, unless the diff empties it
- *   siblings	none may differ from it by case alone: at the deepest directory
- *		that the base has, against the base and the new ones, below it
- *		against the new ones
+ *   siblings	none may differ from it by case or Unicode form alone: at the
+ *		deepest directory that the base has, against the base and the
+ *		new ones, below it against the new ones
  *   device	names of other systems are refused
  *
  * A directory of the base is looked up once and listed at most once.
@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "snapshots/guard.h"
+#include "snapshots/guard_fold.h"
 #include "snapshots/patch_private.h"
 
 /* --- directories of the base -------------------------------------------- */
@@ -158,12 +159,27 @@ static int check_parent(struct checker *checker, const struct patch_entry *entry
 
 /* --- folds ----------------------------------------------------------------- */
 
+static bool is_ascii(struct bytes text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.data[i] >= 0x80)
+			return false;
+	}
+	return true;
+}
+
 static int collision(struct checker *checker, const struct patch_entry *entry, struct bytes name,
 		     const char *other, size_t other_len)
 {
+	bool case_alone =
+		is_ascii(name) && is_ascii((struct bytes){(const uint8_t *)other, other_len});
+
 	return patch_refuse(checker->run, REASON_PATCH_COLLISION, entry->at_line, entry->path,
-			    "'%.*s' in '%s' and '%.*s' differ only by case", (int)name.len,
-			    (const char *)name.data, entry->path, (int)other_len, other);
+			    "'%.*s' in '%s' and '%.*s' differ only %s", (int)name.len,
+			    (const char *)name.data, entry->path, (int)other_len, other,
+			    case_alone ? "by case"
+				       : "by case or by how Unicode writes them, which some file "
+					 "systems ignore");
 }
 
 static bool bytes_equal(struct bytes a, struct bytes b)

@@ -40,6 +40,7 @@ GATEWAYS = {
     "jansson.h": ["schema/"],
     "git2.h": ["snapshots/gitdb*", "snapshots/transport*", "tests/bench/bench_libgit2.c"],
     "git2": ["snapshots/gitdb*", "snapshots/transport*", "tests/bench/bench_libgit2.c"],
+    "utf8proc.h": ["snapshots/guard_fold.c"],
     "seccomp.h": ["worker/sandbox/", "tests/bench/bench_filter.c"],
     "sqlite3.h": ["worker/ledger*", "queue/sqlite*", "tests/unit/worker/", "tests/unit/queue/"],
     "microhttpd.h": ["worker/metrics.c"],

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "schema/limits.h"
 #include "snapshots/guard.h"
+#include "snapshots/guard_fold.h"
 
 static void test_names_that_are_fine(void **state)
 {
@@ -21,7 +22,10 @@ static void test_names_that_are_fine(void **state)
 		"a:b",	       "it's \"q\"",
 		"auxiliary.c", "console",
 		"com10",       "x.con",
-		"-dash",       "\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9.png"};
+		"-dash",       "\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9.png",
+		"gi~12",       "x~123456",
+		"gi7e~x",      "com\xc2\xb9\xc2\xb9",
+		"com\xc2\xb4", "\xef\xac\x81le"};
 	struct reason reason;
 
 	(void)state;
@@ -31,49 +35,76 @@ static void test_names_that_are_fine(void **state)
 	}
 }
 
+static const char *const refused[] = {"",
+				      "/a",
+				      "a/",
+				      "a//b",
+				      ".",
+				      "..",
+				      "a/..",
+				      "../a",
+				      "a/./b",
+				      ".. /a",
+				      ".git",
+				      "a/.Git/b",
+				      ".git.",
+				      ".git ",
+				      ".git . .",
+				      ".git:x",
+				      "GIT~1",
+				      "git~2",
+				      "gi7eba~1",
+				      "gi7d29~9",
+				      ".gitModules",
+				      ".gitignore.",
+				      ".gitattributes ",
+				      "gi7eb~12",
+				      "x/g~123456",
+				      "GI~12345/x",
+				      "gi7eba~123 ",
+				      "gitmod~1:x",
+				      "gitatt~9",
+				      "gitign~1",
+				      "mailma~2",
+				      "gi250~11",
+				      "ma~12345",
+				      ".gitmodules:x",
+				      ".gitmodules::$DATA",
+				      "a/.GitIgnore::$DATA",
+				      ".git:",
+				      ".git::$INDEX_ALLOCATION",
+				      "git~1::$INDEX_ALLOCATION/x",
+				      "..:x",
+				      ".:x/a",
+				      ".. :x",
+				      ".gitmodule\xc5\xbf",   /* long s */
+				      ".g\xc2\xadit",	      /* soft hyphen */
+				      ".git\xef\xb8\x8f",     /* variation selector */
+				      ".g\xe2\x80\x8bit/x",   /* zero width space */
+				      ".mail\xe2\x81\xaamap", /* as HFS+ ignores it */
+				      ".gitattributes\xef\xbb\xbf",
+				      ".gi\xcd\x8ft", /* grapheme joiner */
+				      ".g\xe2\x80\x8cit",
+				      "\xef\xbb\xbf.git",
+				      ".gi\xe2\x80\xaet",
+				      "a\\b",
+				      "a\nb",
+				      "a\x1b[b",
+				      "a\x7f",
+				      "\xc2\x80",
+				      "\xff",
+				      "\xc3",
+				      "\xed\xa0\x80"};
+
 static void test_names_that_are_not(void **state)
 {
-	static const char *const paths[] = {"",
-					    "/a",
-					    "a/",
-					    "a//b",
-					    ".",
-					    "..",
-					    "a/..",
-					    "../a",
-					    "a/./b",
-					    ".. /a",
-					    ".git",
-					    "a/.Git/b",
-					    ".git.",
-					    ".git ",
-					    ".git . .",
-					    ".git:x",
-					    "GIT~1",
-					    "git~2",
-					    "gi7eba~1",
-					    "gi7d29~9",
-					    ".gitModules",
-					    ".gitignore.",
-					    ".gitattributes ",
-					    ".g\xe2\x80\x8cit",
-					    "\xef\xbb\xbf.git",
-					    ".gi\xe2\x80\xaet",
-					    "a\\b",
-					    "a\nb",
-					    "a\x1b[b",
-					    "a\x7f",
-					    "\xc2\x80",
-					    "\xff",
-					    "\xc3",
-					    "\xed\xa0\x80"};
 	struct reason reason;
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
 		reason = (struct reason){0};
-		if (guard_path(paths[i], &reason) != REFUSED)
-			fail_msg("accepted '%s'", paths[i]);
+		if (guard_path(refused[i], &reason) != REFUSED)
+			fail_msg("accepted '%s'", refused[i]);
 		assert_int_equal(reason.code, REASON_PATCH_PATH);
 		assert_true(text_is_utf8(reason.message, strlen(reason.message)));
 	}
@@ -81,8 +112,11 @@ static void test_names_that_are_not(void **state)
 
 static void test_devices_are_refused_only_when_made(void **state)
 {
-	static const char *const paths[] = {"con",    "AUX.c",	"a/nul",  "prn.tar.gz", "com1",
-					    "LPT9.x", "aux .c", "conin$", "con:x"};
+	static const char *const paths[] = {"con",	     "AUX.c",	      "a/nul",
+					    "prn.tar.gz",    "com1",	      "LPT9.x",
+					    "aux .c",	     "conin$",	      "con:x",
+					    "com\xc2\xb9",   "LPT\xc2\xb3.c", "a/Com\xc2\xb2 .x",
+					    "com\xc2\xb9:x", "a\xc2\xadux",   "nul::$DATA"};
 	struct reason reason;
 
 	(void)state;
@@ -134,6 +168,24 @@ static void test_folding(void **state)
 		{"\xc4\x80", "\xc4\x81", true},
 		{"\xc4\x81", "\xc4\x82", false},
 		{"\xc3\x97", "\xc3\xb7", false}, /* times, divided */
+		{"\xc3\xa9", "e\xcc\x81", true}, /* e acute, e + acute */
+		{"\xc3\x89X", "e\xcc\x81x", true},
+		{"\xc3\xa9", "e", false},
+		{"e\xcc\xa3\xcc\x87", "e\xcc\x87\xcc\xa3", true}, /* order of marks */
+		{"e\xcc\x81\xcc\x80", "e\xcc\x80\xcc\x81", false},
+		{"\xea\xb0\x80", "\xe1\x84\x80\xe1\x85\xa1", true}, /* Hangul ga */
+		{"stra\xc3\x9f"
+		 "e",
+		 "STRASSE", true},
+		{"\xef\xac\x81", "fi", true},		    /* ligature */
+		{"\xe1\xbe\xb3", "\xce\xb1\xce\xb9", true}, /* alpha with iota below */
+		{"\xce\xb1\xcd\x85\xcc\x81", "\xce\xac\xce\xb9", true},
+		{"\xe2\x9d\xa4\xef\xb8\x8f", "\xe2\x9d\xa4", true}, /* heart, as emoji */
+		{"\xe2\x84\xab", "a\xcc\x8a", true},		    /* Angstrom, a + ring */
+		{"\xef\xbc\xa1", "a", false},	/* full width: no file system folds width */
+		{"\xff\x41", "\xff\x61", true}, /* no UTF-8: case of A to Z alone */
+		{"\xe9", "\xc3\xa9", false},
+		{"\xe9", "\xc9", false},
 	};
 
 	(void)state;
@@ -145,6 +197,30 @@ static void test_folding(void **state)
 			fail_msg("pair %zu", i);
 		assert_true(!pairs[i].same || guard_fold_hash(a) == guard_fold_hash(b));
 	}
+}
+
+/* Beyond what any file system holds, names are compared as they are. */
+static void test_long_names_fold_too(void **state)
+{
+	char a[4 * FOLD_NAME_BYTES], b[sizeof(a)];
+	size_t len = 0;
+
+	(void)state;
+	while (len + 2 <= FOLD_NAME_BYTES) { /* capital and small u with dialytika and tonos */
+		(void)memcpy(a + len, "\xc7\x97", 2);
+		(void)memcpy(b + len, "\xc7\x98", 2);
+		len += 2;
+	}
+	assert_true(guard_fold_equal((struct bytes){(uint8_t *)a, len},
+				     (struct bytes){(uint8_t *)b, len}));
+	assert_int_equal(guard_fold_hash((struct bytes){(uint8_t *)a, len}),
+			 guard_fold_hash((struct bytes){(uint8_t *)b, len}));
+	(void)memset(a + len, 'A', sizeof(a) - len);
+	(void)memset(b + len, 'a', sizeof(b) - len);
+	assert_false(guard_fold_equal((struct bytes){(uint8_t *)a, sizeof(a)},
+				      (struct bytes){(uint8_t *)b, sizeof(b)}));
+	assert_true(guard_fold_equal((struct bytes){(uint8_t *)a + len, sizeof(a) - len},
+				     (struct bytes){(uint8_t *)b + len, sizeof(b) - len}));
 }
 
 static int never_a_link(void *ctx, const char *path)
@@ -174,6 +250,12 @@ static void test_link_targets(void **state)
 		{"d/l", "away/../x", false},
 		{"d/l", "away/x", true},
 		{"l", ".git", false},
+		{"l", "d/.g\xe2\x80\x8bit/x", false},
+		{"l", "git~1", false},
+		{"l", "gi7eb~12/x", false},
+		{"l", ".git::$INDEX_ALLOCATION/config", false},
+		{"l", ".gitmodules", true},
+		{"l", "d/.GITMODULES", false},
 		{"l", "x/.GIT/y", false},
 		{"l", "C:\\x", false},
 		{"l", "\\\\x", false},
@@ -261,6 +343,7 @@ int main(void)
 		cmocka_unit_test(test_devices_are_refused_only_when_made),
 		cmocka_unit_test(test_bounds_of_a_path),
 		cmocka_unit_test(test_folding),
+		cmocka_unit_test(test_long_names_fold_too),
 		cmocka_unit_test(test_link_targets),
 		cmocka_unit_test(test_modes),
 		cmocka_unit_test(test_tables_match_as_their_globs_say),

@@ -16,6 +16,8 @@ static const struct kit_file files[] = {
 	{".gitattributes", MODE_FILE, "* text\n"},
 	{"Twice", MODE_FILE, "1\n"},
 	{"twice", MODE_FILE, "2\n"},
+	{"caf\xc3\xa9/menu", MODE_FILE, "m\n"},
+	{"u\xcc\x88.txt", MODE_FILE, "u\n"},
 	{NULL, 0, NULL},
 };
 
@@ -241,6 +243,14 @@ static const struct {
 	{QUOTED(".g\\342\\200\\214it/config"), REASON_PATCH_PATH, ".git"},
 	{QUOTED("\\357\\273\\277.git/config"), REASON_PATCH_PATH, ".git"},
 	{NEW("GITMOD~1"), REASON_PATCH_PATH, "NTFS"},
+	{NEW("x/GI7EB~12/config"), REASON_PATCH_PATH, "NTFS"},
+	{NEW("x/git~1::$INDEX_ALLOCATION/config"), REASON_PATCH_PATH, "NTFS"},
+	{NEW("x/.git:x/config"), REASON_PATCH_PATH, ".git"},
+	{NEW(".gitmodules::$DATA"), REASON_PATCH_PATH, "disguises"},
+	{NEW("x/.gitattributes:y"), REASON_PATCH_PATH, "disguises"},
+	{QUOTED("x/.g\\302\\255it/config"), REASON_PATCH_PATH, ".git"},
+	{QUOTED(".gitmod\\342\\200\\213ules"), REASON_PATCH_PATH, "disguises"},
+	{NEW("x/..:y/z"), REASON_PATCH_PATH, "'..'"},
 	{NEW(".GITMODULES"), REASON_PATCH_PATH, "disguises"},
 	{QUOTED("x\\\\..\\\\y"), REASON_PATCH_PATH, "backslash"},
 	{QUOTED("x\\ny"), REASON_PATCH_PATH, "control"},
@@ -252,6 +262,8 @@ static const struct {
 	{NEW("CON"), REASON_PATCH_PATH, "device"},
 	{NEW("src/aux.c"), REASON_PATCH_PATH, "device"},
 	{NEW("com1.txt"), REASON_PATCH_PATH, "device"},
+	{NEW("aux/x"), REASON_PATCH_PATH, "device"},
+	{QUOTED("COM\\302\\271.txt"), REASON_PATCH_PATH, "device"},
 	{NEW("nul "), REASON_PATCH_PATH, "device"},
 
 	/* places */
@@ -277,6 +289,21 @@ static const struct {
 	{NEW("Dir/g"), REASON_PATCH_COLLISION, "case"},
 	{NEW("n/x") NEW("N/y"), REASON_PATCH_COLLISION, "case"},
 	{QUOTED("n/\\303\\204") QUOTED("n/\\303\\244"), REASON_PATCH_COLLISION, "case"},
+	/* Unicode forms: within the diff, a parent, against the base, below and above it */
+	{QUOTED("n/\\303\\251") QUOTED("n/e\\314\\201"), REASON_PATCH_COLLISION, "Unicode"},
+	{QUOTED("n\\303\\251/x") QUOTED("nE\\314\\201/y"), REASON_PATCH_COLLISION, "Unicode"},
+	{QUOTED("cafe\\314\\201/extra"), REASON_PATCH_COLLISION, "Unicode"},
+	{QUOTED("CAF\\303\\211"), REASON_PATCH_COLLISION, "Unicode"},
+	{QUOTED("caf\\303\\251/MENU"), REASON_PATCH_COLLISION, "by case"},
+	{QUOTED("caf\\303\\251/me\\302\\255nu"), REASON_PATCH_COLLISION, "Unicode"},
+	{QUOTED("\\303\\274.txt"), REASON_PATCH_COLLISION, "Unicode"},
+	{QUOTED("\\303\\234.TXT/in"), REASON_PATCH_COLLISION, "Unicode"},
+	{"diff --git a/a \"b/\\303\\234.txt\"\nsimilarity index 100%\nrename from a\n"
+	 "rename to \"\\303\\234.txt\"\n",
+	 REASON_PATCH_COLLISION, "Unicode"},
+	{QUOTED("\\357\\254\\201") NEW("FI"), REASON_PATCH_COLLISION, "Unicode"},
+	{QUOTED("n/\\352\\260\\200") QUOTED("n/\\341\\204\\200\\341\\205\\241"),
+	 REASON_PATCH_COLLISION, "Unicode"},
 
 	/* modes */
 	{"diff --git a/n b/n\nnew file mode 000000\n", REASON_PATCH_MODE, "000000"},
@@ -377,6 +404,12 @@ static void test_what_the_base_has_already_is_not_the_diff_s_fault(void **state)
 	makes(kit, NEW("dir/F2"), "dir/F2", MODE_FILE, "");
 	assert_int_equal(kit_apply(kit, TEXT(RENAME("dir/f", "dir/F"))), 0);
 	assert_int_equal(kit_apply(kit, TEXT(RENAME("dir/f", "DIR/f"))), 0);
+	assert_int_equal(
+		kit_apply(kit, TEXT("diff --git \"a/u\\314\\210.txt\" \"b/\\303\\274.txt\"\n"
+				    "similarity index 100%\n"
+				    "rename from \"u\\314\\210.txt\"\n"
+				    "rename to \"\\303\\274.txt\"\n")),
+		0);
 	assert_int_equal(kit_apply(kit, TEXT(LINK("dir/l", "../a"))), 0);
 	assert_int_equal(kit_apply(kit, TEXT(LINK("l", "dir/../a"))), 0);
 }
