@@ -137,4 +137,29 @@ int oid_set_add(struct oid_set *set, const struct oid *oid, struct err *err) MUS
 
 bool oid_set_has(const struct oid_set *set, const struct oid *oid);
 
+/* --- what a tree becomes ------------------------------------------------- */
+
+/*
+ * Counts what entries of trees would be on disk; no blob is read, and each tree
+ * once or twice. Zero but for `db` and the bounds. gitdb_count adds an entry
+ * with all below it: ERR_LIMIT as soon as it is clear that a bound is passed,
+ * and the counter is of no more use then.
+ */
+struct gitdb_counter {
+	struct gitdb *db;
+	int64_t max_files;
+	int64_t max_bytes; /* of content that has been counted before, under another name */
+
+	int64_t files; /* so far; directories and submodules too */
+	int64_t repeated_bytes;
+
+	struct oid_set blobs; /* private from here on */
+	struct counted *slots;
+	size_t slots_len, slots_used;
+};
+
+int gitdb_count(struct gitdb_counter *counter, const struct gitdb_entry *entry,
+		struct err *err) MUST_CHECK;
+void gitdb_counter_release(struct gitdb_counter *counter); /* also for CLEANUP */
+
 #endif

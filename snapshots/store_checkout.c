@@ -273,6 +273,28 @@ static int put_layer(struct checkout *checkout, const struct store *store, const
 
 /* --- a checkout -------------------------------------------------------- */
 
+/* Before anything is made: a few objects may be any number of files. */
+static int check_extent(const struct checkout *checkout, const struct oid *tree)
+{
+	const struct gitdb_entry top = {.oid = *tree, .mode = MODE_TREE};
+	CLEANUP(gitdb_counter_release)
+	struct gitdb_counter counter = {
+		.db = checkout->db,
+		.max_files = checkout->files_left,
+		.max_bytes = checkout->bytes_left,
+		.files = -1, /* for the top itself, which is there already */
+	};
+
+	return gitdb_count(&counter, &top, checkout->err);
+}
+
+static int put_whole(struct checkout *checkout, const struct oid *tree, int fd)
+{
+	int result = check_extent(checkout, tree);
+
+	return result == 0 ? put_tree(checkout, fd, tree, 0) : result;
+}
+
 /* Everything into the directory `fd`, hashed on its way; or what differs from
  * another checkout, which `ret_pin` then holds: 1 when none is near. */
 static int fill(const struct store *store, const char *repo, const struct oid *tree, int fd,
@@ -301,7 +323,7 @@ static int fill(const struct store *store, const char *repo, const struct oid *t
 	result = gitdb_open(path, GITDB_READ, &checkout.db, err);
 	if (result == 0)
 		result = ret_pin != NULL ? put_layer(&checkout, store, repo, tree, fd, ret_pin)
-					 : put_tree(&checkout, fd, tree, 0);
+					 : put_whole(&checkout, tree, fd);
 	if (result == 0)
 		result = close_dir(&checkout, fd, "the top");
 	(void)umask(umask_before);

@@ -188,7 +188,9 @@ bool store_whiteout_is(const struct stat *st)
 /* --- which checkout to be over ----------------------------------------------- */
 
 struct count {
+	struct gitdb_counter counter; /* of what the layer would have of its own */
 	int64_t left;
+	struct err *err;
 };
 
 static int count_one(struct count *count)
@@ -198,10 +200,15 @@ static int count_one(struct count *count)
 
 static int count_put(void *ctx, int dir, const char *name, const struct gitdb_entry *entry)
 {
+	struct count *count = ctx;
+	int64_t before = count->counter.files;
+
 	(void)dir;
 	(void)name;
-	(void)entry;
-	return count_one(ctx);
+	if (gitdb_count(&count->counter, entry, count->err) < 0)
+		return -1;
+	count->left -= count->counter.files - before;
+	return count->left < 0;
 }
 
 static int count_hide(void *ctx, int dir, const char *name)
@@ -266,10 +273,16 @@ static int consider(void *ctx, const struct oid *tree, struct err *err)
 	return choice->looked_at++ > STORE_LAYER_LOOKS_MAX;
 }
 
-static bool is_near(struct gitdb *db, const struct candidate *one, const struct oid *tree)
+/* A directory that is new counts with all that is in it. */
+static bool is_near(const struct store *store, struct gitdb *db, const struct candidate *one,
+		    const struct oid *tree)
 {
-	struct count count = {.left = one->info.files / STORE_LAYER_SHARE};
 	struct err err = {0};
+	struct count count = {.counter = {.db = db,
+					  .max_files = one->info.files / STORE_LAYER_SHARE,
+					  .max_bytes = store->config.max_checkout_bytes},
+			      .left = one->info.files / STORE_LAYER_SHARE,
+			      .err = &err};
 	const struct store_layer_walk walk = {.db = db,
 					      .put = count_put,
 					      .hide = count_hide,
@@ -277,8 +290,10 @@ static bool is_near(struct gitdb *db, const struct candidate *one, const struct 
 					      .leave = count_leave,
 					      .ctx = &count,
 					      .err = &err};
+	bool near = store_layer_walk(&walk, &one->tree, tree, -1) == 0;
 
-	return store_layer_walk(&walk, &one->tree, tree, -1) == 0;
+	gitdb_counter_release(&count.counter);
+	return near;
 }
 
 bool store_layer_choose(const struct store *store, const char *repo, struct gitdb *db,
@@ -291,7 +306,7 @@ bool store_layer_choose(const struct store *store, const char *repo, struct gitd
 	if (store_checkouts_each(store, consider, &choice, &err) < 0)
 		return false;
 	for (size_t i = 0; i < choice.len; i++) {
-		if (!is_near(db, &choice.best[i], tree) ||
+		if (!is_near(store, db, &choice.best[i], tree) ||
 		    store_pin(store, &choice.best[i].tree, ret_pin) != 0)
 			continue;
 		*ret_under = choice.best[i].tree;
