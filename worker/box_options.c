@@ -53,7 +53,8 @@ static const char usage[] =
 	"  --env NAME=VALUE   add to its environment, which starts with PATH, HOME, LANG\n"
 	"  --profile NAME     of system calls: strict, default or trusted (default)\n"
 	"  --root NAME|DIR    see this root directory as / instead of the host's /usr: the\n"
-	"                     one that mkroot has made under this name, or any other\n"
+	"                     one that mkroot has made under this name, or any other; its\n"
+	"                     image's variables are in the environment\n"
 	"  --no-tty           no terminal of its own, even when run from one\n"
 	"  --allow-missing cgroup\n"
 	"                     run although a limit has no control group to hold it\n"
@@ -279,13 +280,15 @@ static void add_term(struct box_options *options)
 	add_env(options, term);
 }
 
-/* The options as given override the environment's defaults by coming first. */
-static void add_default_env(struct box_options *options)
+/* What comes first stays. */
+void box_options_add_env(struct box_options *options, const char *const *root_env)
 {
 	static const char *const defaults[] = {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp",
 		"LANG=C.UTF-8"};
 
+	while (*root_env != NULL)
+		add_env(options, *root_env++);
 	for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
 		add_env(options, defaults[i]);
 	/* Looking for leaks takes ptrace, which other profiles refuse. */
@@ -327,5 +330,4 @@ void box_options_parse(int argc, char **argv, struct box_options *ret)
 	if (ret->limits.memory_bytes == 0 || ret->limits.disk_bytes == 0 ||
 	    ret->limits.processes == 0)
 		box_bad_usage("--memory, --disk and --processes can't be without limit", "0");
-	add_default_env(ret);
 }

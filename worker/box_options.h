@@ -3,6 +3,7 @@
  *
  *	static struct box_options options = {.outcome_fd = -1, .limits = ...};
  *	box_options_parse(argc, argv, &options);	// ends the process when it is wrong
+ *	box_options_add_env(&options, root_env);
  */
 #ifndef SBX_WORKER_BOX_OPTIONS_H
 #define SBX_WORKER_BOX_OPTIONS_H
@@ -37,6 +38,10 @@ struct box_options {
 };
 
 void box_options_parse(int argc, char **argv, struct box_options *ret);
+
+/* Adds what is not given: of the root (root_env_read), which must live as long as
+ * the options, then what there is by default. */
+void box_options_add_env(struct box_options *options, const char *const *root_env);
 
 /* Says so and ends the process. */
 NORETURN void box_bad_usage(const char *what, const char *value);

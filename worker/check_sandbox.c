@@ -274,15 +274,17 @@ static const struct {
 			 "make the root anew with mkroot, which leaves them out", CHECK_WARN},
 };
 
-static void check_root(const struct root *root, struct check_report *report)
+static void check_root(const struct root *root, struct arena *arena, struct check_report *report)
 {
+	const char *const *env;
 	struct root_audit audit;
 	struct err err = {0};
 	char name[NAME_BYTES];
 	bool good = true;
 
 	(void)snprintf(name, sizeof(name), "sandbox.root.%s", root->name);
-	if (root_check(root->path, &err) < 0 || root_walk(root->path, &audit, &err) < 0) {
+	if (root_check(root->path, &err) < 0 || root_walk(root->path, &audit, &err) < 0 ||
+	    root_env_read(root->path, arena, &env, &err) < 0) {
 		check_add(
 			report, CHECK_FAIL, name,
 			"name a directory that mkroot has made, or take the root out of [sandbox]",
@@ -316,7 +318,7 @@ void check_sandbox(const struct config *config, struct check_report *report)
 		return; /* a misfit of the settings, which are reported by themselves */
 	for (size_t i = 0; i < roots.len; i++)
 		if (*roots.items[i].path != '\0')
-			check_root(&roots.items[i], report);
+			check_root(&roots.items[i], config->arena, report);
 	if (fd_socketpair(pair, &err) < 0) {
 		check_add(report, CHECK_FAIL, "sandbox", "free some descriptors", "%s",
 			  err.message);

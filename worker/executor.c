@@ -292,15 +292,19 @@ static int run_stages(struct executor *self, struct err *err)
 	return rc;
 }
 
-int executor_main(const struct config *config, int socket, struct box_handle *handle)
+int executor_main(const struct config *config, const char *const *root_env, int socket,
+		  struct box_handle *handle)
 {
 	static struct executor self;
 	struct err err = {0};
 	struct err gone = {0};
 	int rc;
 
-	self = (struct executor){
-		.config = config, .socket = socket, .handle = handle, .verdict = VERDICT_passed};
+	self = (struct executor){.config = config,
+				 .root_env = root_env,
+				 .socket = socket,
+				 .handle = handle,
+				 .verdict = VERDICT_passed};
 	arena_init(&self.arena, JOB_ARENA_BYTES);
 	buf_init(&self.report_text, LIMIT_REPORT_BYTES);
 	rc = receive_job(&self, &err);

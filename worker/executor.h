@@ -14,7 +14,9 @@
 void executor_keep_descriptors(int *socket, struct box_handle *handle, int *store_fd);
 
 /* Waits for one job on `socket` and runs it in the box of `handle`, which it
- * takes over. Returns an exit code. The process is confined already. */
-int executor_main(const struct config *config, int socket, struct box_handle *handle);
+ * takes over. `root_env` is what the box's root adds to the environment of steps
+ * (root_env_read). Returns an exit code. The process is confined already. */
+int executor_main(const struct config *config, const char *const *root_env, int socket,
+		  struct box_handle *handle);
 
 #endif

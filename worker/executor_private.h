@@ -17,6 +17,7 @@ enum { SNAPSHOTS_MAX = 4 };
 
 struct executor {
 	const struct config *config;
+	const char *const *root_env; /* of the box's root; NULL-terminated */
 	int socket;
 	struct box_handle *handle;
 	struct arena arena;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "worker/executor_private.h"
+#include "worker/roots.h"
 #include "worker/stream.h"
 
 enum { OUTPUT_MESSAGE_BYTES = 32 * 1024 };
@@ -119,18 +120,21 @@ static const char *const *make_argv(struct executor *self, const struct job_step
 
 static bool sets(const struct job_step *step, const char *pair)
 {
-	size_t len = strcspn(pair, "=");
-
-	for (size_t i = 0; i < step->env.len; i++) {
-		const char *key = step->env.items[i].key;
-
-		if (strncmp(key, pair, len) == 0 && key[len] == '\0')
+	for (size_t i = 0; i < step->env.len; i++)
+		if (root_env_same(step->env.items[i].key, pair))
 			return true;
-	}
 	return false;
 }
 
-/* From scratch: nothing of the worker's own environment reaches a step. */
+static bool has(const char *const *env, const char *pair)
+{
+	while (*env != NULL && !root_env_same(*env, pair))
+		env++;
+	return *env != NULL;
+}
+
+/* From scratch: nothing of the worker's own environment reaches a step. What the
+ * job says comes before what the root's image says, and that before ours. */
 static const char *const *make_env(struct executor *self, const struct job_step *step)
 {
 	const char *fixed[] = {
@@ -147,15 +151,19 @@ static const char *const *make_env(struct executor *self, const struct job_step 
 		"LSAN_OPTIONS=detect_leaks=0",
 	};
 	size_t fixed_len = ARRAY_LEN(fixed) - (self->order.limits.profile == FILTER_TRUSTED);
-	const char **env =
-		arena_array(&self->arena, ARRAY_LEN(fixed) + step->env.len + 1, sizeof(*env));
+	const char **env = arena_array(
+		&self->arena, ARRAY_LEN(fixed) + ROOT_ENV_MAX + step->env.len + 1, sizeof(*env));
 	size_t len = 0;
 
 	if (self->arena.exhausted)
 		return NULL;
 	for (size_t i = 0; i < fixed_len; i++) {
-		if (!sets(step, fixed[i]))
+		if (!sets(step, fixed[i]) && !has(self->root_env, fixed[i]))
 			env[len++] = fixed[i];
+	}
+	for (const char *const *pair = self->root_env; *pair != NULL; pair++) {
+		if (!sets(step, *pair))
+			env[len++] = *pair;
 	}
 	for (size_t i = 0; i < step->env.len; i++)
 		env[len++] = arena_printf(&self->arena, "%s=%s", step->env.items[i].key,

@@ -111,7 +111,8 @@ static int add(struct roots *roots, const char *name, const char *path, struct e
 		return err_set(err, ERR_INPUT, "sandbox.roots: '%.64s' is named twice", name);
 	if (roots->len == ROOTS_MAX)
 		return err_set(err, ERR_INPUT, "sandbox.roots: more than %d", ROOTS_MAX);
-	roots->items[roots->len++] = (struct root){name, strcmp(path, "/") == 0 ? "" : path};
+	roots->items[roots->len++] =
+		(struct root){.name = name, .path = strcmp(path, "/") == 0 ? "" : path};
 	return 0;
 }
 

@@ -6,6 +6,7 @@
  *	roots_read(config, &arena, &roots, &err);	// names to directories
  *	roots_find(&roots, job.sandbox_root, &index);	// "" or NULL: the first
  *	root_check(roots.items[i].path, &err);		// may it be offered?
+ *	root_env_read(roots.items[i].path, &arena, &roots.items[i].env, &err);
  *
  * Supervisor and zygote read the same settings, so a number means the same to
  * both. The first is that of jobs that name none.
@@ -15,14 +16,15 @@
 
 #include "worker/config.h"
 
-enum { ROOTS_MAX = 32, ROOTS_PATH_BYTES = 256 };
+enum { ROOTS_MAX = 32, ROOTS_PATH_BYTES = 256, ROOT_ENV_MAX = 256, ROOT_ENV_BYTES = 64 << 10 };
 
 /* The name of the machine's own root, of which only parts are shown. */
 #define ROOTS_HOST "host"
 
 struct root {
 	const char *name;
-	const char *path; /* "": the host's */
+	const char *path;	/* "": the host's */
+	const char *const *env; /* root_env_read; NULL until somebody has called it */
 };
 
 struct roots {
@@ -79,5 +81,21 @@ struct root_audit {
 
 /* Walks all of it, following no link. */
 int root_walk(const char *path, struct root_audit *ret, struct err *err) MUST_CHECK;
+
+/* --- root_env.c: the variables of an image ---------------------------- */
+
+/*
+ * What steps in the root have in their environment because its image says so:
+ * `path`.env, as mkroot writes it, "NAME=VALUE" each followed by NUL. Its
+ * WorkingDir is SBX_WORKING_DIR. Variables about what is the box's own (where is
+ * home, who is it) are not among them. NULL-terminated, in `arena`; nothing at all
+ * where there is no such file or `path` is NULL, "" or "/". ERR_INPUT when the
+ * file is damaged, too large, or not to be trusted; ERR_SYSTEM.
+ */
+int root_env_read(const char *path, struct arena *arena, const char *const **ret,
+		  struct err *err) MUST_CHECK;
+
+/* Whether both, "NAME=VALUE" or "NAME", are about the same variable. */
+bool root_env_same(const char *a, const char *b);
 
 #endif

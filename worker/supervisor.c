@@ -414,7 +414,6 @@ static int start(struct supervisor *self, struct err *err)
 	raise_descriptors();
 	if (loop_init(&self->loop, err) < 0 || watch_signals(self, err) < 0 ||
 	    commands_compile(&self->arena, &config->commands_allow, &self->commands, err) < 0 ||
-	    roots_read(config, &self->arena, &self->roots, err) < 0 ||
 	    roots_read(config, &self->arena, &self->roots, err) < 0 || make_slots(self, err) < 0 ||
 	    supervisor_prepare_state(self, err) < 0)
 		return -1;

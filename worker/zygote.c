@@ -122,7 +122,8 @@ static NORETURN void become_executor(struct zygote *zygote, size_t slot, int soc
 		_exit(1);
 	}
 	fd_close(zygote->store_fd);
-	_exit(executor_main(zygote->config, socket, handle));
+	_exit(executor_main(zygote->config, zygote->roots.items[zygote->slots[slot].root].env,
+			    socket, handle));
 }
 
 static int start_executor(struct zygote *zygote, size_t slot, struct box_handle *handle,
@@ -496,7 +497,7 @@ static int open_store(struct zygote *zygote, struct arena *arena, struct err *er
 	return 0;
 }
 
-/* The settings' roots, none of which anybody else may change. */
+/* The settings' roots, none of which anybody else may change, and their variables. */
 static int open_roots(struct zygote *zygote, struct arena *arena, struct err *err)
 {
 	struct roots *roots = &zygote->roots;
@@ -506,6 +507,8 @@ static int open_roots(struct zygote *zygote, struct arena *arena, struct err *er
 	for (size_t i = 0; i < roots->len; i++) {
 		zygote->root_paths[i] = roots->items[i].path;
 		if (*roots->items[i].path != '\0' && root_check(roots->items[i].path, err) < 0)
+			return err_prefix(err, "root '%s'", roots->items[i].name);
+		if (root_env_read(roots->items[i].path, arena, &roots->items[i].env, err) < 0)
 			return err_prefix(err, "root '%s'", roots->items[i].name);
 	}
 	return 0;

@@ -1,15 +1,18 @@
-"""Image archives of the OCI: a directory or a tar file with index.json and blobs/.
+"""Image archives: of the OCI, a directory or a tar file with index.json and blobs/, or of
+"docker save", a tar file with manifest.json.
 
     with Archive("app.tar") as archive:
         image = archive.image(ref=None)          # manifest and configuration, checked
         for layer in image.layers:
             with archive.layer(layer) as file:   # uncompressed, its digest is the promised one
                 tree.unpack(file)
+    variables(image)                             # what steps are to have in their environment
 
 Nothing in an archive is believed: each blob must have the size and the digest
 by which it is named, before any of it is used, and what it unpacks to must have
-the digest that the image's configuration promises. JSON is bounded in size and
-depth of reference.
+the digest that the image's configuration promises. In an archive of docker save
+only the configuration is named by its digest, and its layers by the configuration:
+that is as good. JSON is bounded in size and depth of reference.
 """
 import contextlib
 import gzip
@@ -42,9 +45,15 @@ REF_NAME = "org.opencontainers.image.ref.name"
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+MAX_VARIABLES, MAX_VARIABLES_BYTES = 256, 64 << 10  # what worker/roots.h takes
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0]*\Z")
+SAVED_CONFIG = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?\Z")
+SAVED_HOPS = 4
+
+
 @dataclass
 class Layer:
-    blob: dict
+    blob: dict  # its descriptor, or its name in an archive of docker save
     diff_id: str
 
 
@@ -93,6 +102,7 @@ class Archive:
         self.max_bytes = max_bytes
         self.file = None
         self.members = {}  # name: where its content is, and how long
+        self.links = {}    # name: the name that it stands for
         self.folder = os.path.isdir(path)
         if not self.folder:
             self.file = self.plain(path)
@@ -135,11 +145,16 @@ class Archive:
                 for member in archive:
                     archive.members = []
                     name = os.path.normpath(member.name)
-                    if not member.isreg() or member.sparse is not None:
+                    if not (member.isreg() or member.issym()) or member.sparse is not None:
                         continue
-                    if name in self.members or len(self.members) == MAX_MEMBERS:
+                    if name in self.members or name in self.links or \
+                            len(self.members) + len(self.links) == MAX_MEMBERS:
                         raise Refused(f"{name!r} is in the archive twice, or there are too many")
-                    self.members[name] = (member.offset_data, member.size)
+                    if member.issym():
+                        self.links[name] = os.path.normpath(
+                            os.path.join(os.path.dirname(name), member.linkname))
+                    else:
+                        self.members[name] = (member.offset_data, member.size)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise Refused(f"not a sound tar archive: {error}") from error
 
@@ -192,8 +207,7 @@ class Archive:
 
     def image(self, ref=None):
         if "oci-layout" not in self.members and "manifest.json" in self.members:
-            raise Refused("an archive of docker save, not of the OCI; turn it into one: skopeo "
-                          "copy docker-archive:FILE oci-archive:OTHER")
+            return self.saved(ref)
         if self.json("oci-layout")[1].get("imageLayoutVersion") != "1.0.0":
             raise Refused("not an OCI image layout of version 1.0.0")
         descriptor = self.choose(self.json("index.json")[1], ref)
@@ -229,22 +243,60 @@ class Archive:
     def read(self, descriptor, manifest):
         config = self.json(self.check(_take(manifest, "config", dict)))[1]
         blobs = _take(manifest, "layers", list)
+        for blob in blobs:
+            if not LAYER.match(str(blob.get("mediaType") if isinstance(blob, dict) else "")):
+                raise Refused("a layer of an unknown kind")
+        return Image(descriptor["digest"], config, self.pair(blobs, config))
+
+    @staticmethod
+    def pair(blobs, config):
+        """Each layer with the digest of what it unpacks to."""
         ids = _take(_take(config, "rootfs", dict), "diff_ids", list)
         if len(blobs) != len(ids) or not 0 < len(blobs) <= MAX_LAYERS:
             raise Refused(f"{len(blobs)} layers where the configuration has {len(ids)}")
-        image = Image(descriptor["digest"], config)
-        for blob, diff_id in zip(blobs, ids):
-            if not LAYER.match(str(blob.get("mediaType") if isinstance(blob, dict) else "")):
-                raise Refused("a layer of an unknown kind")
+        for diff_id in ids:
             if not DIGEST.match(str(diff_id)):
                 raise Refused(f"a layer with the digest {str(diff_id)[:80]!r}")
-            image.layers.append(Layer(blob, diff_id))
-        return image
+        return [Layer(blob, diff_id) for blob, diff_id in zip(blobs, ids)]
+
+    def saved(self, ref):
+        """An image of docker save: one layer may be a link to another, of any image in it."""
+        found = []
+        for each in self.listed():
+            tags = each.get("RepoTags") if isinstance(each, dict) else None
+            if ref is None or (isinstance(tags, list) and ref in tags):
+                found.append(each)
+        if len(found) != 1:
+            raise Refused(f"{len(found)} images are in the archive"
+                          f"{'' if ref is None else ' and named ' + ref}; expected one: name it "
+                          "with --ref")
+        name = _take(found[0], "Config", str)
+        match = SAVED_CONFIG.match(name)
+        data, config = self.json(os.path.normpath(name))
+        if not match or hashlib.sha256(data).hexdigest() != match[1]:
+            raise Refused(f"{name[:80]!r} is not what its name says")
+        layers = _take(found[0], "Layers", list)
+        if not all(isinstance(each, str) for each in layers):
+            raise Refused("a layer without a name")
+        return Image("sha256:" + match[1], config, self.pair(layers, config))
+
+    def listed(self):
+        images = self.json("manifest.json")[1]
+        if not isinstance(images, list):
+            raise Refused("manifest.json is no list of images")
+        return images
+
+    def followed(self, name):
+        name = os.path.normpath(name)
+        for _ in range(SAVED_HOPS):
+            name = self.links.get(name, name)
+        return name
 
     @contextlib.contextmanager
     def layer(self, layer):
         """The layer as an uncompressed file, looked at as a whole before anybody reads it."""
-        name = self.check(layer.blob)
+        name = self.followed(layer.blob) if isinstance(layer.blob, str) else \
+            self.check(layer.blob)
         found, left = hashlib.sha256(), self.max_bytes
         with tempfile.TemporaryFile() as file, self.open(name) as blob:
             with decompressed(blob) as source:
@@ -263,6 +315,27 @@ class Archive:
             file.write(bytes(-file.tell() % 512 + 1024))
             file.seek(0)
             yield file
+
+
+def variables(image):
+    """What the image says about the environment, and its directory as one more of them."""
+    config = image.config.get("config")
+    config = config if isinstance(config, dict) else {}
+    env = config.get("Env")
+    found = {}
+    for each in env if isinstance(env, list) else []:
+        if isinstance(each, str) and VARIABLE.match(each) and not each.startswith("SBX_"):
+            found[each.split("=")[0]] = each
+    folder = config.get("WorkingDir")
+    if isinstance(folder, str) and folder.startswith("/") and "\0" not in folder:
+        found["SBX_WORKING_DIR"] = "SBX_WORKING_DIR=" + folder
+    try:
+        size = sum(len(each.encode()) + 1 for each in found.values())
+    except UnicodeEncodeError as error:
+        raise Refused("a variable that is no text") from error
+    if len(found) > MAX_VARIABLES or size > MAX_VARIABLES_BYTES:
+        raise Refused(f"{len(found)} variables of {size} bytes")
+    return list(found.values())
 
 
 @contextlib.contextmanager

@@ -229,6 +229,8 @@ class Tree:
             raise Refused(f"{member.name!r} is a hard link to nothing: {member.linkname!r}")
         if target == place:
             return
+        if target[:len(place)] == place:
+            raise Refused(f"{member.name!r} is a hard link to what is below it")
         self.remove(place)
         os.link(self.path(target), self.path(place), follow_symlinks=False)
 

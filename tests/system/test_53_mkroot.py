@@ -47,10 +47,11 @@ def digest_of(data):
 class Image:
     """An OCI layout, put together by hand so that any part of it can be wrong."""
 
-    def __init__(self, *layers, pack=gzip.compress):
+    def __init__(self, *layers, pack=gzip.compress, config=None):
         self.blobs = {}
         packed = [pack(layer) for layer in layers]
-        config = {"architecture": "amd64", "os": "linux", "config": {"Env": ["A=b"]},
+        config = {"architecture": "amd64", "os": "linux",
+                  "config": config or {"Env": ["A=b"]},
                   "rootfs": {"type": "layers", "diff_ids": [digest_of(each) for each in layers]}}
         self.manifest = {
             "schemaVersion": 2, "config": self.blob(json.dumps(config).encode(), "config"),
@@ -73,6 +74,41 @@ class Image:
         files.update({f"blobs/sha256/{name[7:]}": data for name, data in self.blobs.items()})
         with open(path, "wb") as stream:
             stream.write(tar(*(member(name, data=data) for name, data in files.items())))
+        return path
+
+
+class Saved:
+    """What docker save wrote for years: images by tag, layers by id, the same one as a link."""
+
+    def __init__(self):
+        self.files = {}
+        self.links = {}
+        self.images = []
+
+    def add(self, tag, *layers, config=None, **changes):
+        text = json.dumps({"architecture": "amd64", "os": "linux", "config": config or {},
+                           "rootfs": {"type": "layers",
+                                      "diff_ids": [digest_of(each) for each in layers]}}).encode()
+        name = digest_of(text)[7:] + ".json"
+        self.files[name] = text
+        names = []
+        for number, layer in enumerate(layers):
+            path = f"{digest_of((tag + str(number)).encode())[7:]}/layer.tar"
+            before = [each for each, data in self.files.items() if data == layer]
+            if before:
+                self.links[path] = "../" + before[0]
+            else:
+                self.files[path] = layer
+            names.append(path)
+        self.images.append({"Config": name, "RepoTags": [tag], "Layers": names, **changes})
+        return self
+
+    def write(self, path):
+        files = {**self.files, "manifest.json": json.dumps(self.images).encode()}
+        with open(path, "wb") as stream:
+            stream.write(tar(*(member(name, "link", linkname=to)
+                               for name, to in self.links.items()),
+                             *(member(name, data=data) for name, data in files.items())))
         return path
 
 
@@ -193,7 +229,41 @@ class Honest(Rooted):
             member("usr/b", data=b"b", mtime=5), member("usr/a", data=b"a"))))
         records = [self.record(name) for name in ("one", "two", "three")]
         self.assertEqual(len({each["digest"] for each in records}), 1)
-        self.assertEqual(records[0]["source"]["env"], ["A=b"])
+        self.assertEqual([each["env"] for each in records], [["A=b"], ["A=b"], []])
+
+    def test_an_archive_of_docker_save(self):
+        base = tar(member("usr/base", data=b"base"), member("usr/old", data=b"old"))
+        other = tar(member("usr/other", data=b"other"), member("usr/.wh.old"))
+        path = Saved().add("app:1", base, config={"Env": ["A=1"], "WorkingDir": "/app"}).add(
+            "app:2", base, other, base, config={"Env": ["A=2"]}).write(
+                os.path.join(self.folder, "image.tar"))
+        self.assert_refused("2 images", "oci", "app", path)
+        self.assert_refused("0 images", "oci", "app", path, "--ref", "app:3")
+        self.assertEqual(self.tree(self.made("oci", "one", path, "--ref", "app:1")),
+                         {"usr": None, "usr/base": "base", "usr/old": "old"})
+        self.assertEqual(self.tree(self.made("oci", "two", path, "--ref", "app:2")),
+                         {"usr": None, "usr/base": "base", "usr/old": "old",
+                          "usr/other": "other"})
+        self.assertEqual(self.record("one")["env"], ["A=1", "SBX_WORKING_DIR=/app"])
+        self.assertEqual(self.record("two")["env"], ["A=2"])
+
+    def test_variables_are_beside_the_root(self):
+        image = Image(tar(member("usr/a", data=b"a")), config={
+            "Env": ["PATH=/app/bin:/bin", "TWICE=1", "LINES=a\nb", "TWICE=2", "SBX_JOB=x", "odd",
+                    "=x", "a.b=c", 7], "WorkingDir": "/srv/app", "Cmd": ["true"]})
+        self.made("oci", "app", image.write(os.path.join(self.folder, "image.tar")))
+        path = os.path.join(self.roots, "app.env")
+        with open(path, "rb") as stream:
+            self.assertEqual(stream.read(), b"PATH=/app/bin:/bin\0TWICE=2\0LINES=a\nb\0"
+                             b"SBX_WORKING_DIR=/srv/app\0")
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o644)
+        self.assertEqual(self.mkroot("verify").returncode, 0)
+        with open(path, "ab") as stream:
+            stream.write(b"LD_PRELOAD=x\0")
+        self.assertEqual(self.mkroot("verify").returncode, 1)
+        self.assertIn("is no name", self.mkroot("busybox", "app.env").stderr)
+        self.assertEqual(self.mkroot("remove", "app").returncode, 0)
+        self.assert_clean()
 
     def test_verify_list_and_remove(self):
         root = self.made("tar", "one", self.file("root.tar", tar(member("usr/a", data=b"a"))))
@@ -218,8 +288,8 @@ class Honest(Rooted):
         self.assertEqual((done.returncode, done.stdout.split()[0]), (0, "hi"), done.stderr)
         self.assertGreater(int(done.stdout.split()[1]), 100)
 
-    @unittest.skipIf(shutil.which("umoci") is None, "needs the package umoci")
-    def test_an_image_that_umoci_made(self):
+    def umoci(self):
+        """A layout with the image "one": of three layers, with variables."""
         layout = os.path.join(self.folder, "layout")
         bundle = os.path.join(self.folder, "bundle")
         for argv in (["init", "--layout", layout], ["new", "--image", layout + ":one"],
@@ -234,9 +304,34 @@ class Honest(Rooted):
                         "/usr/share/second"], check=True, capture_output=True)
         subprocess.run(["umoci", "insert", "--rootless", "--whiteout", "--image",
                         layout + ":one", "/usr/share/mark"], check=True, capture_output=True)
-        root = self.made("oci", "app", layout)
+        subprocess.run(["umoci", "config", "--image", layout + ":one", "--config.env", "A=b c",
+                        "--config.workingdir", "/srv"], check=True, capture_output=True)
+        return layout
+
+    def assert_umoci(self, *arguments):
+        root = self.made(*arguments)
         self.assertEqual(self.tree(root), {"usr": None, "usr/share": None,
                                            "usr/share/second": SECRET})
+        self.assertEqual(self.record(arguments[1])["env"][-2:], ["A=b c", "SBX_WORKING_DIR=/srv"])
+
+    @unittest.skipIf(shutil.which("umoci") is None, "needs the package umoci")
+    def test_an_image_that_umoci_made(self):
+        self.assert_umoci("oci", "app", self.umoci())
+
+    @unittest.skipIf(shutil.which("umoci") is None or shutil.which("skopeo") is None,
+                     "needs the packages umoci and skopeo")
+    def test_the_same_as_skopeo_writes_it(self):
+        """In the way of docker save, and as an archive of the OCI."""
+        layout = self.umoci()
+        for kind in ("docker-archive", "oci-archive"):
+            path = os.path.join(self.folder, kind)
+            subprocess.run(["skopeo", "--insecure-policy", "--tmpdir", self.folder, "copy",
+                            f"oci:{layout}:one", f"{kind}:{path}:app:1"], check=True,
+                           capture_output=True)
+            self.assert_umoci("oci", kind, path, "--ref", "docker.io/library/app:1"
+                              if kind == "docker-archive" else "app:1")
+        digests = {self.record(kind)["digest"] for kind in ("docker-archive", "oci-archive")}
+        self.assertEqual(len(digests), 1)
 
 
 @unittest.skipIf(shutil.which("mmdebstrap") is None, "needs the package mmdebstrap")
@@ -276,6 +371,8 @@ class Hostile(Rooted):
                 "dots inside": [member("usr/../../secret", data=b"x")],
                 "hard link out": [member("usr/x", "hard", linkname="../secret")],
                 "hard link to nothing": [member("usr/x", "hard", linkname="etc/passwd")],
+                "hard link in place of its target": [
+                    member("usr/x/a", data=b"x"), member("usr/x", "hard", linkname="usr/x/a")],
                 "whiteout of ..": [member("usr/.wh...", data=b"")],
                 "whiteout of .": [member("usr/.wh..", data=b"")],
                 "no end of links": [member("a", "link", linkname="b"),
@@ -338,21 +435,23 @@ class Hostile(Rooted):
     def test_mutations(self):
         """Any archive is unpacked or refused: nothing else is raised, nothing lies outside."""
         sys.path.insert(0, os.path.join(sbxtest.ROOT, "contrib/roots"))
-        from oci import Archive  # pylint: disable=import-outside-toplevel
+        from oci import Archive, variables  # pylint: disable=import-outside-toplevel
         from tree import Refused, Tree, digest  # pylint: disable=import-outside-toplevel
         lower = tar(member("bin", "link", linkname="usr/bin"), member("usr/bin", "dir"),
                     member("usr/bin/a", data=b"x" * 3000), member("n" * 120, data=b"l"),
                     member("out", "link", linkname=self.folder), member("out/x", data=b"1"),
                     member("usr/h", "hard", linkname="usr/bin/a"), member("dev/n", "char"))
         upper = tar(member("usr/.wh.h"), member("usr/bin/.wh..wh..opq"), member("bin/q", data=b"q"))
-        with open(Image(lower, upper).write(os.path.join(self.folder, "image.tar")), "rb") as file:
-            image = file.read()
+        images = []
+        for each in (Image(lower, upper), Saved().add("a", lower).add("b", lower, upper, lower)):
+            with open(each.write(os.path.join(self.folder, "image.tar")), "rb") as file:
+                images.append(file.read())
         seed = random.randrange(1 << 32)
         rnd = random.Random(seed)
         accepted = 0
         for number in range(400):
-            as_image = number % 2 == 0
-            data = bytearray(image if as_image else lower)
+            as_image = number % 3 < 2
+            data = bytearray(images[number % 3] if as_image else lower)
             for _ in range(rnd.choice((1, 2, 5, 30))):
                 data[rnd.randrange(len(data))] = rnd.choice((0, 47, 46, 55, 255,
                                                              rnd.randrange(256)))
@@ -365,9 +464,11 @@ class Hostile(Rooted):
             try:
                 if as_image:
                     with Archive(path, 64 << 20) as archive:
-                        for layer in archive.image().layers:
+                        image = archive.image("b" if number % 3 == 1 else None)
+                        for layer in image.layers:
                             with archive.layer(layer) as file:
                                 tree.unpack(file)
+                        variables(image)
                 else:
                     with open(path, "rb") as file:
                         tree.unpack(file)
@@ -430,9 +531,61 @@ class Hostile(Rooted):
                 self.assert_refused("refused", "oci", "app",
                                     image.write(os.path.join(self.folder, "image.tar")))
 
-    def test_the_older_kind_of_archive_is_named(self):
-        self.assert_refused("skopeo copy docker-archive", "oci", "app", self.file(
-            "image.tar", tar(member("manifest.json", data=b"[]"))))
+    def test_archives_of_docker_save_that_lie(self):
+        layer = tar(member("usr/a", data=b"a"))
+
+        def swapped(saved):
+            saved.files[saved.images[0]["Layers"][0]] = tar(member("usr/evil", data=b"x"))
+
+        def another_config(saved):
+            saved.files[saved.images[0]["Config"]] = b'{"rootfs": {"diff_ids": []}}'
+
+        def unnamed_config(saved):
+            saved.files["config.json"] = saved.files[saved.images[0]["Config"]]
+            saved.images[0]["Config"] = "config.json"
+
+        def leads_out(saved):
+            saved.images[0]["Layers"] = ["../../../../../" + self.secret]
+
+        def link_out(saved):
+            saved.links["a"] = "../../../../../" + self.secret
+            saved.images[0]["Layers"] = ["a"]
+
+        def round_and_round(saved):
+            saved.links.update({"a": "b", "b": "a"})
+            saved.images[0]["Layers"] = ["a"]
+
+        def no_names(saved):
+            saved.images[0]["Layers"] = [{}]
+
+        def too_many(saved):
+            saved.images[0]["Layers"] *= 2
+
+        def none(saved):
+            saved.images.clear()
+
+        def no_list(saved):
+            saved.images = {"Config": 1}
+
+        def no_map(saved):
+            saved.images = [7]
+
+        for change in (swapped, another_config, unnamed_config, leads_out, link_out,
+                       round_and_round, no_names, too_many, none, no_list, no_map):
+            with self.subTest(change.__name__):
+                saved = Saved().add("app:1", layer)
+                change(saved)
+                self.assert_refused("refused", "oci", "app",
+                                    saved.write(os.path.join(self.folder, "image.tar")))
+
+    def test_variables_that_hurt(self):
+        layer = tar(member("usr/a", data=b"a"))
+        for name, env in {"too many": [f"A{i}=" for i in range(300)],
+                          "too long": ["A=" + "x" * 70000], "no text": ["A=\ud800"]}.items():
+            with self.subTest(name):
+                image = Image(layer, config={"Env": env})
+                self.assert_refused("variable", "oci", "app",
+                                    image.write(os.path.join(self.folder, "image.tar")))
 
     def test_an_index_that_leads_in_circles_ends(self):
         image = Image(tar(member("usr/a", data=b"a")))

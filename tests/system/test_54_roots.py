@@ -106,6 +106,83 @@ class Roots(sbxtest.Case):
         self.assertIn("app:x:7", result["steps"][0]["stdout"])
         self.assertIn("made", [each["path"] for each in result["changes"]])
 
+    def write_env(self, name, *entries):
+        path = self.roots[name] + ".env"
+        with open(path, "wb") as stream:
+            stream.write(b"".join(each.encode() + b"\0" for each in entries))
+        self.addCleanup(os.unlink, path)
+        return path
+
+    def test_what_the_image_says_is_in_the_environment(self):
+        self.write_env("one", "PATH=/opt/own:/bin", "COLOUR=red", "LANG=C", "HOME=/root",
+                       "TEXT=a\nb", "SBX_WORKING_DIR=/opt")
+        jobs = [self.job("pwd; env", root=root) for root in ("one", "two", "one", None)]
+        jobs[2]["steps"][0]["env"] = {"COLOUR": "blue", "HOME": "/work", "MINE": "x"}
+        texts = [result["steps"][0]["stdout"] for result in self.run_jobs(*jobs)]
+        said = [dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+                for text in texts]
+        # Where steps start is not the image's to say: there is its own copy of a project.
+        self.assertEqual([text.splitlines()[0] for text in texts], ["/work"] * 4)
+        self.assertIn("TEXT=a\nb\n", texts[0])
+        for number, (colour, path, home, lang, folder) in enumerate((
+                ("red", "/opt/own:/bin", "/tmp", "C", "/opt"),
+                (None, None, "/tmp", "C.UTF-8", None),
+                ("blue", "/opt/own:/bin", "/work", "C", "/opt"),
+                (None, None, "/tmp", "C.UTF-8", None))):
+            with self.subTest(number):
+                self.assertEqual(said[number].get("COLOUR"), colour)
+                self.assertEqual(said[number]["HOME"], home)
+                self.assertEqual(said[number]["LANG"], lang)
+                self.assertEqual(said[number].get("SBX_WORKING_DIR"), folder)
+                self.assertEqual(said[number]["SBX_JOB"], jobs[number]["id"])
+                if path:
+                    self.assertEqual(said[number]["PATH"], path)
+        self.assertEqual(said[2]["MINE"], "x")
+
+    def test_the_images_path_leads_to_its_programs(self):
+        folder = os.path.join(self.roots["one"], "opt/own")
+        os.mkdir(folder)
+        self.addCleanup(shutil.rmtree, folder)
+        with open(os.path.join(folder, "its-own"), "w", encoding="utf-8") as stream:
+            stream.write("#!/bin/sh\necho here\n")
+        os.chmod(os.path.join(folder, "its-own"), 0o755)
+        self.write_env("one", "PATH=/opt/own:/bin")
+        job = self.job(root="one")
+        job["steps"] = [{"name": "own", "run": ["its-own"]}]
+        result, = self.run_jobs(job)
+        self.assert_verdict(result, "passed")
+        self.assertEqual(result["steps"][0]["stdout"], "here\n")
+        done = self.program("sbx-box", "--empty", "--root", self.roots["one"], "--", "its-own")
+        self.assertEqual((done.returncode, done.stdout), (0, "here\n"), done.stderr)
+
+    def test_sbx_box_has_the_images_variables(self):
+        self.write_env("one", "COLOUR=red", "SHAPE=round", "HOME=/root")
+        done = self.program("sbx-box", "--empty", "--root", self.roots["one"], "--env",
+                            "COLOUR=blue", "--", "env")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertLessEqual({"COLOUR=blue", "SHAPE=round", "HOME=/tmp"},
+                             set(done.stdout.splitlines()))
+        self.assertNotIn("COLOUR=red", done.stdout)
+
+    def test_variables_that_others_can_change_are_refused(self):
+        os.chmod(self.write_env("one", "A=b"), 0o666)
+        found = self.check(f"sandbox.roots=one={self.roots['one']}")["sandbox.root.one"]
+        self.assertEqual(found["status"], "fail")
+        self.assertIn("one.env", found["detail"])
+        done = self.program("sbx-box", "--empty", "--root", self.roots["one"], "--", "true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("nobody else can change", done.stderr)
+        done = self.program("sbx-run", "--set", f"sandbox.root={self.roots['one']}", "--state-dir",
+                            os.path.join(self.folder, "state"), self.job_file())
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("nobody else can change", done.stderr)
+
+    def job_file(self):
+        path = os.path.join(self.folder, "job.json")
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(sbxtest.json_of(self.job("true")))
+        return path
+
     def test_the_usual_root_is_the_operators(self):
         results = self.run_jobs(self.job("cat /opt/mark"), self.job("cat /opt/mark", root="two"),
                                 sandbox__root="one")

@@ -352,15 +352,18 @@ static int run_box(const struct box_options *options, const char *root, struct e
 }
 
 /* Finds the root that was named, and makes the box. */
-static int start(const struct box_options *options, struct err *err)
+static int start(struct box_options *options, struct err *err)
 {
-	const char *root = NULL;
+	const char *root = NULL, *const * env;
 	struct arena arena;
 	int result = -1;
 
-	arena_init(&arena, 64 << 10);
-	if (options->root == NULL || (root = roots_locate(options->root, &arena, err)) != NULL)
+	arena_init(&arena, 2 * ROOT_ENV_BYTES);
+	if ((options->root == NULL || (root = roots_locate(options->root, &arena, err)) != NULL) &&
+	    root_env_read(root, &arena, &env, err) == 0) {
+		box_options_add_env(options, env);
 		result = run_box(options, root, err);
+	}
 	arena_release(&arena);
 	return result;
 }

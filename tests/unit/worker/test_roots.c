@@ -180,6 +180,92 @@ static void a_good_one(void **state)
 	assert_non_null(strstr(err.message, "mkroot"));
 }
 
+/* --- the variables of an image ------------------------------------------ */
+
+static void write_env(const char *data, size_t len)
+{
+	FILE *out;
+
+	(void)snprintf(path, sizeof(path), "%s.env", top);
+	out = fopen(path, "we");
+	assert_non_null(out);
+	assert_int_equal(fwrite(data, 1, len, out), len);
+	assert_int_equal(fclose(out), 0);
+}
+
+static void assert_env_refused(const char *part)
+{
+	const char *const *env;
+
+	assert_int_equal(root_env_read(top, &arena, &env, &err), -1);
+	assert_int_equal(err.kind, ERR_INPUT);
+	if (strstr(err.message, part) == NULL)
+		fail_msg("'%s' does not say '%s'", err.message, part);
+}
+
+static void what_its_image_says(void **state)
+{
+	static const char data[] = "PATH=/app/bin:/bin\0HOME=/root\0A=b=c\nd\0SBX_JOB=x\0EMPTY=";
+	const char *const *env;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) { /* the host's, and one without a file */
+		const char *without[] = {NULL, "", top};
+
+		assert_int_equal(root_env_read(without[i], &arena, &env, &err), 0);
+		assert_null(env[0]);
+	}
+	write_env(data, sizeof(data));
+	assert_int_equal(root_env_read(top, &arena, &env, &err), 0);
+	assert_string_equal(env[0], "PATH=/app/bin:/bin");
+	assert_string_equal(env[1], "A=b=c\nd");
+	assert_string_equal(env[2], "EMPTY=");
+	assert_null(env[3]);
+	assert_true(root_env_same("A=b", "A"));
+	assert_false(root_env_same("AB=b", "A=b"));
+	write_env("", 0);
+	assert_int_equal(root_env_read(top, &arena, &env, &err), 0);
+	assert_null(env[0]);
+}
+
+static void variables_that_are_damaged(void **state)
+{
+	char many[(ROOT_ENV_MAX + 1) * 4];
+	static char large[ROOT_ENV_BYTES + 1];
+
+	(void)state;
+	write_env("A=b\0C=d", 7); /* cut */
+	assert_env_refused("is damaged");
+	write_env("A=b\0C\0", 6);
+	assert_env_refused("is damaged");
+	write_env("=b\0", 3);
+	assert_env_refused("is damaged");
+	write_env("A=b\0\0", 5);
+	assert_env_refused("is damaged");
+	for (size_t i = 0; i < sizeof(many); i += 4)
+		(void)memcpy(many + i, "A=b", 4);
+	write_env(many, sizeof(many));
+	assert_env_refused("at most 256");
+	write_env(large, sizeof(large));
+	assert_env_refused("at most 65536 bytes");
+}
+
+static void variables_that_others_can_change(void **state)
+{
+	(void)state;
+	write_env("A=b", 4);
+	assert_int_equal(chmod(path, 0666), 0);
+	assert_env_refused("nobody else can change");
+	assert_int_equal(chmod(path, 0644), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(path, 1234, 1234), 0);
+		assert_env_refused("uid 1234");
+	}
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_env_refused("expected a file");
+}
+
 static void others_may_not_change_it(void **state)
 {
 	(void)state;
@@ -246,6 +332,9 @@ int main(void)
 		T(misfits_are_named),
 		T(names),
 		T(a_good_one),
+		T(what_its_image_says),
+		T(variables_that_are_damaged),
+		T(variables_that_others_can_change),
 		T(others_may_not_change_it),
 		T(it_must_look_like_a_root),
 		T(what_is_in_it_is_counted),
