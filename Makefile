@@ -205,7 +205,7 @@ unit-tests: $(UNIT_TESTS)
 all-tests: all $(UNIT_TESTS) $(ATTACKS)
 
 .PHONY: test
-test: MORE_DEPS := openssh-server
+test: MORE_DEPS := openssh-server mmdebstrap umoci skopeo
 test: deps
 	$(MAKE) all-tests
 	$(MAKE) SAN=1 unit-tests
