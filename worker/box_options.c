@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "worker/preset.h"
@@ -52,6 +53,8 @@ static const char usage[] =
 	"other:\n"
 	"  --env NAME=VALUE   add to its environment, which starts with PATH, HOME, LANG\n"
 	"  --profile NAME     of system calls: strict, default or trusted (default)\n"
+	"  --network none|host  none: a loopback of its own; host: the network of the host,\n"
+	"                     its loopback and all that listens there included (none)\n"
 	"  --root NAME|DIR    see this root directory as / instead of the host's /usr: the\n"
 	"                     one that mkroot has made under this name, or any other; its\n"
 	"                     image's variables are in the environment\n"
@@ -95,7 +98,8 @@ static const struct option other_options[] = {
 	{"cpus", required_argument, NULL, 'c'},	   {"outcome-fd", required_argument, NULL, 'o'},
 	{"explain", no_argument, NULL, 'x'},	   {"outcome-file", required_argument, NULL, 'O'},
 	{"preset", required_argument, NULL, 'p'},  {"profile", required_argument, NULL, 'P'},
-	{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'V'},
+	{"network", required_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
 };
 
 enum { LIMITS_LEN = ARRAY_LEN(limit_options), OTHERS_LEN = ARRAY_LEN(other_options) };
@@ -188,6 +192,31 @@ static void set_bind(struct box_options *options, const char *value, bool writab
 	bind->writable = writable;
 }
 
+/* What tells a program of the host's network how to find names; another root has
+ * files of its own. A link (to a resolver's in /run) shows what it leads to. */
+static void bind_resolver(struct box_options *options)
+{
+	static const char *const files[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"};
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		bool bound = access(files[i], R_OK) != 0;
+
+		for (unsigned k = 0; k < options->binds_len; k++)
+			bound = bound || strcmp(options->places[k], files[i]) == 0;
+		if (!bound)
+			set_bind(options, files[i], false);
+	}
+}
+
+static void set_network(struct box_options *options, const char *value)
+{
+	bool host = strcmp(value, "host") == 0;
+
+	if (!host && strcmp(value, "none") != 0)
+		box_bad_usage("--network: expected none or host", value);
+	options->network = host ? BOX_NETWORK_HOST : BOX_NETWORK_NONE;
+}
+
 static void set_other(struct box_options *options, int letter, const char *value)
 {
 	int64_t number;
@@ -221,6 +250,9 @@ static void set_other(struct box_options *options, int letter, const char *value
 	case 'P':
 		if (!filter_profile_parse(value, &options->limits.profile))
 			box_bad_usage("--profile: expected strict, default or trusted", value);
+		break;
+	case 'n':
+		set_network(options, value);
 		break;
 	case 'p':
 		options->preset = value;
@@ -318,6 +350,8 @@ void box_options_parse(int argc, char **argv, struct box_options *ret)
 		else
 			set_other(ret, letter, optarg);
 	}
+	if (ret->network == BOX_NETWORK_HOST && ret->root == NULL)
+		bind_resolver(ret);
 	if (ret->preset != NULL)
 		set_preset(ret, ret->preset);
 	ret->command = argv + optind;

@@ -24,6 +24,7 @@ struct box_options {
 	struct box_limits limits;
 	bool given[BOX_OPTIONS_LIMITS]; /* by an option of its own */
 	bool write, empty, explain, allow_missing, no_tty;
+	enum box_network network;
 	const char *cwd;
 	const char *root;
 	const char *outcome_file;

@@ -115,4 +115,4 @@ class Pool(sbxtest.WorkerCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    sbxtest.main(verbosity=2)

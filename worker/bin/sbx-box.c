@@ -89,6 +89,7 @@ static void write_outcome(const struct box_options *options, struct box_host *ho
 	add_string(&json, "syscall", outcome->syscall);
 	add_string(&json, "start_error", outcome->start_error);
 	add_string(&json, "workspace", workspace_name(options));
+	add_string(&json, "network", options->network == BOX_NETWORK_HOST ? "host" : "none");
 	add_missing(&json, host);
 	buf_add_text(&json, "}\n");
 	if (fd_write_all(options->outcome_fd, json.data, json.len, &err) < 0)
@@ -325,8 +326,9 @@ static int run_box(const struct box_options *options, const char *root, struct e
 				    .roots = &root,
 				    .roots_len = root != NULL,
 				    .widest = options->limits.profile,
+				    .network = options->network,
 				    .binds = options->binds,
-				    .binds_len = options->binds_len};
+				    .binds_len = options->explain ? 0 : options->binds_len};
 	struct box_host *host;
 	struct box *box;
 	bool root_holds = true;

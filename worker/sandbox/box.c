@@ -305,10 +305,13 @@ static int give_network(struct box *box, struct err *err)
 {
 	CLEANUP(fd_cleanup) int fd = -1;
 	uint32_t kind = WIRE_NET;
+	bool own = !box->host->host_network;
 
-	if (make_network(box->host, &fd, err) < 0)
+	if (own && make_network(box->host, &fd, err) < 0)
 		return -1;
-	return fd_send(box->host_fd, &kind, sizeof(kind), &fd, 1, err) < 0 ? ask_why(box, err) : 0;
+	return fd_send(box->host_fd, &kind, sizeof(kind), own ? &fd : NULL, own, err) < 0
+		       ? ask_why(box, err)
+		       : 0;
 }
 
 static int make(struct box *box, struct err *err)
@@ -341,6 +344,7 @@ int box_new_in(struct box_host *host, unsigned slot, unsigned root, struct box *
 	struct box *box;
 
 	assert(slot < host->slots && root < host->roots_len);
+	assert(host->once || !host->host_network);
 	box = calloc(1, sizeof(*box));
 	if (box == NULL)
 		return err_set(err, ERR_SYSTEM, "cannot make a sandbox: out of memory");

@@ -51,6 +51,12 @@ struct box_bind {
 };
 enum { BOX_BINDS_MAX = 32 };
 
+/* What a box sees of a network. */
+enum box_network {
+	BOX_NETWORK_NONE, /* a loopback of its own, and nothing else */
+	BOX_NETWORK_HOST, /* the network namespace of the host's process itself: one layer less */
+};
+
 struct box_config {
 	const char *instance;	   /* a-z0-9 and '-'; names the cgroups of this worker */
 	const char *cgroup_parent; /* below each hierarchy; NULL: the process's own cgroup */
@@ -74,6 +80,7 @@ struct box_config {
 	enum filter_profile widest;
 	const struct box_bind *binds; /* borrowed; only of a host of one box */
 	unsigned binds_len;
+	enum box_network network; /* HOST: only of a host of one box, or of one that makes none */
 };
 
 /* 0 means "no such limit" for every field but memory, processes and disk,

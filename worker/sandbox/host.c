@@ -142,7 +142,8 @@ static int enter_user_namespace(struct box_host *host, struct err *err)
 	(void)snprintf(uid_map, sizeof(uid_map), "%u %u 1", host->uid_base, host->uid_base);
 	(void)snprintf(gid_map, sizeof(gid_map), "%u %u 1", host->gid_base, host->gid_base);
 	/* To a network namespace of the host there would be no way back. */
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | (host->once ? 0 : CLONE_NEWNET)) < 0) {
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS |
+		    (host->once || host->host_network ? 0 : CLONE_NEWNET)) < 0) {
 		(void)err_sys(err, "cannot make a user namespace; start as root, or allow them: "
 				   "sysctl kernel.unprivileged_userns_clone=1, "
 				   "user.max_user_namespaces");
@@ -180,6 +181,21 @@ static bool namespace_exists(const char *name)
 	return access(path, F_OK) == 0;
 }
 
+/* Asked for, and therefore not required: what that opens is said. */
+static void probe_host_network(struct box_host *host)
+{
+	char detail[LAYER_DETAIL_BYTES];
+	int abi = landlock_abi();
+
+	(void)snprintf(detail, sizeof(detail),
+		       "off, as asked for: the host's own network, its loopback too; its abstract "
+		       "sockets %s",
+		       abi >= LANDLOCK_ABI_SCOPES
+			       ? "stay out of reach by landlock"
+			       : "can be reached: needs Linux 6.12 with landlock");
+	add_layer(host, "network_namespace", false, false, detail);
+}
+
 static void probe_namespaces(struct box_host *host)
 {
 	static const struct {
@@ -200,6 +216,10 @@ static void probe_namespaces(struct box_host *host)
 	for (size_t i = 0; i < ARRAY_LEN(spaces); i++) {
 		bool present = namespace_exists(spaces[i].file);
 
+		if (host->host_network && strcmp(spaces[i].file, "net") == 0) {
+			probe_host_network(host);
+			continue;
+		}
 		add_layer(host, spaces[i].layer, spaces[i].required, present,
 			  present ? spaces[i].why : "the kernel was built without it");
 	}
@@ -497,6 +517,7 @@ int box_host_open(struct box_host **ret, const struct box_config *config, struct
 	host->widest = config->widest;
 	host->binds = config->binds;
 	host->binds_len = config->binds_len;
+	host->host_network = config->network == BOX_NETWORK_HOST;
 	for (unsigned i = 0; i < BOX_BINDS_MAX; i++)
 		host->bind_fds[i] = -1;
 	host->copy_workspace = config->copy_workspace;

@@ -10,7 +10,10 @@
  * it over; when there are as many as may be, callers wait for one to be closed.
  *
  * How many there are the network namespace itself counts, whoever holds them
- * and wherever they are, as it does no others' sockets.
+ * and wherever they are, as it does no others' sockets. In the host's own the
+ * host's count as well, and nothing tells whose one is that was not bound yet
+ * and lies in another socket's queue: there none is made, but for those who are
+ * trusted, uncounted.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +50,13 @@ static long route_sockets(const struct init *init)
 	return line != NULL && sscanf(line, " NETLINK %*d %ld", &sockets) == 1 ? sockets : -1;
 }
 
+static long count(const struct init *init)
+{
+	if (!init->host->host_network)
+		return route_sockets(init);
+	return init->attach.limits.profile == FILTER_TRUSTED ? 0 : -1;
+}
+
 static void serve(struct init *init, const struct filter_call *call)
 {
 	CLEANUP(fd_cleanup) int fd = filter_route_socket(&init->filter_key, call->type);
@@ -70,7 +80,7 @@ void init_route_look(struct init *init)
 
 	while (step->asking_len > 0) {
 		struct asking *first = &step->asking[0];
-		long sockets = route_sockets(init);
+		long sockets = count(init);
 
 		if (sockets < 0)
 			filter_refuse(init->notify_fd, &first->call, EAFNOSUPPORT);

@@ -178,8 +178,9 @@ static int name_host(struct init *init, const struct init_start *start, struct e
 	return 0;
 }
 
-/* Made by the host meanwhile, loopback interface up. It belongs to the host's
- * user namespace, as all but init's own does. */
+/* Made by the host meanwhile, loopback interface up, or, where that was asked
+ * for, the one that init is in already. Either belongs to the host's user
+ * namespace, as all but init's own does. */
 static int enter_network(struct init *init, const struct init_start *start, struct err *err)
 {
 	CLEANUP(fd_cleanup) int fd = -1;
@@ -192,8 +193,10 @@ static int enter_network(struct init *init, const struct init_start *start, stru
 	fd_cleanup(&init->mount_ns_fd);
 	if (fd_recv(start->host_fd, &kind, sizeof(kind), fds, &fds_len, err) !=
 		    (ssize_t)sizeof(kind) ||
-	    kind != WIRE_NET || fds_len != 1)
+	    kind != WIRE_NET || fds_len != !start->host->host_network)
 		_exit(0); /* the host has given up */
+	if (start->host->host_network)
+		return 0;
 	fd = fds[0];
 	if (setns(fd, CLONE_NEWNET) < 0)
 		return err_sys(err, "cannot enter the network namespace");

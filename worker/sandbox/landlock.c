@@ -24,7 +24,7 @@
 
 /* --- the kernel's words -------------------------------------------------- */
 
-enum { ABI_TRUNCATE = 3, ABI_NET = 4, ABI_SCOPES = 6 };
+enum { ABI_TRUNCATE = 3, ABI_NET = 4, ABI_SCOPES = LANDLOCK_ABI_SCOPES };
 
 #define RIGHT_TRUNCATE	(1ULL << 14) /* LANDLOCK_ACCESS_FS_TRUNCATE, since ABI 3 */
 #define SCOPE_ABSTRACT	(1ULL << 0)  /* LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET, since ABI 6 */

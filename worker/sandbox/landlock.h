@@ -18,6 +18,9 @@
 /* Below this one a file could not be moved to another directory. */
 enum { LANDLOCK_ABI_LEAST = 2 };
 
+/* From this one on neither signals nor abstract sockets lead out of a step. */
+enum { LANDLOCK_ABI_SCOPES = 6 };
+
 int landlock_abi(void);
 
 /* A set of rules as a descriptor, with the directories as they are now; then

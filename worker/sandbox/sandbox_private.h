@@ -43,7 +43,7 @@ enum {
 
 enum wire_kind {
 	WIRE_ROOT = 1, /* init: its root is there; brings the mount namespace */
-	WIRE_NET,      /* host: brings the network namespace */
+	WIRE_NET,      /* host: brings the network namespace, unless it is the host's own */
 	WIRE_HELLO,    /* init: set up and confined */
 	WIRE_FAILED,   /* init: `wire_failed` says what */
 	WIRE_ATTACH,   /* host: `wire_attach`, brings the top of the layer */
@@ -171,8 +171,9 @@ struct box_host {
 	bool overlay_usr; /* /usr is shown through an overlay, not bound */
 	bool copy_workspace;
 	bool time_ns;
-	bool probed;	/* a host of one box finds out by making it */
-	uid_t uid_base; /* in user mode: the one uid */
+	bool host_network; /* boxes stay in the network namespace of this process */
+	bool probed;	   /* a host of one box finds out by making it */
+	uid_t uid_base;	   /* in user mode: the one uid */
 	gid_t gid_base;
 	unsigned slots;
 	unsigned serial; /* of boxes, for names */
