@@ -53,15 +53,12 @@ void hunk_shape_add_stated(struct hunk_shape *shape, const struct diff_hunk *hun
 /*
  * Three ways to lose something: a change of this hunk, which has its whole
  * context behind it; a change whose context the end of the file cuts short,
- * which uses up the file; or only context of this hunk, and all that followed.
+ * which uses up the file, of which `left` lines follow; or only context of this
+ * hunk, and all that followed.
  */
-bool hunk_shape_may_be_cut(const struct hunk_shape *shape, const struct diff_hunk *hunk,
-			   const struct ladder_place *place, size_t lines)
+static bool may_have_owed(const struct hunk_shape *shape, const struct diff_hunk *hunk,
+			  uint32_t old_len, uint32_t new_len, size_t left)
 {
-	size_t behind = line_behind(hunk, place);
-	size_t left = behind < lines ? lines - behind : 0;
-	uint32_t old_len = hunk->owed_old, new_len = hunk->owed_new;
-
 	if (old_len > left)
 		return false; /* the file has not so many */
 	if (shape->sides == 0 || shape->least == 0 || old_len + new_len == 0)
@@ -74,6 +71,24 @@ bool hunk_shape_may_be_cut(const struct hunk_shape *shape, const struct diff_hun
 	if (old_len == left)
 		return true;
 	return old_len == new_len && hunk->trailing + old_len <= shape->most;
+}
+
+static uint32_t without(uint32_t owed, size_t gaps)
+{
+	return owed > gaps ? owed - (uint32_t)gaps : 0;
+}
+
+/* Lines that were put back inside of the hunk may be some of those it owes. */
+bool hunk_shape_may_be_cut(const struct hunk_shape *shape, const struct diff_hunk *hunk,
+			   const struct ladder_place *place, size_t lines)
+{
+	size_t behind = line_behind(hunk, place);
+	size_t left = behind < lines ? lines - behind : 0;
+	size_t gaps = place->gaps_len;
+
+	return may_have_owed(shape, hunk, hunk->owed_old, hunk->owed_new, left) ||
+	       (gaps > 0 && may_have_owed(shape, hunk, without(hunk->owed_old, gaps),
+					  without(hunk->owed_new, gaps), left));
 }
 
 /* Whether hunks of this diff have a shape that a lost line can be read from:

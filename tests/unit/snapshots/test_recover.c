@@ -37,6 +37,7 @@ static const struct kit_file files[] = {
 	{"rival", MODE_FILE, "alpha\nbeta\ngamma\nnext\nalpha\nbeta\nextra\ngamma\nend\n"},
 	{"blank", MODE_FILE, "one\ntwo\nthree\n\n\n\nseven\n\n\nten\n"},
 	{"white", MODE_FILE, "one\ntwo\nthree\nfour  \nfive\nsix\nseven\neight\nnine\nten\n"},
+	{"ends", MODE_FILE, "one\ntwo\nthree\nfour\nfive\nreturn nothing\nreturn seven\n\n\n"},
 	{NULL, 0, NULL},
 };
 
@@ -259,6 +260,8 @@ static const struct refused refused[] = {
 	 "cut off"},
 	{"truncated in a line", GIT SIDES AT LEAD EDIT " \treturn total;\n }\n \tx", REASON_PATCH_CONFLICT,
 	 ""},
+	{"truncated where the file ends", GIT SIDES AT LEAD EDIT TAIL
+	 "--- a/ends\n+++ b/ends\n@@ -6,4 +6,8 @@\n return nothing\n return seven\n \n+eight\n", REASON_PATCH_TRUNCATED, "cut off"},
 	{"truncated in an added line",
 	 "--- /dev/null\n+++ b/new\n@@ -0,0 +1,2 @@\n+one\n+tw", REASON_PATCH_TRUNCATED, "cut off"},
 	{"truncated in a header", GIT "index 12", REASON_PATCH_TRUNCATED, "inside a header"},
