@@ -131,9 +131,13 @@ class Chaos(sbxtest.Case):
             if time.monotonic() > next_kill:
                 self.kill(self.random.choices(targets, weights)[0])
                 next_kill = time.monotonic() + self.random.uniform(0.05, 1.5)
-            return time.monotonic() > until
+            return time.monotonic() > until and self.raged_enough()
 
-        sbxtest.poll(turn, "the end of the killing", SECONDS + 120)
+        sbxtest.poll(turn, "the end of the killing", SECONDS + 300)
+
+    def raged_enough(self):
+        """A busy machine takes longer."""
+        return len(self.jobs) > SECONDS / 2 and sum(self.kills.values()) > SECONDS / 5
 
     # --- the judgement ------------------------------------------------------
 
@@ -183,8 +187,6 @@ class Chaos(sbxtest.Case):
         print(f"{len(self.jobs)} jobs, {copies} results {ends}, {len(letters)} dead letters, "
               f"{len(self.bodies)} were no jobs, {self.lost_publications} not confirmed, "
               f"{self.worker.starts} starts, kills {self.kills}", flush=True)
-        self.assertGreater(len(self.jobs), SECONDS / 2)
-        self.assertGreater(sum(self.kills.values()), SECONDS / 5)
 
     def assert_nothing_half_done(self):
         """Of the dead workers the state directory keeps locks, refs and the ledger."""
