@@ -320,10 +320,19 @@ int host_check(struct box_host *host, struct err *err)
 	return check_required(host, err);
 }
 
-/* Whether something is mounted below /usr, which an overlay would not show. */
-static bool mounted_below_usr(const char *mounts)
+static bool is_mount_of(const char *point, const char *path)
 {
-	static const char prefix[] = "/usr/";
+	size_t len = strlen(path);
+
+	return strncmp(point, path, len) == 0 && point[len] == ' ';
+}
+
+/* By where something is mounted, which an overlay of what is above would not
+ * show. In a user namespace the kernel takes no tree with mounts in it. */
+static enum host_view choose_view(const char *mounts, bool user_mode)
+{
+	static const char below_usr[] = "/usr/";
+	enum host_view view = user_mode ? VIEW_APART : VIEW_WHOLE;
 
 	for (const char *line = mounts; *line != '\0';) {
 		const char *point = line;
@@ -332,12 +341,14 @@ static bool mounted_below_usr(const char *mounts)
 			point += strcspn(point, " \n");
 			point += *point == ' ';
 		}
-		if (strncmp(point, prefix, sizeof(prefix) - 1) == 0)
-			return true;
+		if (strncmp(point, below_usr, sizeof(below_usr) - 1) == 0)
+			return VIEW_BOUND;
+		if (is_mount_of(point, "/usr") || is_mount_of(point, "/etc"))
+			view = VIEW_APART;
 		line = strchrnul(line, '\n');
 		line += *line == '\n';
 	}
-	return false;
+	return view;
 }
 
 /* --- opening -------------------------------------------------------------------------- */
@@ -486,7 +497,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 	}
 	probe_ids(host);
 	probe_cgroups(host);
-	host->overlay_usr = !mounted_below_usr(mounts);
+	host->view = choose_view(mounts, host->user_mode);
 	if ((!host->once && host_check(host, err) < 0) || compile_filters(host, err) < 0)
 		return -1;
 	host->own_mount_ns_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);

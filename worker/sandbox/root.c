@@ -11,10 +11,13 @@
  * /usr is an overlay with an empty second layer rather than a bind mount. A
  * file lock, lease or watch taken through it lies on the overlay's own inode,
  * so a job can't block or watch the host's use of the same file; one template
- * a slot means that two running jobs do not share these inodes either. An
- * overlay does not show what is mounted below /usr, so with such mounts, or
- * where the kernel refuses one, /usr is bound. The directories of /etc are shown
- * in the same way for the same reason.
+ * a slot means that two running jobs do not share these inodes either. The
+ * directories of /etc are shown in the same way for the same reason. One overlay
+ * over the whole of the host's root serves both, of which only these parts are
+ * taken in; it leaves with the old root. An overlay does not show what is mounted
+ * below: where /usr or /etc is a file system of its own, or to a user namespace,
+ * each gets one, and with mounts below /usr, or where the kernel refuses one, /usr
+ * is bound.
  *
  * A root directory of its own (an image) is shown whole instead: one overlay of
  * the skeleton over that directory, so that the names that a box needs are there
@@ -104,7 +107,7 @@ static int bind(int host_fd, int top_fd, const char *path, struct err *err)
 
 /* Shows the host's directory `path` at `at`, with inodes that are not the
  * host's. The current directory is the top of the skeleton: "empty" is in it. */
-static int overlay(const char *path, int top_fd, const char *at)
+static int overlay(const char *path, int dir_fd, const char *at)
 {
 	char lower[PATH_MAX];
 	const struct mount_option options[] = {{"lowerdir", lower}};
@@ -115,7 +118,17 @@ static int overlay(const char *path, int top_fd, const char *at)
 	fd = mounts_make("overlay", options, ARRAY_LEN(options), PART_ATTRS, NULL);
 	if (fd < 0)
 		return -1;
-	return mounts_attach(fd, top_fd, at);
+	return mounts_attach(fd, dir_fd, at);
+}
+
+/* Shows a part of what is mounted already. */
+static int show_part(int from_fd, const char *name, int top_fd, const char *at)
+{
+	CLEANUP(fd_cleanup) int tree = mounts_clone(from_fd, name);
+
+	if (tree < 0 || mounts_attrs(tree, "", 0, PART_ATTRS, -1) < 0)
+		return -1;
+	return mounts_attach(tree, top_fd, at);
 }
 
 static int show_dir(int host_fd, int top_fd, const char *path, struct err *err)
@@ -145,20 +158,19 @@ static int mount_beside_usr(int host_fd, int top_fd, const char *path, struct er
 	return 0;
 }
 
-/* One overlay serves all directories of /etc: it lies where the box's own
- * /dev/pts will cover it, and only those directories are shown. */
-static int open_etc(int host_fd, int top_fd)
+/* An overlay that only parts of are shown lies on the host's /usr, in this mount
+ * namespace, and leaves with the old root. */
+static int aside(const char *path, int host_fd)
 {
-	if (overlay("etc", top_fd, "dev/pts") == 0)
-		return openat(top_fd, "dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return openat(host_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (overlay(path, host_fd, "usr") < 0)
+		return -1;
+	return openat(host_fd, "usr", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* Asked for in the host's directory first, which knows without looking at the
  * disk what it does not have. */
 static int show_etc(int host_fd, int etc_fd, int top_fd, const char *name, struct err *err)
 {
-	CLEANUP(fd_cleanup) int tree = -1;
 	struct stat st;
 	char path[64];
 
@@ -167,10 +179,42 @@ static int show_etc(int host_fd, int etc_fd, int top_fd, const char *name, struc
 		return 0;
 	if (mkdirat(top_fd, path, 0755) < 0 && errno != EEXIST)
 		return err_sys(err, "cannot make '%s' in the root of the sandbox", path);
-	tree = mounts_clone(etc_fd, name);
-	if (tree < 0 || mounts_attrs(tree, "", 0, PART_ATTRS, -1) < 0 ||
-	    mounts_attach(tree, top_fd, path) < 0)
+	if (show_part(etc_fd, name, top_fd, path) < 0)
 		return err_sys(err, "cannot mount the host's '/%s' in the sandbox", path);
+	return 0;
+}
+
+static int show_usr(struct box_host *host, int host_fd, int top_fd, struct err *err)
+{
+	if (host->view == VIEW_APART && overlay("usr", top_fd, "usr") == 0)
+		return 0;
+	host->view = VIEW_BOUND;
+	return bind(host_fd, top_fd, "usr", err);
+}
+
+/* /usr, and for /etc a descriptor; -1: there is none. */
+static int show_main(struct box_host *host, int host_fd, int top_fd, int *ret_etc_fd,
+		     struct err *err)
+{
+	CLEANUP(fd_cleanup) int whole_fd = -1;
+
+	if (host->view == VIEW_WHOLE && (whole_fd = aside("", host_fd)) >= 0 &&
+	    show_part(whole_fd, "usr", top_fd, "usr") == 0) {
+		*ret_etc_fd = openat(whole_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return 0;
+	}
+	if (whole_fd >= 0)
+		return err_sys(err, "cannot mount the host's '/usr' in the sandbox");
+	if (host->view == VIEW_WHOLE)
+		host->view = VIEW_APART;
+	if (show_usr(host, host_fd, top_fd, err) < 0)
+		return -1;
+	*ret_etc_fd = openat(host_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	whole_fd = aside("etc", host_fd);
+	if (whole_fd >= 0) {
+		fd_cleanup(ret_etc_fd);
+		*ret_etc_fd = fd_take(&whole_fd);
+	}
 	return 0;
 }
 
@@ -178,14 +222,11 @@ static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, stru
 {
 	CLEANUP(fd_cleanup) int etc_fd = -1;
 
-	if (host->overlay_usr && overlay("usr", top_fd, "usr") < 0)
-		host->overlay_usr = false;
-	if (!host->overlay_usr && bind(host_fd, top_fd, "usr", err) < 0)
+	if (show_main(host, host_fd, top_fd, &etc_fd, err) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(beside_usr); i++)
 		if (mount_beside_usr(host_fd, top_fd, beside_usr[i], err) < 0)
 			return -1;
-	etc_fd = open_etc(host_fd, top_fd);
 	for (size_t i = 0; etc_fd >= 0 && i < ARRAY_LEN(bound); i++)
 		if (show_etc(host_fd, etc_fd, top_fd, bound[i], err) < 0)
 			return -1;
@@ -419,6 +460,7 @@ int root_mask_proc(struct err *err)
 static int mount_proc(int *ret_proc_fd, struct err *err)
 {
 	static const struct mount_option options[] = {{"hidepid", "2"}};
+	CLEANUP(fd_cleanup) int shown = -1;
 	CLEANUP(fd_cleanup)
 	int fd = mounts_make("proc", options, ARRAY_LEN(options),
 			     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
@@ -430,9 +472,13 @@ static int mount_proc(int *ret_proc_fd, struct err *err)
 		;
 	if (mounts_attach(fd, AT_FDCWD, "/proc") < 0)
 		return err_sys(err, "cannot attach the private /proc");
-	*ret_proc_fd = mounts_clone(AT_FDCWD, "/proc");
-	if (*ret_proc_fd < 0 || mounts_attrs(AT_FDCWD, "/proc", 0, MOUNT_ATTR_RDONLY, -1) < 0)
+	/* Covered, it stays writable for init; a mount that is nowhere would cost
+	 * another RCU grace period when it goes. */
+	shown = mounts_clone(AT_FDCWD, "/proc");
+	if (shown < 0 || mounts_attrs(shown, "", 0, MOUNT_ATTR_RDONLY, -1) < 0 ||
+	    mounts_attach(shown, AT_FDCWD, "/proc") < 0)
 		return err_sys(err, "cannot make /proc read-only");
+	*ret_proc_fd = fd_take(&fd);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #define SBX_SANDBOX_PRIVATE_H
 
 #include <linux/filter.h>
+#include <stdalign.h>
 
 #include "worker/sandbox/cgroup.h"
 #include "worker/sandbox/driver.h"
@@ -153,11 +154,19 @@ struct host_root {
 	char path[ROOT_PATH_BYTES]; /* of an image; "": parts of the host's own */
 };
 
+/* What gives the parts of the host's root inodes that are not the host's. */
+enum host_view {
+	VIEW_BOUND, /* nothing for /usr, which has mounts below it; an overlay for /etc */
+	VIEW_APART, /* an overlay for each */
+	VIEW_WHOLE, /* one for both */
+};
+
 struct idmap {
 	uid_t uid;
 	gid_t gid;
-	int userns_fd; /* -1: none yet */
-	pid_t maker;   /* killed, not yet reaped; 0: none */
+	int userns_fd;		      /* -1: none yet */
+	pid_t maker;		      /* killed, not yet reaped; 0: none */
+	alignas(16) char stack[2048]; /* of the maker */
 };
 
 /* Reaps it, waiting when told to. */
@@ -167,8 +176,8 @@ struct box_host {
 	char instance[40];
 	bool allow_missing_cgroup;
 	bool once;
-	bool user_mode;	  /* started by an ordinary user: in a user namespace of our own */
-	bool overlay_usr; /* /usr is shown through an overlay, not bound */
+	bool user_mode; /* started by an ordinary user: in a user namespace of our own */
+	enum host_view view;
 	bool copy_workspace;
 	bool time_ns;
 	bool host_network; /* boxes stay in the network namespace of this process */

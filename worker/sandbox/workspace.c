@@ -29,12 +29,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -69,19 +69,38 @@ void idmap_reap(struct idmap *map, bool wait)
 		map->maker = 0;
 }
 
+/* Shares our memory, but no signal of ours reaches it. */
+static int await_kill(void *parent)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (getppid() == (pid_t)(intptr_t)parent)
+		(void)pause();
+	return 0;
+}
+
+/* A copy of this process would cost more than the namespace. */
+static pid_t start_maker(struct idmap *map)
+{
+	sigset_t all, before;
+	pid_t pid;
+
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, &before);
+	pid = clone(await_kill, map->stack + sizeof(map->stack), CLONE_NEWUSER | CLONE_VM | SIGCHLD,
+		    (void *)(intptr_t)getpid());
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	return pid;
+}
+
 /* A user namespace is only made by a process that lives in it for a moment. It
  * is killed at once and reaped when it is convenient: waiting for its turn on a
  * busy processor would cost more than all the rest. */
 static int make_userns(struct idmap *map, uid_t uid, gid_t gid, struct err *err)
 {
-	struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
-	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	pid_t pid = start_maker(map);
 	char path[64];
 	int fd = -1;
 
-	if (pid == 0)
-		for (;;)
-			(void)pause();
 	if (pid < 0)
 		return err_sys(err, "cannot make a user namespace to map ids");
 	(void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
