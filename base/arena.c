@@ -15,6 +15,7 @@ enum { CHUNK_BYTES = 16 * 1024 };
 
 struct arena_chunk {
 	struct arena_chunk *next;
+	size_t number; /* from 0, in the order of their making */
 	size_t used;
 	size_t size;
 	alignas(max_align_t) uint8_t data[];
@@ -29,12 +30,14 @@ static size_t round_up(size_t size)
 	return (size + align - 1) / align * align;
 }
 
-static struct arena_chunk *chunk_new(size_t size)
+static struct arena_chunk *chunk_new(struct arena *arena, size_t size)
 {
 	struct arena_chunk *chunk = calloc(1, sizeof(*chunk) + size);
 
-	if (chunk != NULL)
-		chunk->size = size;
+	if (chunk == NULL)
+		return NULL;
+	chunk->size = size;
+	chunk->number = arena->chunks_made++;
 	return chunk;
 }
 
@@ -84,7 +87,7 @@ void *arena_alloc(struct arena *arena, size_t size)
 	if (chunk != NULL && size <= chunk->size - chunk->used)
 		return chunk_take(chunk, size);
 	if (size > CHUNK_BYTES / 4 && chunk != NULL) {
-		struct arena_chunk *own = chunk_new(size);
+		struct arena_chunk *own = chunk_new(arena, size);
 
 		if (own == NULL)
 			return exhaust(arena);
@@ -92,7 +95,7 @@ void *arena_alloc(struct arena *arena, size_t size)
 		chunk->next = own;
 		return chunk_take(own, size);
 	}
-	chunk = chunk_new(size > CHUNK_BYTES ? size : CHUNK_BYTES);
+	chunk = chunk_new(arena, size > CHUNK_BYTES ? size : CHUNK_BYTES);
 	if (chunk == NULL)
 		return exhaust(arena);
 	chunk->next = arena->chunks;
@@ -107,6 +110,48 @@ void *arena_array(struct arena *arena, size_t count, size_t size)
 	if (__builtin_mul_overflow(count, size, &total))
 		return exhaust(arena);
 	return arena_alloc(arena, total);
+}
+
+/* --- marks ------------------------------------------------------------ */
+
+struct arena_mark arena_mark(const struct arena *arena)
+{
+	return (struct arena_mark){
+		.chunks = arena->chunks_made,
+		.used = arena->chunks != NULL ? arena->chunks->used : 0,
+		.used_bytes = arena->used_bytes,
+	};
+}
+
+/* Newer chunks stand before the one that was the newest then, or right behind
+ * it; so the search ends with the last of them. */
+void arena_rewind(struct arena *arena, const struct arena_mark *mark)
+{
+	struct arena_chunk **at = &arena->chunks;
+	size_t left = arena->chunks_made - mark->chunks;
+
+	while (left > 0) {
+		struct arena_chunk *chunk = *at;
+
+		assert(chunk != NULL);
+		if (chunk->number >= mark->chunks) {
+			*at = chunk->next;
+			free(chunk);
+			left--;
+		} else {
+			at = &chunk->next;
+		}
+	}
+	if (arena->chunks != NULL) {
+		struct arena_chunk *newest = arena->chunks;
+
+		assert(newest->used >= mark->used);
+		(void)memset(newest->data + mark->used, 0, newest->used - mark->used);
+		newest->used = mark->used;
+	}
+	arena->chunks_made = mark->chunks;
+	arena->used_bytes = mark->used_bytes;
+	arena->exhausted = false;
 }
 
 /* --- copies ----------------------------------------------------------- */

@@ -24,7 +24,8 @@ struct arena_chunk;
 
 struct arena {
 	struct arena_chunk *chunks; /* newest first */
-	size_t used_bytes;	    /* handed out so far */
+	size_t chunks_made;
+	size_t used_bytes; /* handed out so far */
 	size_t limit_bytes;
 	bool exhausted;
 };
@@ -49,6 +50,16 @@ char *arena_memdup(struct arena *arena, const void *data, size_t len) MUST_CHECK
 char *arena_printf(struct arena *arena, const char *fmt, ...) PRINTF_LIKE(2, 3) MUST_CHECK;
 char *arena_vprintf(struct arena *arena, const char *fmt, va_list args)
 	PRINTF_LIKE(2, 0) MUST_CHECK;
+
+/*
+ * Gives back what was handed out since a mark, all of it; an arena exhausted
+ * since then is so no longer. Marks are undone from the newest to the oldest.
+ */
+struct arena_mark {
+	size_t chunks, used, used_bytes;
+};
+struct arena_mark arena_mark(const struct arena *arena);
+void arena_rewind(struct arena *arena, const struct arena_mark *mark);
 
 /* For CLEANUP(arena_cleanup). */
 static inline void arena_cleanup(struct arena *arena)

@@ -43,13 +43,14 @@
 #define LIMIT_STRIP	  64
 
 /* the diff */
-#define LIMIT_DIFF_BYTES (6u << 20)
-#define LIMIT_DIFF_FILES 5000
-#define LIMIT_DIFF_HUNKS 200000
-#define LIMIT_PATH_BYTES 1024
-#define LIMIT_PATH_DEPTH 64
-#define LIMIT_NAME_BYTES 255
-#define LIMIT_FILE_BYTES (64u << 20) /* one pre- or postimage */
+#define LIMIT_DIFF_BYTES    (6u << 20)
+#define LIMIT_DIFF_FILES    5000
+#define LIMIT_DIFF_HUNKS    100000
+#define LIMIT_DAMAGED_HUNKS 20000 /* of a diff that recover mode mends */
+#define LIMIT_PATH_BYTES    1024
+#define LIMIT_PATH_DEPTH    64
+#define LIMIT_NAME_BYTES    255
+#define LIMIT_FILE_BYTES    (64u << 20) /* one pre- or postimage */
 
 /* the result */
 #define LIMIT_STREAM_HEAD_BYTES	     (64u << 10) /* kept from the start of a stream */

@@ -9,6 +9,7 @@
  *
  * A hunk is walked twice: to count and check, then to fill an array that fits.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "snapshots/diff_private.h"
@@ -209,28 +210,28 @@ static int check_order(struct diff_parser *parser, const struct diff_file *file,
 	return 0;
 }
 
+/* All hunks of the diff lie in one array, which is never moved: to grow it step
+ * by step would leave as much behind again. */
 static int add_hunk(struct diff_parser *parser, struct diff_file *file,
-		    const struct diff_hunk *hunk)
+		    const struct diff_hunk *hunk, const uint8_t *head)
 {
-	size_t len = file->hunks_len;
-
-	if ((len & (len - 1)) == 0) {
-		struct diff_hunk *more =
-			arena_array(parser->arena, len == 0 ? 1 : 2 * len, sizeof(*more));
-
-		if (more == NULL)
+	if (parser->room == NULL) {
+		parser->room_len = diff_count_heads(
+			(struct bytes){head, (size_t)(parser->end - head)}, parser->limits.hunks);
+		parser->room = arena_array(parser->arena, parser->room_len, sizeof(*parser->room));
+		if (parser->room == NULL)
 			return diff_exhausted(parser);
-		if (len > 0)
-			(void)memcpy(more, file->hunks, len * sizeof(*more));
-		file->hunks = more;
 	}
+	assert(parser->hunks <= parser->room_len);
+	if (file->hunks_len == 0)
+		file->hunks = &parser->room[parser->hunks - 1];
 	file->hunks[file->hunks_len++] = *hunk;
 	return 0;
 }
 
 static int take_hunk(struct diff_parser *parser, struct diff_file *file, struct diff_hunk *hunk)
 {
-	const uint8_t *lines;
+	const uint8_t *lines, *head = parser->at;
 	struct diff_raw line;
 	int code;
 
@@ -259,7 +260,7 @@ static int take_hunk(struct diff_parser *parser, struct diff_file *file, struct 
 		file->additions += hunk->lines[i].kind == DIFF_ADD;
 		file->deletions += hunk->lines[i].kind == DIFF_REMOVE;
 	}
-	return add_hunk(parser, file, hunk);
+	return add_hunk(parser, file, hunk, head);
 }
 
 int diff_hunks(struct diff_parser *parser, struct diff_file *file)

@@ -41,16 +41,16 @@ void diff_skip(struct diff_parser *parser, const struct diff_raw *line)
 	parser->line++;
 }
 
-bool diff_starts(struct bytes text, const char *prefix)
+size_t diff_count_heads(struct bytes text, size_t most)
 {
-	size_t len = strlen(prefix);
+	const uint8_t *at = text.data, *end = text.data + text.len;
+	size_t heads = 1;
 
-	return text.len >= len && memcmp(text.data, prefix, len) == 0;
-}
-
-bool diff_equals(struct bytes text, const char *whole)
-{
-	return text.len == strlen(whole) && diff_starts(text, whole);
+	while (heads < most && (at = memmem(at, (size_t)(end - at), "\n@@", 3)) != NULL) {
+		at += 3;
+		heads++;
+	}
+	return heads;
 }
 
 struct bytes diff_after(struct bytes text, size_t len)

@@ -5,6 +5,8 @@
 #ifndef SBX_SNAPSHOTS_DIFF_PRIVATE_H
 #define SBX_SNAPSHOTS_DIFF_PRIVATE_H
 
+#include <string.h>
+
 #include "snapshots/diff.h"
 
 struct diff_parser {
@@ -14,7 +16,9 @@ struct diff_parser {
 	size_t line; /* its number, from 1 */
 	unsigned strip;
 	struct diff_limits limits;
-	size_t hunks; /* so far, in all files */
+	size_t hunks;		/* so far, in all files */
+	struct diff_hunk *room; /* for all of them, file after file */
+	size_t room_len;
 	size_t lines;
 	size_t part;	       /* of a series of patches */
 	bool text;	       /* since the last file */
@@ -38,8 +42,22 @@ bool diff_raw_at(const struct diff_parser *parser, const uint8_t *at, struct dif
 bool diff_peek(const struct diff_parser *parser, struct diff_raw *ret);
 void diff_skip(struct diff_parser *parser, const struct diff_raw *line);
 
-bool diff_starts(struct bytes text, const char *prefix);
-bool diff_equals(struct bytes text, const char *whole);
+/* How many lines start as a hunk does, at most `most`; the text starts with one. */
+size_t diff_count_heads(struct bytes text, size_t most);
+
+/* Here, so that the length of a constant is one. */
+static inline bool diff_starts(struct bytes text, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	return text.len >= len && memcmp(text.data, prefix, len) == 0;
+}
+
+static inline bool diff_equals(struct bytes text, const char *whole)
+{
+	return text.len == strlen(whole) && diff_starts(text, whole);
+}
+
 struct bytes diff_after(struct bytes text, size_t len);
 
 /* Refuses at a line of the diff, which is shown; `text` may be empty. */

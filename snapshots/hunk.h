@@ -59,6 +59,7 @@ int hunk_apply(struct arena *arena, const struct hunk_request *request, struct h
 
 struct hunk_open {
 	size_t readings; /* beside the likeliest */
+	bool hopeless;	 /* some hunk has no place, whatever is chosen */
 };
 
 struct hunk_image;
@@ -138,6 +139,7 @@ struct hunk_recovery {
  * or fits there in part, is refused when its new side is there. Hunks of *ret
  * that may have been cut off keep DIFF_DOUBT_CUT: counts promise lines that a
  * hunk of such a shape can end in (hunk_shape.h).
+ * Once neither side of 16 hunks is in the file, the others are not looked for.
  * REFUSED as hunk_apply(). *ret borrows from the preimage.
  */
 int hunk_recover(struct arena *arena, const struct hunk_request *request,

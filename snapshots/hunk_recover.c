@@ -13,6 +13,7 @@
 
 enum {
 	BUDGET = 1 << 20,
+	HOPELESS_MAX = 16,
 };
 
 /* --- a hunk by itself ---------------------------------------------------- */
@@ -102,12 +103,35 @@ static int search(struct recoverer *self, size_t number)
 	return 0;
 }
 
+/* Whether neither side of a hunk is in the file: then the diff is refused,
+ * whatever the other hunks are. */
+static bool is_hopeless(struct recoverer *self, const struct spot *spot)
+{
+	return spot->found == FOUND_NOT &&
+	       (self->how->trusted ||
+		ladder_find_new_side(&self->ladder, spot->hunk, 0, SIZE_MAX) == SIZE_MAX);
+}
+
+/* A few hopeless hunks are a diff of which the others may say more. Many are
+ * the diff of another file; and what is going to be proven has no use for
+ * others, for no reading gives the first one a place. */
 static int place_all(struct recoverer *self)
 {
+	const struct spot *first = NULL;
+	size_t hopeless = 0;
 	int code = 0;
 
-	for (size_t i = 0; i < self->file->hunks_len && code == 0; i++)
+	for (size_t i = 0; i < self->file->hunks_len && code == 0; i++) {
 		code = search(self, i);
+		if (code != 0 || !is_hopeless(self, &self->spots[i]))
+			continue;
+		first = first != NULL ? first : &self->spots[i];
+		if (++hopeless < HOPELESS_MAX && !self->how->trusted)
+			continue;
+		if (self->how->open != NULL)
+			self->how->open->hopeless = true;
+		return hunk_refuse_unplaced(self, first);
+	}
 	return code == 0 ? hunk_decide_all(self) : code;
 }
 
@@ -224,17 +248,17 @@ int hunk_recover(struct arena *arena, const struct hunk_request *request,
 		.notes = notes,
 		.reason = ret_reason,
 	};
-	struct diff_hunk *hunks;
+	struct diff_hunk *hunks = NULL;
 	int code;
 
 	assert(self.file->hunks_len > 0);
-	hunks = arena_array(arena, self.file->hunks_len, sizeof(*hunks));
-	if (hunks == NULL)
-		return err_set(err, ERR_LIMIT, "cannot place hunks: out of memory");
 	code = start(&self);
 	if (code == 0)
 		code = place_all(&self);
 	if (code == 0) {
+		hunks = arena_array(arena, self.file->hunks_len, sizeof(*hunks));
+		if (hunks == NULL)
+			return err_set(err, ERR_LIMIT, "cannot place hunks: out of memory");
 		hunk_look_at_ends(&self);
 		code = hunk_rewrite_all(&self, hunks);
 	}

@@ -43,6 +43,9 @@ static inline bool hunk_at_stated(const struct diff_hunk *hunk, const struct lad
 	return hunk_is_numbered(hunk) && place->start == hunk_stated(hunk, HUNK_OLD);
 }
 
+/* The refusal of a hunk whose place is not known. */
+int hunk_refuse_unplaced(struct recoverer *self, const struct spot *spot) MUST_CHECK;
+
 /* Decides what single hunks left open, and judges all places together. */
 int hunk_decide_all(struct recoverer *self) MUST_CHECK;
 

@@ -312,7 +312,7 @@ static int judge_together(struct recoverer *self)
 	return 0;
 }
 
-static int refuse_unplaced(struct recoverer *self, const struct spot *spot)
+int hunk_refuse_unplaced(struct recoverer *self, const struct spot *spot)
 {
 	struct hunk_search search = {0};
 	const struct ladder_places *all = spot->all;
@@ -443,7 +443,7 @@ int hunk_decide_all(struct recoverer *self)
 		code = judge_applied(self);
 	for (size_t i = 0; i < self->file->hunks_len && code == 0; i++) {
 		if (self->spots[i].found == FOUND_NOT || self->spots[i].found == FOUND_MANY)
-			code = refuse_unplaced(self, &self->spots[i]);
+			code = hunk_refuse_unplaced(self, &self->spots[i]);
 	}
 	if (code == 0 && !self->how->trusted)
 		code = judge_together(self);

@@ -292,7 +292,28 @@ static bool may_be_damage(const struct reason *reason)
 
 /* What looking for damaged hunks may cost: fixed parts that serve any small
  * diff, and parts that grow with the diff. */
-enum { RECOVER_BUDGET = 4 << 20, RECOVER_BYTES = 16 << 20, RECOVER_BYTES_FACTOR = 16 };
+enum { RECOVER_BUDGET = 2 << 20, RECOVER_BYTES = 16 << 20, RECOVER_BYTES_FACTOR = 16 };
+
+static size_t count_hunks(const struct diff *diff)
+{
+	size_t hunks = 0;
+
+	for (size_t i = 0; i < diff->files_len; i++)
+		hunks += diff->files[i].hunks_len;
+	return hunks;
+}
+
+/* So many hunks cannot be searched for; where strict mode has said what is wrong
+ * with one of them, that tells more. */
+static int refuse_many(struct patch_run *run, size_t hunks, int strict)
+{
+	if (strict == REFUSED)
+		return REFUSED;
+	return patch_refuse(run, REASON_PATCH_TOO_LARGE, 0, NULL,
+			    "the diff is not whole or not of this version, and has %zu hunks; at "
+			    "most %d are searched for",
+			    hunks, LIMIT_DAMAGED_HUNKS);
+}
 
 /*
  * A diff whose form is whole is taken strictly when that works at its letter.
@@ -312,7 +333,8 @@ static int take_recovering(struct patch_run *run, struct bytes diff,
 	struct hunk_shape shape = {0};
 	struct recovered recovered;
 	int read = recover_parse(run->arena, &request, &recovered, run->reason, run->err);
-	int code;
+	struct arena_mark mark = arena_mark(run->arena);
+	int code = 0;
 
 	if (read < 0)
 		return read;
@@ -324,10 +346,13 @@ static int take_recovering(struct patch_run *run, struct bytes diff,
 	}
 	if (read != 0)
 		return read;
+	arena_rewind(run->arena, &mark);
+	if (count_hunks(&recovered.diff) > LIMIT_DAMAGED_HUNKS)
+		return refuse_many(run, count_hunks(&recovered.diff), code);
 	*run = begin;
 	*run->outcome = (struct patch_outcome){.adjusted = recovered.notes};
 	run->recovered = &recovered;
-	run->recover_budget = RECOVER_BUDGET + diff.len;
+	run->recover_budget = RECOVER_BUDGET + diff.len / 2;
 	run->shape = &shape;
 	run->recover_bytes = RECOVER_BYTES + RECOVER_BYTES_FACTOR * diff.len;
 	for (size_t i = 0; i < recovered.diff.files_len; i++) {

@@ -172,6 +172,8 @@ static int try_all(struct trial *trial, struct bytes *ret)
 					   trial->file->new_oid);
 		if (i == 0)
 			first = *run->reason;
+		if (open.hopeless)
+			break;
 	}
 	run->outcome->adjusted = notes;
 	*run->reason = first;

@@ -63,10 +63,16 @@ void recover_emit(struct recover_reader *reader, size_t origin, const char *pref
 		  struct bytes text)
 {
 	uint32_t number = (uint32_t)origin;
+	size_t prefix_len = strlen(prefix), len = prefix_len + text.len + 1;
+	uint8_t *room = buf_reserve(&reader->text, len);
 
-	buf_add_text(&reader->text, prefix);
-	buf_add(&reader->text, text.data, text.len);
-	buf_add_byte(&reader->text, '\n');
+	if (room == NULL)
+		return; /* the buffer remembers */
+	(void)memcpy(room, prefix, prefix_len);
+	if (text.len > 0)
+		(void)memcpy(room + prefix_len, text.data, text.len);
+	room[len - 1] = '\n';
+	buf_commit(&reader->text, len);
 	buf_add(&reader->origins, &number, sizeof(number));
 }
 
@@ -367,7 +373,9 @@ int recover_parse(struct arena *arena, const struct recover_request *request, st
 				  "the diff has more than %d lines", DIFF_LINES_MAX);
 	buf_init(&reader.text, TEXT_FACTOR * request->input.len + TEXT_MORE);
 	buf_init(&reader.origins, TEXT_FACTOR * request->input.len + TEXT_MORE);
+	buf_init(&reader.found, request->limits.hunks * sizeof(struct recover_hunk));
 	code = run(&reader, ret_reason, err);
+	buf_release(&reader.found);
 	buf_release(&reader.text);
 	buf_release(&reader.origins);
 	if (code == 0)

@@ -7,7 +7,6 @@
  * that stands for others, is refused. Blank lines at its end are the gap to
  * whatever follows; dropping a blank line of context there costs nothing.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "snapshots/recover_private.h"
@@ -285,22 +284,14 @@ static int judge_lines(struct recover_reader *reader, const struct recover_hunk 
 
 static int add_hunk(struct recover_reader *reader, const struct recover_hunk *hunk)
 {
-	size_t len = reader->hunks_len;
-
-	if (len >= reader->in.limits.hunks)
+	if (reader->hunks_len >= reader->in.limits.hunks)
 		return diff_refuse_here(&reader->in, REASON_PATCH_TOO_LARGE, "more than %zu hunks",
 					reader->in.limits.hunks);
-	if ((len & (len - 1)) == 0) {
-		struct recover_hunk *more =
-			arena_array(reader->in.arena, len == 0 ? 1 : 2 * len, sizeof(*more));
-
-		if (more == NULL)
-			return diff_exhausted(&reader->in);
-		if (len > 0)
-			(void)memcpy(more, reader->hunks, len * sizeof(*more));
-		reader->hunks = more;
-	}
-	reader->hunks[reader->hunks_len++] = *hunk;
+	buf_add(&reader->found, hunk, sizeof(*hunk));
+	if (reader->found.failed)
+		return diff_exhausted(&reader->in);
+	reader->hunks = (struct recover_hunk *)(void *)reader->found.data;
+	reader->hunks_len++;
 	return 0;
 }
 
@@ -343,17 +334,45 @@ int recover_read_hunk(struct recover_reader *reader)
 
 /* --- writing it -------------------------------------------------------- */
 
+static char *put_text(char *at, const char *text)
+{
+	size_t len = strlen(text);
+
+	(void)memcpy(at, text, len);
+	return at + len;
+}
+
+static char *put_number(char *at, uint32_t number)
+{
+	char digits[10];
+	size_t from = sizeof(digits);
+
+	do {
+		digits[--from] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	(void)memcpy(at, digits + from, sizeof(digits) - from);
+	return at + sizeof(digits) - from;
+}
+
+static char *put_range(char *at, uint32_t start, uint32_t len)
+{
+	return put_number(put_text(put_number(at, start), ","), len);
+}
+
 void recover_emit_hunk(struct recover_reader *reader, const struct recover_hunk *hunk,
 		       uint32_t *next_line)
 {
 	static const struct bytes marker = {(const uint8_t *)"\\ No newline at end of file", 27};
 	const uint8_t *at = hunk->lines_at;
 	struct diff_raw line;
-	char text[80];
+	char text[80], *end = text;
 
-	(void)snprintf(text, sizeof(text), "@@ -%u,%u +%u,%u @@ ",
-		       *next_line - (hunk->old_found == 0), hunk->old_found, *next_line,
-		       hunk->new_found);
+	/* snprintf would be a tenth of the reading of a long diff */
+	end = put_range(put_text(end, "@@ -"), *next_line - (hunk->old_found == 0),
+			hunk->old_found);
+	end = put_range(put_text(end, " +"), *next_line, hunk->new_found);
+	*put_text(end, " @@ ") = '\0';
 	recover_emit(reader, hunk->at_line, text, hunk->heading);
 	*next_line += hunk->old_found;
 	for (size_t i = 0; i < hunk->lines_len; i++) {

@@ -40,9 +40,10 @@ struct recover_header {
 struct recover_reader {
 	struct diff_parser in; /* the cursor; its strip and limits */
 	const struct recover_request *request;
-	struct buf text;	    /* what is mended */
-	struct buf origins;	    /* the input's line, uint32_t, for each line of it */
-	struct recover_hunk *hunks; /* of the whole diff */
+	struct buf text;    /* what is mended */
+	struct buf origins; /* the input's line, uint32_t, for each line of it */
+	struct buf found;   /* all hunks of the diff: */
+	struct recover_hunk *hunks;
 	size_t hunks_len;
 	struct recovered *ret;
 };

@@ -26,7 +26,7 @@ FILES = {
 }
 # What is a diff after all, in each mode.
 VALID = {"strict": ("100,000 hunks, right", "long lines"),
-         "recover": ("100,000 hunks, right", "long lines", "70,000 hunks, bare")}
+         "recover": ("100,000 hunks, right", "long lines", "20,000 hunks, bare")}
 
 
 def head(name):
@@ -61,7 +61,22 @@ def unique(count, header, number=lambda i: 3 * i):
 def hunks(out):
     top = head(b"unique")
     out["70,000 hunks, moved"] = top + unique(70000, b"@@ -%d,3 +%d,3 @@\n", lambda i: 3 * i + 4)
+    out["20,000 hunks, bare"] = top + unique(20000, b"@@\n")
+    out["20,000 hunks, all but the last"] = top + unique(19999, b"@@\n") + b"@@\n-none\n+new\n"
     out["70,000 hunks, bare"] = top + unique(70000, b"@@\n")
+    short = [b"@@ -%d +%d @@\n" % (2 * i + 1, 2 * i + 1) for i in range(100000)]
+    out["100,000 hunks, nowhere"] = head(b"small") + b"".join(
+        short[i] + b"-%d\n+x\n" % i for i in range(100000))
+    out["100,000 hunks, all but the last"] = head(b"digits") + b"".join(
+        short[i] + b"-%d\n+x\n" % (2 * i % 10) for i in range(99999)) + short[-1] + b"-q\n+x\n"
+    out["100,000 hunks, moved"] = head(b"digits") + b"".join(
+        short[i] + b"-%d\n+x\n" % ((2 * i + 1) % 10) for i in range(100000))
+    out["100,000 hunks, applied"] = head(b"same") + b"".join(
+        short[i] + b"-%d\n+x\n" % i for i in range(100000))
+    out["101,000 hunks"] = head(b"small") + b"@@ -1 +1 @@\n-a\n+b\n" * 101000
+    for count in (20000, 100000):
+        out[f"{count:,} hunks of 20,000 files"] = b"".join(
+            head(b"d/%d" % i) + b"@@ -1 +1 @@\n-a\n+b\n" * (count // 20000) for i in range(20000))
     out["70,000 hunks, wrong counts"] = top + unique(70000, b"@@ -%d,4 +%d,4 @@\n",
                                                      lambda i: 3 * i + 1)
     out["70,000 hunks, nowhere"] = top + unique(70000, b"@@ -%d,3 +%d,3 @@\n",

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "schema/limits.h"
 
 /* clang-format off */
 #define HEAD \
@@ -454,6 +455,43 @@ static void test_repetition_costs_little(void **state)
 	buf_release(&file);
 }
 
+static void repeat(struct buf *diff, const char *hunk, size_t times)
+{
+	for (size_t i = 0; i < times; i++)
+		buf_add_text(diff, hunk);
+}
+
+/* Many hunks of another file end the search, at whichever end they are; a few
+ * do not hide what the others say. */
+static void test_the_diff_of_another_file_is_given_up(void **state)
+{
+	static const char foreign[] = "@@\n nowhere\n-to be\n+found\n";
+	struct kit *kit = *state;
+	struct oid old = kit->base;
+	struct buf diff;
+
+	buf_init(&diff, 8 << 20);
+	buf_add_text(&diff, SIDES);
+	repeat(&diff, foreign, 1000);
+	kit_refuses(kit, buf_bytes(&diff), REASON_PATCH_CONFLICT, "hunk 1 of");
+	buf_clear(&diff);
+	buf_add_text(&diff, SIDES "@@\n" LEAD EDIT TAIL);
+	repeat(&diff, foreign, 1000);
+	kit_refuses(kit, buf_bytes(&diff), REASON_PATCH_CONFLICT, "hunk 2 of");
+	kit->base = tree_with(kit, "src/count.c", NEW);
+	buf_clear(&diff);
+	buf_add_text(&diff, SIDES);
+	repeat(&diff, foreign, 3);
+	buf_add_text(&diff, "@@\n" LEAD EDIT TAIL);
+	kit_refuses(kit, buf_bytes(&diff), REASON_PATCH_AMBIGUOUS, "its new side already");
+	kit->base = old;
+	buf_clear(&diff);
+	buf_add_text(&diff, SIDES);
+	repeat(&diff, foreign, LIMIT_DAMAGED_HUNKS + 1);
+	kit_refuses(kit, buf_bytes(&diff), REASON_PATCH_TOO_LARGE, "searched for");
+	buf_release(&diff);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -473,6 +511,8 @@ int main(void)
 						close_files),
 		cmocka_unit_test_setup_teardown(test_repetition_costs_little, open_files,
 						close_files),
+		cmocka_unit_test_setup_teardown(test_the_diff_of_another_file_is_given_up,
+						open_files, close_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
