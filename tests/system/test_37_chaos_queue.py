@@ -42,6 +42,7 @@ class Chaos(sbxtest.Case):
 
     def tearDown(self):
         if self.worker and self.worker.process and self.worker.process.poll() is None:
+            self.await_worker()  # one that has just been started knows no SIGTERM yet
             self.assertEqual(self.worker.stop(60), 0, self.worker.log()[-4000:])
 
     def start(self, name, **config):
