@@ -75,6 +75,7 @@ struct gitdb {
 	git_odb_backend *loose; /* owned by odb; where GITDB_WRITE writes */
 	char *dir;		/* the git directory that objects and refs are in */
 	char *head_dir;		/* where HEAD is: another one in a linked work tree */
+	bool peeks;		/* only what is found within microseconds counts */
 	struct quarantine quarantine;
 };
 
@@ -163,6 +164,18 @@ bool tls_exceeded(void);
 /* --- refs -------------------------------------------------------------- */
 
 bool ref_name_valid(const char *name);
+
+enum {
+	PACKED_REFS_BYTES_MAX = 256 << 20,
+	PEEK_BYTES_MAX = 64 << 10, /* read within a few microseconds */
+};
+
+/* Whether a line of packed-refs, "<oid> <name>", is of this ref. */
+bool packed_line(const char *line, size_t len, const char *name, struct oid *ret);
+
+/* A ref of an open packed-refs. Returns 0, 1 when there is none, -1. Who peeks
+ * gets 1 also for what only reading all of a long file would find. */
+int packed_read(int fd, const char *name, bool peek, struct oid *ret, struct err *err) MUST_CHECK;
 
 /* Puts `text` at <dir>/<name> in one step. */
 int ref_write_file(struct gitdb *db, const char *name, struct bytes text,

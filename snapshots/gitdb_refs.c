@@ -2,7 +2,7 @@
  * gitdb_refs.c - refs as files, and names resolved to commits.
  *
  * A ref is <dir>/<name> with an oid or "ref: <other name>", or else a line of
- * packed-refs (gitrepository-layout(5)). Names are checked before they become
+ * packed-refs (gitrepository-layout(5), gitdb_packed.c). Names are checked before they become
  * paths, and resolved beneath the git directory without following links. A
  * ref is set by rename(2) of a file of its own: there is no lock that a crash
  * could leave behind, and the last writer wins.
@@ -27,8 +27,6 @@
 enum {
 	REF_NAME_MAX = 1024,
 	REF_BYTES_MAX = 4096,
-	PACKED_REFS_BYTES_MAX = 256 << 20,
-	PEEK_PACKED_BYTES_MAX = 64 << 10, /* read within a few microseconds */
 	SYMBOLIC_MAX = 5,
 	PEEL_MAX = 16,
 	ANCESTORS_MAX = 100000,
@@ -70,8 +68,7 @@ bool ref_name_valid(const char *name)
 /* --- reading ----------------------------------------------------------- */
 
 /* Returns 1 when there is no such file; a directory counts as none. */
-static int read_beneath(const char *dir, const char *name, size_t limit_bytes, struct buf *out,
-			struct err *err)
+static int open_beneath(const char *dir, const char *name, int *ret_fd, struct err *err)
 {
 	CLEANUP(fd_cleanup) int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP(fd_cleanup) int fd = -1;
@@ -92,41 +89,32 @@ static int read_beneath(const char *dir, const char *name, size_t limit_bytes, s
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, ERR_INPUT, "cannot read '%s/%s': not a regular file", dir,
 			       name);
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+static int read_beneath(const char *dir, const char *name, size_t limit_bytes, struct buf *out,
+			struct err *err)
+{
+	CLEANUP(fd_cleanup) int fd = -1;
+	int got = open_beneath(dir, name, &fd, err);
+
+	if (got != 0)
+		return got;
 	buf_init(out, limit_bytes);
 	if (fd_read_all(fd, out, err) < 0)
 		return err_prefix(err, "'%s/%s'", dir, name);
 	return 0;
 }
 
-/* One line of packed-refs, "<oid> <name>"; others are comments and peels. */
-static bool packed_line(const char *line, size_t len, const char *name, struct oid *ret)
-{
-	char hex[OID_HEX_BYTES];
-	size_t name_len = strlen(name);
-
-	if (len != 2 * OID_BYTES + 1 + name_len || line[2 * OID_BYTES] != ' ' ||
-	    memcmp(line + 2 * OID_BYTES + 1, name, name_len) != 0)
-		return false;
-	(void)memcpy(hex, line, 2 * OID_BYTES);
-	hex[2 * OID_BYTES] = '\0';
-	return oid_parse(hex, ret);
-}
-
 static int read_packed(struct gitdb *db, const char *name, struct oid *ret, struct err *err)
 {
-	CLEANUP(buf_release) struct buf text = {0};
-	int got = read_beneath(db->dir, "packed-refs", PACKED_REFS_BYTES_MAX, &text, err);
+	CLEANUP(fd_cleanup) int fd = -1;
+	int got = open_beneath(db->dir, "packed-refs", &fd, err);
 
-	if (got != 0)
-		return got;
-	for (const char *line = buf_text(&text); *line != '\0';) {
-		size_t len = strcspn(line, "\n");
-
-		if (packed_line(line, len, name, ret))
-			return 0;
-		line += len + (line[len] == '\n');
-	}
-	return 1;
+	if (got == 0)
+		got = packed_read(fd, name, db->peeks, ret, err);
+	return got < 0 ? err_prefix(err, "'%s'", db->dir) : got;
 }
 
 int ref_read(struct gitdb *db, const char *name, struct oid *ret, struct err *err)
@@ -385,42 +373,50 @@ static int find_ref(struct gitdb *db, const char *commit, struct oid *ret, struc
 	return got;
 }
 
-int gitdb_resolve(struct gitdb *db, const char *commit, struct oid *ret, struct err *err)
+/* What a name stands for, which may be a tag. */
+static int find_named(struct gitdb *db, const char *commit, struct oid *ret, struct err *err)
 {
 	size_t len = strlen(commit);
-	struct oid oid;
 	int got;
 
-	if (oid_parse(commit, &oid))
-		return peel(db, &oid, commit, ret, err);
-	got = find_ref(db, commit, &oid, err);
+	if (oid_parse(commit, ret))
+		return 0;
+	got = find_ref(db, commit, ret, err);
 	if (got < 0)
 		return -1;
-	if (got == 0 && !gitdb_has(db, &oid))
+	if (got == 0 && !gitdb_has(db, ret))
 		return err_set(err, ERR_INPUT, "cannot resolve '%s': its object is missing",
 			       commit);
 	if (got == 0)
-		return peel(db, &oid, commit, ret, err);
+		return 0;
 	if (len < OID_PREFIX_MIN || len >= 2 * OID_BYTES || !is_hex(commit, len))
 		return err_set(err, ERR_NOT_FOUND, "cannot resolve '%.200s': no such ref", commit);
-	if (resolve_prefix(db, commit, len, &oid, err) < 0)
-		return -1;
-	return peel(db, &oid, commit, ret, err);
+	return resolve_prefix(db, commit, len, ret, err);
+}
+
+int gitdb_resolve_named(struct gitdb *db, const char *commit, struct oid *ret_named,
+			struct oid *ret, struct err *err)
+{
+	return find_named(db, commit, ret_named, err) < 0 ? -1
+							  : peel(db, ret_named, commit, ret, err);
+}
+
+int gitdb_resolve(struct gitdb *db, const char *commit, struct oid *ret, struct err *err)
+{
+	struct oid named;
+
+	return gitdb_resolve_named(db, commit, &named, ret, err);
 }
 
 /* Neither links nor borrowed directories: those are looked at with more care. */
 int gitdb_peek(const char *path, const char *commit, struct oid *ret)
 {
-	char head_dir[PATH_MAX], dir[PATH_MAX], real[PATH_MAX], packed[PATH_MAX + 16];
-	struct gitdb db = {.mode = GITDB_READ, .dir = dir, .head_dir = head_dir};
+	char head_dir[PATH_MAX], dir[PATH_MAX], real[PATH_MAX];
+	struct gitdb db = {.mode = GITDB_READ, .dir = dir, .head_dir = head_dir, .peeks = true};
 	struct err err = {0};
-	struct stat st;
 
 	if (layout_find_dirs(path, head_dir, dir, &err) < 0 || strcmp(head_dir, dir) != 0 ||
 	    realpath(dir, real) == NULL || strcmp(real, dir) != 0)
-		return 1;
-	(void)snprintf(packed, sizeof(packed), "%s/packed-refs", dir);
-	if (stat(packed, &st) == 0 && st.st_size > PEEK_PACKED_BYTES_MAX)
 		return 1;
 	return find_ref(&db, commit, ret, &err) == 0 ? 0 : 1;
 }

@@ -22,6 +22,10 @@ int gitdb_open_foreign(const char *path, struct gitdb **ret, struct err *err) MU
  */
 int gitdb_peek(const char *path, const char *commit, struct oid *ret) MUST_CHECK;
 
+/* As gitdb_resolve, and what the name stands for: the commit, or a tag of it. */
+int gitdb_resolve_named(struct gitdb *db, const char *commit, struct oid *ret_named,
+			struct oid *ret, struct err *err) MUST_CHECK;
+
 /*
  * Copies one commit with its tree, without history, so a shallow clone is a
  * source as good as any. Each object is hashed on its way. Only what `to`

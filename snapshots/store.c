@@ -8,7 +8,8 @@
  * cleaner holds it exclusively. All locks are flock(2): the kernel drops them
  * with the process.
  *
- * A commit is usable once refs/sbx-base/<oid> exists. The ref is set after
+ * A commit is usable once refs/sbx-base/<oid> exists; that of a tag's oid leads to
+ * the commit, so that nobody needs to read the tag again. The ref is set after
  * everything below the commit was seen to be there; it also keeps a garbage
  * collection from taking it away.
  */
@@ -289,26 +290,41 @@ const char *store_repo_path(struct arena *arena, const struct store *store,
 
 /* --- usable commits ---------------------------------------------------- */
 
-static void base_ref(const struct oid *commit, char ret[64])
+static void base_ref(const struct oid *named, char ret[64])
 {
 	char hex[OID_HEX_BYTES];
 
-	oid_hex(commit, hex);
+	oid_hex(named, hex);
 	(void)snprintf(ret, 64, "refs/sbx-base/%s", hex);
+}
+
+/* What a mark leads to. Returns 1, 0 when there is none, -1. */
+static int read_mark(struct gitdb *db, const struct oid *named, struct oid *ret, struct err *err)
+{
+	struct err why = {0};
+	char ref[64];
+
+	base_ref(named, ref);
+	if (gitdb_ref_get(db, ref, ret, &why) == 0) {
+		gitdb_ref_touch(db, ref);
+		return 1;
+	}
+	return why.kind == ERR_NOT_FOUND ? 0 : err_set(err, why.kind, "%s", why.message);
 }
 
 int store_marked(struct gitdb *db, const struct oid *commit, struct err *err)
 {
-	struct err why = {0};
 	struct oid found;
-	char ref[64];
+	int got = read_mark(db, commit, &found, err);
 
-	base_ref(commit, ref);
-	if (gitdb_ref_get(db, ref, &found, &why) == 0) {
-		gitdb_ref_touch(db, ref);
-		return oid_equal(&found, commit);
-	}
-	return why.kind == ERR_NOT_FOUND ? 0 : err_set(err, why.kind, "%s", why.message);
+	return got == 1 ? oid_equal(&found, commit) : got;
+}
+
+int store_marked_named(struct gitdb *db, const struct oid *named, struct oid *ret, struct err *err)
+{
+	int got = read_mark(db, named, ret, err);
+
+	return got == 1 && !oid_equal(ret, named) ? store_marked(db, ret, err) : got;
 }
 
 bool store_marked_fast(const struct store *store, const char *repo, const struct oid *commit)
@@ -328,12 +344,15 @@ bool store_marked_fast(const struct store *store, const char *repo, const struct
 	       oid_parse(text, &found) && oid_equal(&found, commit);
 }
 
-int store_mark(struct gitdb *db, const struct oid *commit, struct err *err)
+int store_mark(struct gitdb *db, const struct oid *named, const struct oid *commit, struct err *err)
 {
 	char ref[64];
 
 	base_ref(commit, ref);
-	return gitdb_ref_set(db, ref, commit, err);
+	if (gitdb_ref_set(db, ref, commit, err) < 0)
+		return -1;
+	base_ref(named, ref);
+	return oid_equal(named, commit) ? 0 : gitdb_ref_set(db, ref, commit, err);
 }
 
 /* --- settling ---------------------------------------------------------- */

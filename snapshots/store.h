@@ -3,7 +3,8 @@
  * shared checkouts. Below the state directory:
  *
  *	store/repos/<name>.git		objects of one source, refs/sbx/<job>, and
- *					refs/sbx-base/<oid> for each usable commit; "files"
+ *					refs/sbx-base/<oid> for each usable commit, also
+ *					by the oid of a tag that it was asked by; "files"
  *					for all files that came with jobs
  *	store/repos/<name>.lock		flock(2): who fetches
  *	store/repos/<name>.gc		flock(2): shared who writes, alone who deletes

@@ -41,10 +41,11 @@ static_assert(sizeof(struct answer) <= PIPE_BUF, "an answer is written at once")
 /* --- the fast way ------------------------------------------------------ */
 
 static int fetch_marked(const struct store *store, const struct source_url *source,
-			const struct oid *commit, struct store_base *ret, struct err *err)
+			const struct oid *named, struct store_base *ret, struct err *err)
 {
 	CLEANUP(arena_cleanup) struct arena arena = {0};
 	struct gitdb *db = NULL;
+	struct oid commit;
 	const char *path;
 	int result;
 
@@ -52,14 +53,14 @@ static int fetch_marked(const struct store *store, const struct source_url *sour
 	path = store_repo_path(&arena, store, source);
 	if (path == NULL || gitdb_open(path, GITDB_READ, &db, err) < 0)
 		return -1;
-	result = store_marked(db, commit, err);
+	result = store_marked_named(db, named, &commit, err);
 	if (result == 1)
-		result = gitdb_commit_tree(db, commit, &ret->tree, err);
+		result = gitdb_commit_tree(db, &commit, &ret->tree, err);
 	else if (result == 0)
 		result = err_set(err, ERR_NOT_FOUND, "the commit is not in the store");
 	gitdb_close(db);
 	if (result == 0)
-		ret->commit = *commit;
+		ret->commit = commit;
 	return result;
 }
 
@@ -69,24 +70,24 @@ int store_fetch_fast(struct store *store, const struct source_url *source, const
 	struct err err = {0};
 	struct store_known *known;
 	struct store_base base;
-	struct oid oid;
+	struct oid named;
 
-	if (!oid_parse(commit, &oid) &&
-	    (!source->local || gitdb_peek(source->url, commit, &oid) != 0))
+	if (!oid_parse(commit, &named) &&
+	    (!source->local || gitdb_peek(source->url, commit, &named) != 0))
 		return 1;
-	known = &store->known[oid.raw[0] % STORE_KNOWN];
-	if (strcmp(known->name, source->name) == 0 && oid_equal(&known->base.commit, &oid) &&
-	    store_marked_fast(store, source->name, &oid)) {
+	known = &store->known[named.raw[0] % STORE_KNOWN];
+	if (strcmp(known->name, source->name) == 0 && oid_equal(&known->named, &named) &&
+	    store_marked_fast(store, source->name, &known->base.commit)) {
 		*ret = known->base;
 		return 0;
 	}
-	if (fetch_marked(store, source, &oid, &base, &err) < 0)
+	if (fetch_marked(store, source, &named, &base, &err) < 0)
 		return 1;
-	if (snprintf(known->name, sizeof(known->name), "%s", source->name) <
+	if (snprintf(known->name, sizeof(known->name), "%s", source->name) >=
 	    (int)sizeof(known->name))
-		known->base = base;
-	else
 		known->name[0] = '\0';
+	known->named = named;
+	known->base = base;
 	*ret = base;
 	return 0;
 }
@@ -129,6 +130,7 @@ static void fetch_local(const struct store *store, const struct source_url *sour
 {
 	struct err *err = &answer->err;
 	struct gitdb *from = NULL;
+	struct oid named;
 	int marked;
 
 	answer->result = gitdb_open_foreign(source->url, &from, err);
@@ -136,7 +138,7 @@ static void fetch_local(const struct store *store, const struct source_url *sour
 		blame_source(answer, source->url);
 		return;
 	}
-	answer->result = gitdb_resolve(from, commit, &answer->commit, err);
+	answer->result = gitdb_resolve_named(from, commit, &named, &answer->commit, err);
 	if (answer->result < 0) {
 		no_commit(answer, source, commit);
 		gitdb_close(from);
@@ -148,23 +150,26 @@ static void fetch_local(const struct store *store, const struct source_url *sour
 	    (gitdb_copy_commit(from, to, &answer->commit, store->config.max_repo_bytes, err) < 0 ||
 	     gitdb_check_commit(to, &answer->commit, err) < 0))
 		blame_source(answer, source->url);
-	else if (marked == 0)
-		answer->result = store_mark(to, &answer->commit, err);
+	else if (marked == 0 || (marked > 0 && !oid_equal(&named, &answer->commit)))
+		answer->result = store_mark(to, &named, &answer->commit, err);
 	gitdb_close(from);
 }
 
-/* What has come is checked once, and marked. */
-static void keep_commit(const struct source_url *source, struct gitdb *to, struct answer *answer)
+/* What has come is checked once, and marked; also by the oid of a tag. */
+static void keep_commit(const struct source_url *source, const char *commit, struct gitdb *to,
+			struct answer *answer)
 {
 	struct err *err = &answer->err;
+	int marked = store_marked(to, &answer->commit, err);
+	struct oid named;
 
-	answer->result = store_marked(to, &answer->commit, err);
-	if (answer->result == 1)
-		answer->result = 0;
-	else if (answer->result == 0 && gitdb_check_commit(to, &answer->commit, err) < 0)
+	if (!oid_parse(commit, &named))
+		named = answer->commit;
+	answer->result = marked < 0 ? -1 : 0;
+	if (marked == 0 && gitdb_check_commit(to, &answer->commit, err) < 0)
 		blame_source(answer, source->url);
-	else if (answer->result == 0)
-		answer->result = store_mark(to, &answer->commit, err);
+	else if (marked == 0 || (marked > 0 && !oid_equal(&named, &answer->commit)))
+		answer->result = store_mark(to, &named, &answer->commit, err);
 }
 
 static void fetch_bundle(const struct store *store, const struct source_url *source,
@@ -178,7 +183,7 @@ static void fetch_bundle(const struct store *store, const struct source_url *sou
 		no_commit(answer, source, commit);
 		return;
 	}
-	keep_commit(source, to, answer);
+	keep_commit(source, commit, to, answer);
 }
 
 static bool may_redirect(const void *ctx, const char *url)
@@ -207,7 +212,7 @@ static void fetch_remote(const struct store *store, const struct source_url *sou
 	/* History that came along with another commit may already hold it. */
 	if (oid_parse(commit, &answer->commit) && gitdb_has(to, &answer->commit) &&
 	    gitdb_check_commit(to, &answer->commit, &why) == 0) {
-		answer->result = store_mark(to, &answer->commit, err);
+		answer->result = store_mark(to, &answer->commit, &answer->commit, err);
 		return;
 	}
 	answer->result = gitdb_fetch(&fetch, &answer->commit, err);
@@ -215,7 +220,7 @@ static void fetch_remote(const struct store *store, const struct source_url *sou
 		no_commit(answer, source, commit);
 		return;
 	}
-	keep_commit(source, to, answer);
+	keep_commit(source, commit, to, answer);
 }
 
 /* What writers that were killed left; not while somebody writes now. */

@@ -30,7 +30,7 @@ static int keep(const char *path, struct gitdb *made, const struct oid *commit, 
 		if (result == 0)
 			result = gitdb_import(db, buf_bytes(&stream), NULL, commit, err);
 		if (result == 0)
-			result = store_mark(db, commit, err);
+			result = store_mark(db, commit, commit, err);
 	}
 	gitdb_close(db);
 	return result < 0 ? -1 : 0;

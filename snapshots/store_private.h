@@ -18,13 +18,14 @@ enum { STORE_KNOWN = 64 };
 /* A usable commit whose tree was read once: that never changes. */
 struct store_known {
 	char name[128]; /* of the source; "": free */
+	struct oid named;
 	struct store_base base;
 };
 
 struct store {
 	struct store_config config;
 	char path[STORE_PATH_MAX];
-	struct store_known known[STORE_KNOWN]; /* by the commit's first byte */
+	struct store_known known[STORE_KNOWN]; /* by the first byte of `named` */
 };
 
 /* Waits for the exclusive flock of a file that it makes when it is not there.
@@ -161,9 +162,14 @@ int store_clean_tmp(const struct store *store, struct err *err) MUST_CHECK;
 int store_upkeep_lock(const struct store *store, int64_t deadline_us, int *ret_fd,
 		      struct err *err) MUST_CHECK;
 
-/* Whether a commit was checked and may be used: store_mark sets it. */
+/* Whether a commit was checked and may be used: store_mark says so. */
 int store_marked(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;
-int store_mark(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;
+
+/* The same for what it was asked for by, which is its oid or that of a tag. */
+int store_marked_named(struct gitdb *db, const struct oid *named, struct oid *ret,
+		       struct err *err) MUST_CHECK;
+int store_mark(struct gitdb *db, const struct oid *named, const struct oid *commit,
+	       struct err *err) MUST_CHECK;
 
 /* As store_marked, with a look at one file instead of an open database. False
  * also for what that cannot tell. */
