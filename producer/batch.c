@@ -29,7 +29,6 @@
 #include "schema/limits.h"
 
 enum {
-	PATIENCE_MS = 60000,
 	OUTPUT_BYTES = 64 << 20,
 	FLUSH_BYTES = 16 << 10,
 	FLUSH_US = 100000,
@@ -408,7 +407,7 @@ static int run(struct batch *batch)
 		return cli_fail(CLI_USAGE, "%s", err.message);
 	interrupt_catch();
 	if (!batch->dry_run && pipeline_open(&batch->pipeline, &batch->config, ROUTE_JOB,
-					     PATIENCE_MS, &hooks, &err) < 0)
+					     batch->cli.timeout_ms, &hooks, &err) < 0)
 		return cli_fail_carrier(&err);
 	batch->begun_us = clock_mono_us();
 	rc = take_lines(batch, &err);

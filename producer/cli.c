@@ -102,11 +102,15 @@ void cli_note(const struct cli *cli, const char *fmt, ...)
 	va_end(args);
 }
 
+/* As the carrier says that nobody is there, queue/amqp_link.c. */
+static const char NO_BROKER[] = "cannot connect to 'amqp";
+
 int cli_fail_carrier(const struct err *err)
 {
-	const char *way_out = err->kind == ERR_PEER
-				      ? " (a private one: contrib/broker/sbx-broker start DIR)"
-				      : "";
+	bool no_broker =
+		err->kind == ERR_PEER && strncmp(err->message, NO_BROKER, strlen(NO_BROKER)) == 0;
+	const char *way_out =
+		no_broker ? " (a private one: contrib/broker/sbx-broker start DIR)" : "";
 
 	return cli_fail(err->kind == ERR_INPUT ? CLI_USAGE : CLI_ERROR, "%s%s", err->message,
 			way_out);

@@ -16,7 +16,7 @@
 #include "producer/record.h"
 #include "schema/limits.h"
 
-enum { PATIENCE_MS = 60000, LINE_BYTES = LIMIT_JSON_BYTES };
+enum { LINE_BYTES = LIMIT_JSON_BYTES };
 
 struct import {
 	struct cli cli;
@@ -154,7 +154,7 @@ static int run(struct import *import)
 
 	interrupt_catch();
 	if (!import->dry_run && pipeline_open(&import->pipeline, &import->config, ROUTE_DEAD,
-					      PATIENCE_MS, &hooks, &err) < 0)
+					      import->cli.timeout_ms, &hooks, &err) < 0)
 		return cli_fail_carrier(&err);
 	rc = import_lines(import, &err);
 	if (rc == 0 && import->pipeline != NULL)

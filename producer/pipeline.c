@@ -23,7 +23,9 @@ enum {
 	WAIT_MS = 500,
 	PAUSE_FIRST_MS = 100,
 	PAUSE_MOST_MS = 2000,
-	GRACE_MS = 10000, /* for the fates that are due when an interrupt comes */
+	PATIENCE_MS = 60000, /* with a lost connection, when no timeout is given */
+	SILENCE_MS = 15000,  /* then the person is told */
+	GRACE_MS = 10000,    /* for the fates that are due when an interrupt comes */
 };
 
 static_assert((unsigned)RING <= (unsigned)PUBLISHER_FATES, "the publisher keeps the fates of all");
@@ -38,7 +40,9 @@ struct item {
 struct pipeline {
 	const struct carrier_config *config;
 	enum route route;
-	int64_t patience_ms;
+	int64_t timeout_ms; /* 0: none */
+	int64_t heard_us;   /* the last fate, or when the first without one was sent */
+	bool silent;	    /* told */
 	struct pipeline_hooks hooks;
 	struct publisher *publisher; /* NULL between connections */
 	struct item ring[RING];
@@ -114,6 +118,8 @@ static void settle(struct pipeline *p, const struct publisher_fate *fate)
 	struct item *item = item_of(p, fate->tag);
 
 	assert(fate->tag >= p->base && fate->tag < p->next && !item->settled);
+	p->heard_us = clock_mono_us();
+	p->silent = false;
 	p->hooks.settled(p->hooks.ctx, item->number, &item->message,
 			 fate->confirmed ? NULL : fate->why);
 	drop(p, item);
@@ -150,6 +156,27 @@ static int take_fates(struct pipeline *p, int timeout_ms, struct err *err)
 	return rc;
 }
 
+/* A broker may be there and yet confirm nothing: under an alarm, or with a disk
+ * that is full. */
+static int check_silence(struct pipeline *p, struct err *err)
+{
+	int64_t silence_ms = (clock_mono_us() - p->heard_us) / 1000;
+
+	if (pipeline_pending(p) == 0)
+		return 0;
+	if (p->timeout_ms > 0 && silence_ms > p->timeout_ms)
+		return err_set(
+			err, ERR_TIMEOUT,
+			"the broker has confirmed nothing for %lld s; has it memory and disk "
+			"left?",
+			(long long)silence_ms / 1000);
+	if (silence_ms > SILENCE_MS && !p->silent && !p->blocked) {
+		p->silent = true;
+		p->hooks.notice(p->hooks.ctx, "the broker confirms nothing; waiting");
+	}
+	return 0;
+}
+
 /* --- connections ------------------------------------------------------ */
 
 static void disconnect(struct pipeline *p)
@@ -182,7 +209,8 @@ static void pause_ms(int64_t ms)
 /* Makes a new connection after `err`, if that is worth it. */
 static int recover(struct pipeline *p, struct err *err)
 {
-	int64_t until_us = clock_mono_us() + p->patience_ms * 1000;
+	int64_t patience_ms = p->timeout_ms > 0 ? p->timeout_ms : PATIENCE_MS;
+	int64_t until_us = clock_mono_us() + patience_ms * 1000;
 	int64_t pause = PAUSE_FIRST_MS;
 	char text[ERR_MESSAGE_BYTES + 32];
 
@@ -213,7 +241,8 @@ static int turn(struct pipeline *p, int timeout_ms, struct err *err)
 
 	if (p->publisher == NULL)
 		return err_set(err, ERR_PEER, "the connection is lost");
-	if (take_fates(p, timeout_ms, &local) == 0 || recover(p, &local) == 0)
+	if (take_fates(p, timeout_ms, &local) < 0 ? recover(p, &local) == 0
+						  : check_silence(p, &local) == 0)
 		return 0;
 	if (err != NULL)
 		*err = local;
@@ -255,6 +284,8 @@ int pipeline_send(struct pipeline *p, const struct message *message, uint64_t nu
 	*item = (struct item){.number = number};
 	if (copy_message(item, message, err) < 0)
 		return -1;
+	if (pipeline_pending(p) == 0)
+		p->heard_us = clock_mono_us();
 	p->next++;
 	p->bytes += message->body.len;
 	if (publisher_send(p->publisher, p->route, &item->message, tag, &local) == 0)
@@ -291,7 +322,7 @@ int pipeline_flush(struct pipeline *p, struct err *err)
 /* --- opening ---------------------------------------------------------- */
 
 int pipeline_open(struct pipeline **ret, const struct carrier_config *config, enum route route,
-		  int64_t patience_ms, const struct pipeline_hooks *hooks, struct err *err)
+		  int64_t timeout_ms, const struct pipeline_hooks *hooks, struct err *err)
 {
 	struct pipeline *p = calloc(1, sizeof(*p));
 
@@ -299,7 +330,7 @@ int pipeline_open(struct pipeline **ret, const struct carrier_config *config, en
 		return err_set(err, ERR_LIMIT, "out of memory");
 	p->config = config;
 	p->route = route;
-	p->patience_ms = patience_ms;
+	p->timeout_ms = timeout_ms;
 	p->hooks = *hooks;
 	if (publisher_open(&p->publisher, config, err) < 0) {
 		free(p);

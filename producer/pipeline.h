@@ -27,10 +27,12 @@ struct pipeline_hooks {
 
 struct pipeline;
 
-/* Connects. `config` and its texts are borrowed until pipeline_close. A lost
- * connection is given up after `patience_ms`. */
+/* Connects. `config` and its texts are borrowed until pipeline_close. When nothing
+ * has been confirmed for `timeout_ms`, over a connection or for want of one, it is
+ * given up as ERR_TIMEOUT or ERR_PEER; with 0 a broker that is there is waited for,
+ * with a notice, and a lost connection is given up after a minute. */
 int pipeline_open(struct pipeline **ret, const struct carrier_config *config, enum route route,
-		  int64_t patience_ms, const struct pipeline_hooks *hooks,
+		  int64_t timeout_ms, const struct pipeline_hooks *hooks,
 		  struct err *err) MUST_CHECK;
 
 /*

@@ -14,7 +14,9 @@
  *	    \--nack-> not confirmed
  *
  * While the broker blocks publishers nothing is written: the library's publish
- * has no timeout, and heartbeats would starve in it.
+ * has no timeout, and heartbeats would starve in it. Nor may it be called when
+ * the time of the broker's heartbeat is over, for then it waits for one without
+ * an end: so a look, which notices that, comes right before.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,7 @@
 enum {
 	/* How many messages go out between two looks at what came in. */
 	LOOK_EVERY = 16,
+	LOOK_US = 1000,
 	FOREVER = -1,
 };
 
@@ -54,6 +57,7 @@ struct rabbit_publisher {
 	size_t fates_len;
 	struct publisher_fate waited; /* of publisher_send_wait */
 	bool waited_known;
+	int64_t looked_us; /* when the library was last asked for frames */
 };
 
 static struct rabbit_publisher *from_base(struct publisher *publisher)
@@ -164,6 +168,7 @@ static int step(struct rabbit_publisher *p, int timeout_ms, struct err *err)
 	amqp_frame_t frame;
 	int got = rabbit_link_next(&p->link, timeout_ms, &frame, err);
 
+	p->looked_us = clock_mono_us();
 	if (got == 1 && take_frame(p, &frame, err) < 0)
 		got = -1;
 	if (got < 0)
@@ -184,6 +189,13 @@ static int drain(struct rabbit_publisher *p, struct err *err)
 		got = step(p, 0, err);
 	} while (got == 1);
 	return got;
+}
+
+static int look(struct rabbit_publisher *p, struct err *err)
+{
+	if (p->next % LOOK_EVERY != 0 && clock_mono_us() < p->looked_us + LOOK_US)
+		return 0;
+	return drain(p, err);
 }
 
 /* --- waiting ---------------------------------------------------------- */
@@ -288,7 +300,7 @@ static int send_message(struct rabbit_publisher *p, enum route route, const stru
 		return err_set(err, ERR_LIMIT, "collect the fates of what was sent before");
 	if (rabbit_outbound_make(&p->outbound, p->config.prefix, route, message, err) < 0)
 		return -1;
-	if (p->next % LOOK_EVERY == 0 && drain(p, err) < 0)
+	if (look(p, err) < 0)
 		return -1;
 	waited = wait_until(p, has_room, deadline_us, err);
 	if (waited != 0)

@@ -119,6 +119,9 @@ static const char *const sql[LITE_STATEMENTS] = {
 
 /* --- errors ----------------------------------------------------------- */
 
+static const char rights_fix[] = "; file and directory must be this user's to write "
+				 "(a worker started as root uses [worker] uid_base)";
+
 int lite_fail(const struct lite *lite, const char *what, struct err *err)
 {
 	enum err_kind kind = ERR_PEER;
@@ -134,8 +137,7 @@ int lite_fail(const struct lite *lite, const char *what, struct err *err)
 	case SQLITE_AUTH:
 	case SQLITE_READONLY:
 		kind = ERR_UNSUPPORTED;
-		fix = "; file and directory must be this user's to write "
-		      "(a worker started as root uses [worker] uid_base)";
+		fix = rights_fix;
 		break;
 	case SQLITE_NOTADB:
 	case SQLITE_CORRUPT:
@@ -325,11 +327,15 @@ static int open_leases(struct lite *lite, struct err *err)
 /* What stays until a person changes rights is told apart from what may pass. */
 static int refuse_access(struct err *err)
 {
+	struct err why;
+
 	if (err == NULL || err->kind != ERR_SYSTEM)
 		return -1;
+	why = *err;
 	switch (err->number) {
 	case EACCES:
 	case EPERM:
+		return err_set(err, ERR_UNSUPPORTED, "%.256s%s", why.message, rights_fix);
 	case EROFS:
 	case ELOOP:
 	case ENOTDIR:

@@ -1,6 +1,10 @@
 /*
  * roles.c - the other processes of one worker, from their start to their end.
  * Each is told to end by the end of its socket, and collects what is its own.
+ *
+ * That one of them has ended by itself is told by the end of its socket, too,
+ * after all that it had said. But a copy of the socket may be in a child of it
+ * that lives on: so the process is watched as well, and given up soon after.
  */
 #include <errno.h>
 #include <poll.h>
@@ -11,9 +15,36 @@
 #include "base/clock.h"
 #include "worker/supervisor_private.h"
 
-enum { END_US = 10 * 1000 * 1000 };
+enum { END_US = 10 * 1000 * 1000, LAST_WORDS_US = 1000 * 1000 };
 
 /* --- starting --------------------------------------------------------- */
+
+static void on_role_ended(void *ctx, int fd, uint32_t events)
+{
+	struct supervisor *self = ctx;
+
+	(void)events;
+	loop_remove(&self->loop, fd); /* it stays readable */
+	self->role_lost_us = clock_mono_us();
+}
+
+void roles_look_at_clock(struct supervisor *self, int64_t now_us)
+{
+	struct err err = {0};
+
+	if (self->role_lost_us == 0 || now_us < self->role_lost_us + LAST_WORDS_US)
+		return;
+	(void)err_set(&err, ERR_PEER, "one of its processes has ended");
+	supervisor_die(self, &err);
+}
+
+static int watch_role(struct supervisor *self, size_t index, struct err *err)
+{
+	self->role_fds[index] = pidfd_open(self->pids[index], 0);
+	if (self->role_fds[index] < 0)
+		return err_sys(err, "cannot watch process %d", (int)self->pids[index]);
+	return loop_add(&self->loop, self->role_fds[index], EPOLLIN, on_role_ended, self, err);
+}
 
 static int start_role(struct supervisor *self, const char *name, enum config_role role,
 		      struct outbox *outbox, loop_handler *handler, size_t index, struct err *err)
@@ -23,7 +54,9 @@ static int start_role(struct supervisor *self, const char *name, enum config_rol
 	if (role_start(name, self->config, role, &socket, &self->pids[index], err) < 0)
 		return -1;
 	outbox_init(outbox, &self->loop, socket);
-	return loop_add(&self->loop, socket, EPOLLIN, handler, self, err);
+	if (loop_add(&self->loop, socket, EPOLLIN, handler, self, err) < 0)
+		return -1;
+	return watch_role(self, index, err);
 }
 
 int roles_start(struct supervisor *self, struct err *err)
@@ -62,6 +95,10 @@ void roles_end(struct supervisor *self)
 {
 	int64_t until_us = clock_mono_us() + END_US;
 
+	for (size_t i = 0; i < ARRAY_LEN(self->role_fds); i++) {
+		loop_remove(&self->loop, self->role_fds[i]);
+		fd_cleanup(&self->role_fds[i]);
+	}
 	for (size_t i = 0; i < self->slots_len; i++)
 		outbox_release(&self->slots[i].executor);
 	outbox_release(&self->zygote);

@@ -314,6 +314,7 @@ static void look_at_clock(struct supervisor *self)
 	int64_t now_us = clock_mono_us();
 
 	kill_overdue(self, now_us);
+	roles_look_at_clock(self, now_us);
 	cancel_look_at_clock(self, now_us);
 	if (self->stop_signals == 1 && now_us > self->drain_until_us)
 		on_stop(self);
@@ -466,6 +467,7 @@ static struct supervisor *new_supervisor(struct config *config,
 				   .status_fd = -1,
 				   .consumer_fd = -1,
 				   .signal_fd = -1,
+				   .role_fds = {-1, -1, -1},
 				   .loop = {.epoll_fd = -1}};
 	arena_init(&self.arena, SUPERVISOR_ARENA_BYTES);
 	arena_init(&self.live, 0);

@@ -140,6 +140,8 @@ struct supervisor {
 	struct carrier_config carrier;
 	struct outbox publisher, storekeeper, zygote;
 	pid_t pids[3];
+	int role_fds[3];      /* of those processes; -1: none */
+	int64_t role_lost_us; /* since when one of them is gone; 0: none is */
 	struct slot *slots;
 	size_t slots_len;
 	struct pool pool;
@@ -204,6 +206,7 @@ void supervisor_reload(struct supervisor *self);
 
 /* --- roles.c: the other processes ------------------------------------- */
 int roles_start(struct supervisor *self, struct err *err) MUST_CHECK;
+void roles_look_at_clock(struct supervisor *self, int64_t now_us);
 void roles_end(struct supervisor *self);
 
 /* --- intake.c: a delivery becomes a task ------------------------------ */

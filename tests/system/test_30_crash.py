@@ -1,4 +1,5 @@
 """Whatever dies, every job ends in exactly one result and nothing stays behind."""
+import ctypes
 import os
 import secrets
 import signal
@@ -8,6 +9,14 @@ import unittest
 import sbxtest
 
 BROKER = sbxtest.BROKER
+
+
+def pidfd_getfd(pidfd, number):
+    """A copy of another process's descriptor: the system call of this name, everywhere the same."""
+    copy = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, number, 0)
+    if copy < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+    return copy
 
 
 class Crash(sbxtest.Case):
@@ -56,6 +65,19 @@ class Crash(sbxtest.Case):
         self.assertEqual(self.client.results_of(job_id), [])
         self.worker.start()
         self.assertEqual(self.assert_passed_once(job_id)["attempt"], 2)
+
+    def test_the_end_of_a_role_is_noticed_while_its_socket_lives_on(self):
+        """A child that a role had just made may have copies of all its descriptors."""
+        for role in ("zygote", "storekeeper", "publisher"):
+            self.worker.start()
+            pid = self.worker.role(role)
+            pidfd = os.pidfd_open(pid)
+            copy = pidfd_getfd(pidfd, 3)  # its socket to the supervisor, worker/role.h
+            os.kill(pid, signal.SIGKILL)
+            self.assertEqual(self.worker.wait(15), 1)
+            os.close(copy)
+            os.close(pidfd)
+            self.worker.process = None
 
     def test_worker_killed_again_and_again(self):
         self.worker.start()

@@ -1,0 +1,114 @@
+"""Chaos of disks: one that is full below the worker's state directory, below the broker, and below
+the embedded queue; and the broker's own alarm before it comes to that. See chaos.py.
+"""
+import json
+import os
+import secrets
+import subprocess
+import unittest
+
+import sbxtest
+from chaos import Chaos
+
+
+def fill(path, spare=0):
+    """Takes all the room there is, but for `spare` bytes."""
+    with open(path, "wb", buffering=0) as filler:
+        disk = os.fstatvfs(filler.fileno())
+        os.posix_fallocate(filler.fileno(), 0, disk.f_bavail * disk.f_frsize - spare)
+
+
+class Disks(Chaos):
+    def small_disk(self, name, size):
+        """A directory on a file system of its own, which goes at the end."""
+        path = os.path.join(self.folder, name)
+        os.makedirs(path)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "sbx-chaos", path],
+                       check=True)
+        self.addCleanup(subprocess.run, ["umount", path], check=True)
+        return path
+
+    def large(self):
+        return {**self.noop(), "labels": {"filler": "x" * 4000}}
+
+    def await_end(self):
+        sbxtest.poll(lambda: self.worker.process.poll() is not None, "the worker to leave", 60)
+        return self.worker.log()
+
+    def test_a_full_state_directory(self):
+        """No job is acked whose result is not stored; the worker leaves and says why."""
+        self.worker = self.worker_of("full", log__level="info", worker__max_attempts=20)
+        state = self.small_disk("full/state", "24m")
+        self.worker.start()
+        self.addCleanup(self.kill_workers)  # before its directory is unmounted
+        fill(os.path.join(state, "filler"))
+        for _ in range(100):
+            self.publish(self.large())
+        said = self.await_end()
+        self.assertIn("ledger", said)
+        self.assertIn("full", said)
+        os.unlink(os.path.join(state, "filler"))
+        self.judge("state directory full")
+        self.assertEqual(self.worker.stop(60), 0)
+
+    # --- the broker -----------------------------------------------------------
+
+    def test_the_disk_alarm_of_the_broker(self):
+        """Acks flow, results wait, the worker lives, and all comes when there is room again."""
+        if not sbxtest.BROKER_DIR:
+            self.skipTest("the broker is not ours")
+        self.start("alarm")
+        ctl = [sbxtest.BROKER, "ctl", sbxtest.BROKER_DIR, "set_disk_free_limit"]
+        self.assertEqual(self.worker.stop(), 0)
+        for _ in range(50):
+            self.publish(self.noop())
+        subprocess.run([*ctl, "900000GB"], check=True, stdout=subprocess.DEVNULL)
+        try:
+            self.worker.start(ready=False)
+            sbxtest.poll(lambda: self.worker.logged("blocks publishers"), "the alarm", 60)
+            self.assertEqual(len(self.unanswered()), 50)
+        finally:
+            subprocess.run([*ctl, "50MB"], check=True, stdout=subprocess.DEVNULL)
+        self.judge("disk alarm of the broker")
+        self.assertEqual(self.worker.starts, 2)
+
+    # --- the embedded queue -----------------------------------------------------
+
+    def test_a_full_disk_below_the_embedded_queue(self):
+        """Producers are told; the worker waits; nothing that was confirmed is lost."""
+        disk = self.small_disk("file", "32m")
+        uid = 1879048192  # [worker] uid_base
+        os.chown(disk, uid, uid)
+        url = f"sqlite:{disk}/queue.db"
+        prefix = ["--queue", url, "--prefix", self.prefix]
+        worker = self.worker_of("file-worker", log__level="info", queue__url=url).start()
+        self.addCleanup(self.kill_workers)
+        jobs = [f"f-{secrets.token_hex(6)}" for _ in range(5000)]
+        lines = "".join(json.dumps({"v": 1, "id": job, "labels": {"filler": "x" * 4000}}) + "\n"
+                        for job in jobs)
+        self.assertEqual(worker.stop(), 0)
+        fill(os.path.join(disk, "filler"), 12 << 20)
+        sent = self.program("sbx-submit", "batch", "-", *prefix, "--timeout", "5s",
+                            stdin=lines)
+        self.assertNotEqual(sent.returncode, 0)
+        self.assertIn("full", sent.stderr)
+        confirmed = sent.stdout.split()
+        self.assertGreater(len(confirmed), 0, sent.stderr)
+        worker.start(ready=False)
+        sbxtest.poll(lambda: worker.logged("full") or worker.process.poll() is not None,
+                     "the worker to notice", 60)
+        os.unlink(os.path.join(disk, "filler"))
+        if worker.process.poll() is not None:
+            worker.start()
+        waited = self.program("sbx-submit", "wait", "-", *prefix, "--timeout", "60s",
+                              stdin="\n".join(confirmed))
+        self.assertEqual(waited.returncode, 0, waited.stdout[-500:] + waited.stderr[-500:])
+        self.table("disk of the embedded queue full", {
+            "confirmed submits": len(confirmed),
+            "lost": len(confirmed) - len(waited.stdout.splitlines()),
+            "starts of the worker": worker.starts})
+        self.assertEqual(worker.stop(), 0, worker.log()[-3000:])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
