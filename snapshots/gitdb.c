@@ -317,6 +317,8 @@ void gitdb_close(struct gitdb *db)
 {
 	if (db == NULL)
 		return;
+	for (size_t i = 0; i < ARRAY_LEN(db->indexes); i++)
+		tree_index_free(db->indexes[i]);
 	git_odb_free(db->odb);
 	quarantine_release(&db->quarantine);
 	free(db->dir);

@@ -69,6 +69,8 @@ int layout_check_confined(const char *path, const char *head_dir, const char *di
 
 /* --- the database ------------------------------------------------------ */
 
+enum { TREE_INDEXES = 8 };
+
 struct gitdb {
 	enum gitdb_mode mode;
 	git_odb *odb;
@@ -77,6 +79,8 @@ struct gitdb {
 	char *head_dir;		/* where HEAD is: another one in a linked work tree */
 	bool peeks;		/* only what is found within microseconds counts */
 	struct quarantine quarantine;
+	struct tree_index *indexes[TREE_INDEXES]; /* of the last large trees */
+	size_t indexes_next;
 };
 
 /* Fills `err` from libgit2's last error; `code` is what it returned. */
@@ -142,6 +146,36 @@ int tree_compare(const struct tree_item *a, const struct tree_item *b);
 /* Whether a tree entry may have this name: none that any file system takes
  * for ".git", no '/', not "." or "..". */
 bool tree_name_valid(const char *name, size_t len);
+
+/* A large tree in git's order, to be found in by halves. */
+struct tree_index {
+	struct oid oid;
+	struct object object;
+	uint32_t *starts; /* of each item, and the end: len + 1 */
+	size_t len;
+	unsigned users; /* trees that are open */
+};
+void tree_index_free(struct tree_index *index);
+
+/* A tree as it is read. An index belongs to the database, and stays there while
+ * the tree is open. */
+struct tree {
+	struct bytes bytes;
+	struct object object;
+	struct tree_index *index; /* NULL: it has none */
+};
+int tree_open(struct gitdb *db, const struct oid *oid, struct tree *ret,
+	      struct err *err) MUST_CHECK;
+void tree_close(struct tree *tree); /* also for CLEANUP */
+
+void tree_index_item(const struct tree_index *index, size_t number, struct tree_item *ret);
+
+/* Where the item is, or would be. */
+size_t tree_index_place(const struct tree_index *index, const struct tree_item *item);
+
+/* Where the name is, whatever it is; SIZE_MAX: not there. */
+size_t tree_index_find(const struct tree_index *index, const char *name, size_t len,
+		       struct gitdb_entry *ret);
 
 /* Form alone: order, duplicates, names, modes. */
 int tree_check(struct bytes tree, struct err *err) MUST_CHECK;
