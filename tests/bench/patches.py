@@ -6,6 +6,7 @@ on a directory of the files that the diff touches; libgit2's own apply in a proc
 stays, with its objects in memory (bench_libgit2.c).
 """
 import base64
+import difflib
 import json
 import os
 import select
@@ -18,6 +19,7 @@ PATIENCE_S = 60
 REAL_COMMITS = 120
 ROUNDS = 2
 SIZES = (100, 5000, 80000)
+SIZE_DIFFS = 200
 BATCH_DIFFS = 100000
 
 
@@ -243,26 +245,55 @@ def many_hunks(bench, hunks, aim_ms, rounds):
     with_peers(bench, repo, [case], f"{hunks:,} hunks, -U0", rounds, f"{aim_ms} ms is the aim")
 
 
-def sizes(bench):
-    """Does the repository's size cost anything?"""
-    medians = {}
+def deep_path(index):
+    """Five levels of at most ten names each, however many files there are."""
+    return "/".join(f"{index:05}") + ".txt"
+
+
+def edits(path, files, count):
+    """Diffs that each change a line of three files of bench.fast_import."""
+    made = []
+    for number in range(count):
+        diff = []
+        for change in range(3):
+            index = (number * 37 + change * 1009) % files
+            name = path(index)
+            old = [f"line {line} of {index}\n" for line in range(60)]
+            new = old[:number % 50] + [f"changed {number}\n"] + old[number % 50 + 1:]
+            diff += [f"diff --git a/{name} b/{name}\n",
+                     *difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")]
+        made.append("".join(diff).encode())
+    return made
+
+
+def sizes(bench, name, path):
+    """Does the repository's size cost anything? All sizes in turn, in one loop."""
+    ours, peers, diffs, commits = {}, {}, {}, {}
+    times = {files: [] for files in SIZES}
+    theirs = {files: [] for files in SIZES}
     for files in SIZES:
-        repo = bench.repository(files)
-        commit = bench.git(repo, "rev-parse", "HEAD").decode().strip()
-        ours, peer = Ours(bench, repo), Git(bench, repo)
-        times, theirs = [], []
-        diffs = bench.diffs(repo, 40, 3, files)
-        ours.apply(commit, diffs[0])
-        for number, diff in enumerate(diffs):
-            times.append(ours.apply(commit, diff)[0])
+        repo = bench.path(f"{name}{files}")
+        os.makedirs(repo)
+        bench.git(repo, "init", "-q", "--bare")
+        bench.fast_import(repo, "main", files, path)
+        commits[files] = bench.git(repo, "rev-parse", "main").decode().strip()
+        ours[files], peers[files] = Ours(bench, repo), Git(bench, repo)
+        diffs[files] = edits(path, files, SIZE_DIFFS)
+        ours[files].apply(commits[files], diffs[files][0])
+    for number in range(SIZE_DIFFS):
+        for files in SIZES:
+            diff = diffs[files][number]
+            times[files].append(ours[files].apply(commits[files], diff)[0])
             if number < 8:
-                theirs.append(peer.apply(commit, diff)[0])
-        ours.close()
-        medians[files] = statistics.median(times)
-        bench.row("patch", f"3 files of {files:,}: {ours.name}", medians[files], "ms",
-                  f"p99 {percentile(times, 0.99):.2f} ms, git apply --cached "
-                  f"{statistics.median(theirs):.1f} ms")
-    bench.row("patch", "80,000 files against 100", medians[80000] / medians[100], "x",
+                theirs[files].append(peers[files].apply(commits[files], diff)[0])
+    for files in SIZES:
+        ours[files].close()
+        bench.row("patch", f"3 files of {files:,}, {name}: {ours[files].name}",
+                  statistics.median(times[files]), "ms",
+                  f"p99 {percentile(times[files], 0.99):.2f} ms, git apply --cached "
+                  f"{statistics.median(theirs[files]):.1f} ms")
+    bench.row("patch", f"80,000 files against 100, {name}",
+              statistics.median(times[80000]) / statistics.median(times[100]), "x",
               "1 is flat: the cost is the patch's")
 
 
@@ -291,7 +322,8 @@ def run(bench):
     else:
         print("patch: this tree has no history, so there are no real commits to measure")
     print("patch: the size of the repository")
-    sizes(bench)
+    sizes(bench, "10 names in each directory", deep_path)
+    sizes(bench, "1 to 800 directories in the root", bench.wide_path)
     print("patch: many hunks")
     many_hunks(bench, 721, 50, 5)
     many_hunks(bench, 100000, 1000, 1)
