@@ -375,6 +375,7 @@ static void on_ready(struct supervisor *self, const struct ipc_box_ready *ready)
 	slot->root = root;
 	slot->layer = LAYER_NONE;
 	self->pool.made++;
+	self->pool.networks = ready->networks;
 	/* It was on its way when the settings changed, or the slot was let go of. */
 	if (stale || !slot->kept) {
 		outbox_release(&slot->executor);

@@ -168,8 +168,9 @@ struct ipc_box_ready {
 	enum ipc_kind kind;
 	uint32_t slot;
 	uint64_t serial;
-	uint64_t config; /* how many IPC_CONFIG its executor has seen */
-	uint32_t root;	 /* which of roots.h the box has */
+	uint64_t config;	      /* how many IPC_CONFIG its executor has seen */
+	uint32_t root;		      /* which of roots.h the box has */
+	struct box_networks networks; /* of all so far */
 };
 
 struct ipc_box_attach {

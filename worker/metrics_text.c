@@ -133,6 +133,13 @@ static void add_slots(struct buf *out, const struct supervisor *self,
 	add_one(out, "sandboxes_made_total", "counter", "Sandboxes made.", self->pool.made);
 	add_one(out, "sandboxes_missed_total", "counter",
 		"Jobs that might have started, had a sandbox been ready.", self->pool.missed);
+	add_one(out, "sandbox_networks_made_total", "counter", "Network namespaces made.",
+		self->pool.networks.made);
+	add_one(out, "sandbox_networks_reused_total", "counter",
+		"Network namespaces used anew, which showed no trace of use.",
+		self->pool.networks.reused);
+	add_one(out, "sandbox_networks_refused_total", "counter",
+		"Network namespaces that showed a trace of use.", self->pool.networks.refused);
 	add_one(out, "sandbox_layers_missing", "gauge", "Layers that sandboxes here lack.",
 		self->missing.len);
 }

@@ -9,18 +9,20 @@
 #include <stdint.h>
 
 #include "worker/config.h"
+#include "worker/sandbox/box.h"
 
 struct supervisor;
 
 /* Of a supervisor. */
 struct pool {
-	size_t least, most;	/* bounds of `want` */
-	size_t want;		/* boxes that are to wait, beside those that have a job */
-	size_t low;		/* the fewest that waited since `since_us` */
-	int64_t since_us;	/* when it was last looked at; 0: not yet */
-	uint64_t made;		/* boxes, since the start */
-	uint64_t missed;	/* jobs that might have started, had a box been ready */
-	uint64_t grown, shrunk; /* by how many in all */
+	size_t least, most;	      /* bounds of `want` */
+	size_t want;		      /* boxes that are to wait, beside those that have a job */
+	size_t low;		      /* the fewest that waited since `since_us` */
+	int64_t since_us;	      /* when it was last looked at; 0: not yet */
+	uint64_t made;		      /* boxes, since the start */
+	uint64_t missed;	      /* jobs that might have started, had a box been ready */
+	uint64_t grown, shrunk;	      /* by how many in all */
+	struct box_networks networks; /* of the zygote's boxes so far */
 };
 
 /* The most boxes that there can be at once, with a job or waiting. */

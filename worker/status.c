@@ -104,6 +104,9 @@ static struct value *sandboxes_of(struct arena *arena, const struct supervisor *
 	put_int(arena, map, "missed", (int64_t)pool->missed);
 	put_int(arena, map, "grown", (int64_t)pool->grown);
 	put_int(arena, map, "shrunk", (int64_t)pool->shrunk);
+	put_int(arena, map, "networks_made", (int64_t)pool->networks.made);
+	put_int(arena, map, "networks_reused", (int64_t)pool->networks.reused);
+	put_int(arena, map, "networks_refused", (int64_t)pool->networks.refused);
 	return map;
 }
 

@@ -180,6 +180,7 @@ static int make(struct zygote *zygote, size_t slot, struct err *err)
 	self->lower_fd = -1;
 	self->made_at_us = clock_mono_us();
 	self->serial = message.serial = ++zygote->serial;
+	message.networks = box_host_networks(zygote->host);
 	tell(zygote, &message, sizeof(message), &socket);
 	return 0;
 }
@@ -530,6 +531,7 @@ static int start(struct zygote *zygote, struct arena *arena, struct err *err)
 		.slots = (unsigned)zygote->slots_len,
 		.roots = zygote->root_paths,
 		.roots_len = (unsigned)zygote->roots.len,
+		.reuse_networks = config->sandbox_reuse_networks,
 	};
 	(void)umask(022);
 	if (open_store(zygote, arena, err) < 0 || gitdb_library_init(err) < 0 ||

@@ -14,7 +14,8 @@
  *	warm         box_attach to the end of /bin/true, all layers, limits, overlay
  *	warm, idle   the same when nothing was done for a quarter of a second
  *	cold         the same with the making of the box
- *	two slots    whole boxes made, used and freed by two processes at once
+ *	two slots    whole boxes made, used and freed by two processes at once;
+ *	             and with network namespaces that are used anew
  *	filter       what the seccomp filter adds to a getppid(2)
  */
 #include <fcntl.h>
@@ -273,14 +274,30 @@ static double per_second(struct bench *bench, size_t rounds, bool boxes)
 	return (double)rounds * SLOTS * 1e6 / (double)(clock_mono_us() - start_us);
 }
 
-static void two_at_a_time(struct bench *bench, size_t rounds)
+static void two_at_a_time(struct bench *bench, const char *name, size_t rounds)
 {
 	double boxes = per_second(bench, rounds, true), spawns = per_second(bench, rounds, false);
 	char note[96];
 
 	(void)snprintf(note, sizeof(note), "%.2f x two loops of posix_spawn, %.0f /s",
 		       boxes / spawns, spawns);
-	print("two slots, a fresh box each", boxes, "/s", note);
+	print(name, boxes, "/s", note);
+}
+
+/* The same for a host that uses network namespaces anew. */
+static void two_with_old_networks(const struct bench *bench, size_t rounds)
+{
+	const struct box_config config = {.instance = "bench-warm",
+					  .uid_base = UID_BASE + SLOTS,
+					  .slots = SLOTS,
+					  .reuse_networks = true};
+	struct bench other = *bench;
+	struct err err = {0};
+
+	if (box_host_open(&other.host, &config, &err) < 0)
+		fail("box_host_open", &err);
+	two_at_a_time(&other, "two slots, networks used anew", rounds);
+	box_host_close(other.host);
 }
 
 /* --- the filter ------------------------------------------------------------------------ */
@@ -393,7 +410,8 @@ static void measure(struct bench *bench, size_t rounds)
 	base_us = one_at_a_time(bench, us, us + rounds, us + 2 * rounds, rounds);
 	free(us);
 	after_idling(bench, base_us);
-	two_at_a_time(bench, rounds);
+	two_at_a_time(bench, "two slots, a fresh box each", rounds);
+	two_with_old_networks(bench, rounds);
 	filter_cost(bench, self);
 }
 

@@ -98,6 +98,28 @@ class Pool(sbxtest.WorkerCase):
             self.worker.stop()
             self.worker.start()
 
+    def test_networks_that_show_no_trace_are_used_anew(self):
+        self.assertEqual(self.told()["networks_reused"], 0)  # by default none is
+        self.worker.config["sandbox.reuse_networks"] = "true"
+        self.worker.stop()
+        self.worker.start()
+        try:
+            for _ in range(4):
+                self.assert_verdict(self.run_job(), "passed")
+            told = self.told()
+            self.assertGreaterEqual(told["networks_reused"], 2, told)
+            self.assertEqual(told["networks_refused"], 0)
+            self.assertEqual(told["networks_made"] + told["networks_reused"], told["made"])
+            send = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)" \
+                   ".sendto(b'x', ('127.0.0.1', 9))"
+            for _ in range(4):
+                self.assert_verdict(self.run_job(steps=[["python3", "-c", send]]), "passed")
+            self.assertGreaterEqual(self.told()["networks_refused"], 2, self.told())
+        finally:
+            del self.worker.config["sandbox.reuse_networks"]
+            self.worker.stop()
+            self.worker.start()
+
     def test_none_waits_where_none_has_to(self):
         self.worker.config["sandbox.pool_least"] = "0"
         self.worker.stop()

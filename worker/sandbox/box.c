@@ -28,13 +28,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -58,6 +56,7 @@ struct box {
 	int pidfd;
 	int host_fd; /* our end of the privileged socket */
 	int mount_ns_fd;
+	int net_fd; /* its network namespace, while that may be used anew; -1 */
 	struct layer layer;
 	struct box_limits prepared; /* what groups and layer have now, when there is a layer */
 	struct box_handle handle;
@@ -231,35 +230,6 @@ out:
 	return result;
 }
 
-static int raise_loopback(struct err *err)
-{
-	CLEANUP(fd_cleanup) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-		return err_sys(err, "cannot raise the loopback interface");
-	return 0;
-}
-
-/* This process visits the new namespace for as long as that takes, or stays
- * when there is nothing to come back for. */
-static int make_network(const struct box_host *host, int *ret_fd, struct err *err)
-{
-	CLEANUP(fd_cleanup) int fd = -1;
-	int result;
-
-	if (unshare(CLONE_NEWNET) < 0)
-		return err_sys(err, "cannot make a network namespace");
-	result = raise_loopback(err);
-	fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (!host->once && setns(host->own_net_ns_fd, CLONE_NEWNET) < 0)
-		abort(); /* a host half without its network would be of no use */
-	if (fd < 0)
-		return err_sys(err, "cannot open '/proc/self/ns/net'");
-	*ret_fd = fd_take(&fd);
-	return result;
-}
-
 static int await_root(struct box *box, struct err *err)
 {
 	if (!box->rooted && expect(box, WIRE_ROOT, &box->mount_ns_fd, err) < 0)
@@ -303,15 +273,17 @@ static int ask_why(struct box *box, struct err *err)
 
 static int give_network(struct box *box, struct err *err)
 {
-	CLEANUP(fd_cleanup) int fd = -1;
+	struct box_host *host = box->host;
 	uint32_t kind = WIRE_NET;
-	bool own = !box->host->host_network;
+	bool own = !host->host_network;
 
-	if (own && make_network(box->host, &fd, err) < 0)
+	if (own && networks_take(host, &box->net_fd, err) < 0)
 		return -1;
-	return fd_send(box->host_fd, &kind, sizeof(kind), own ? &fd : NULL, own, err) < 0
-		       ? ask_why(box, err)
-		       : 0;
+	if (fd_send(box->host_fd, &kind, sizeof(kind), own ? &box->net_fd : NULL, own, err) < 0)
+		return ask_why(box, err);
+	if (!host->networks.reuse)
+		fd_cleanup(&box->net_fd); /* from now on init's alone */
+	return 0;
 }
 
 static int make(struct box *box, struct err *err)
@@ -354,6 +326,7 @@ int box_new_in(struct box_host *host, unsigned slot, unsigned root, struct box *
 			    .pidfd = -1,
 			    .host_fd = -1,
 			    .mount_ns_fd = -1,
+			    .net_fd = -1,
 			    .layer = {-1, -1, false},
 			    .handle.control_fd = -1};
 	for (size_t i = 0; i < BOX_METERS; i++)
@@ -517,6 +490,7 @@ void box_free(struct box *box)
 	fd_close(box->pidfd);
 	fd_close(box->host_fd);
 	fd_close(box->mount_ns_fd);
+	networks_give(box->host, &box->net_fd); /* nobody is in it any more */
 	layer_release(&box->layer);
 	if (!box->taken)
 		box_handle_release(&box->handle);

@@ -26,6 +26,7 @@
 #define SBX_SANDBOX_BOX_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/defs.h"
@@ -80,6 +81,9 @@ struct box_config {
 	enum filter_profile widest;
 	const struct box_bind *binds; /* borrowed; only of a host of one box */
 	unsigned binds_len;
+	/* Boxes may get the network namespace of one that is gone, when nothing in it
+	 * differs from an unused one: see network.c. Not of a host of one box. */
+	bool reuse_networks;
 	enum box_network network; /* HOST: only of a host of one box, or of one that makes none */
 };
 
@@ -164,6 +168,14 @@ struct box_layer {
 	const char *detail; /* "" or the reason and the fix */
 };
 size_t box_host_layers(struct box_host *host, const struct box_layer **ret);
+
+/* Network namespaces of boxes so far. */
+struct box_networks {
+	uint64_t made;
+	uint64_t reused;  /* shown to be as when they were made */
+	uint64_t refused; /* not so: gone */
+};
+struct box_networks box_host_networks(const struct box_host *host);
 
 /* --- one box ---------------------------------------------------------- */
 

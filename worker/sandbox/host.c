@@ -409,6 +409,8 @@ static int check_config(const struct box_config *config, struct err *err)
 	if (config->binds_len > BOX_BINDS_MAX || (config->binds_len > 0 && !config->once))
 		return err_set(err, ERR_INPUT, "binds: at most %d, of a host of one box",
 			       BOX_BINDS_MAX);
+	if (config->reuse_networks && config->once)
+		return err_set(err, ERR_INPUT, "networks: none is left to be used anew");
 	for (unsigned i = 0; i < config->binds_len; i++)
 		if (!is_plain(config->binds[i].at))
 			return err_set(err, ERR_INPUT,
@@ -504,7 +506,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 	host->own_net_ns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (host->own_mount_ns_fd < 0 || host->own_net_ns_fd < 0)
 		return err_sys(err, "cannot open '/proc/self/ns'");
-	return 0;
+	return config->reuse_networks ? networks_open(host, err) : 0;
 }
 
 /* Until the first job says otherwise. */
@@ -565,10 +567,16 @@ void box_host_close(struct box_host *host)
 	for (size_t i = 0; i < FILTER_PROFILES; i++)
 		filter_release(&host->narrow[i]);
 	binds_release(host);
+	networks_close(&host->networks);
 	cgroup_host_close(&host->cgroups);
 	fd_close(host->own_mount_ns_fd);
 	fd_close(host->own_net_ns_fd);
 	free(host);
+}
+
+struct box_networks box_host_networks(const struct box_host *host)
+{
+	return host->networks.counts;
 }
 
 void box_host_forget(struct box_host *host, unsigned slot)

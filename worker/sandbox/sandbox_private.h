@@ -161,6 +161,24 @@ enum host_view {
 	VIEW_WHOLE, /* one for both */
 };
 
+/* What a file of /proc/net says in a network namespace that nobody has used. */
+struct network_file {
+	char path[48];
+	char *text;
+};
+
+enum { NETWORK_FILES_MAX = 160, NETWORKS_MAX = 16 };
+
+struct networks {
+	bool reuse;
+	int kept[NETWORKS_MAX]; /* of boxes that are gone; not looked at yet */
+	size_t kept_len;
+	struct network_file *files;
+	size_t files_len;
+	unsigned refused_in_row;
+	struct box_networks counts;
+};
+
 struct idmap {
 	uid_t uid;
 	gid_t gid;
@@ -188,6 +206,7 @@ struct box_host {
 	unsigned serial; /* of boxes, for names */
 	int own_mount_ns_fd;
 	int own_net_ns_fd;
+	struct networks networks;
 	struct cgroup_host cgroups;
 	enum filter_profile widest;
 	struct filter_key filter_key; /* of all boxes; new in each process of the host half */
@@ -225,6 +244,16 @@ int mount_visit_new(struct mount_visit *visit, const struct box_host *host,
 int mount_visit_enter(struct mount_visit *visit, const struct box_host *host, int mount_ns_fd,
 		      struct err *err) MUST_CHECK;
 void mount_visit_leave(struct mount_visit *visit);
+
+/* --- network.c ------------------------------------------------------------- */
+
+/* Only for a host that uses them anew. */
+int networks_open(struct box_host *host, struct err *err) MUST_CHECK;
+void networks_close(struct networks *self);
+/* One for a box, its loopback interface up; and the one of a box all of whose
+ * processes are gone, which may be taken again when it can be shown to be unused. */
+int networks_take(struct box_host *host, int *ret_fd, struct err *err) MUST_CHECK;
+void networks_give(struct box_host *host, int *fd);
 
 /* --- root_skeleton.c, root.c, workspace.c ---------------------------------- */
 
