@@ -264,17 +264,50 @@ static int judge_indent(struct recoverer *self, const struct spot *spot)
 			  hunk->at_line, spot->number + 1, hunk_path(self->file));
 }
 
+/* Whether the file has the hunk's old lines from `start` on without a gap. */
+static bool is_whole_at(const struct recoverer *self, const struct diff_hunk *hunk, size_t start)
+{
+	for (size_t i = 0; i < hunk->lines_len; i++) {
+		struct bytes wanted = hunk_trim_end(hunk->lines[i].text);
+		struct bytes found;
+		bool newline;
+
+		if (hunk->lines[i].kind == DIFF_ADD)
+			continue;
+		if (start >= self->ladder.image.index.lines)
+			return false;
+		found = hunk_trim_end(ladder_line(&self->ladder, start++, &newline));
+		if (found.len != wanted.len || memcmp(found.data, wanted.data, found.len) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Whether the lines that counts promise beside those of the hunk were found
+ * missing inside of it - and not at its end as well, where it was cut off. */
+static bool is_explained(const struct recoverer *self, const struct diff_hunk *hunk,
+			 const struct ladder_place *place)
+{
+	if (hunk->lacking == 0 || place->gaps_len != hunk->lacking)
+		return false;
+	for (size_t i = 0; i <= 2 * place->gaps_len; i++) {
+		if (place->start + i >= place->gaps_len &&
+		    is_whole_at(self, hunk, place->start + i - place->gaps_len))
+			return false;
+	}
+	return true;
+}
+
 /* Whether more lines may have followed: counts promise more than the context
  * that the file showed to be missing, or the last line has no end. */
 static bool is_cut(const struct recoverer *self, const struct diff_hunk *hunk,
 		   const struct ladder_place *place)
 {
-	bool explained = hunk->lacking > 0 && place->gaps_len == hunk->lacking;
 	bool open = (hunk->doubts & DIFF_DOUBT_LAST) &&
 		    hunk->lines[hunk->lines_len - 1].kind == DIFF_ADD;
 
 	return open ||
-	       ((hunk->doubts & DIFF_DOUBT_CUT) && !explained &&
+	       ((hunk->doubts & DIFF_DOUBT_CUT) && !is_explained(self, hunk, place) &&
 		hunk_shape_may_be_cut(&self->shape, hunk, place, self->ladder.image.index.lines));
 }
 

@@ -10,7 +10,7 @@
  */
 #include "snapshots/hunk_shape.h"
 
-enum { FULL_SIDES = 4, CONTEXT_MOST = 10 };
+enum { FULL_SIDES = 4, CONTEXT_USUAL = 3, CONTEXT_MOST = 10 };
 
 /* The file's line behind the hunk. */
 static size_t line_behind(const struct diff_hunk *hunk, const struct ladder_place *place)
@@ -40,8 +40,10 @@ void hunk_shape_add(struct hunk_shape *shape, const struct diff_hunk *hunk,
 		     (hunk->lacking > 0 && hunk->lacking == place->gaps_len);
 
 	add_side(shape, hunk->leading, place->start == 0);
-	if (whole)
+	if (whole) {
 		add_side(shape, hunk->trailing, line_behind(hunk, place) >= lines);
+		shape->behind += line_behind(hunk, place) < lines;
+	}
 }
 
 void hunk_shape_add_stated(struct hunk_shape *shape, const struct diff_hunk *hunk)
@@ -50,27 +52,32 @@ void hunk_shape_add_stated(struct hunk_shape *shape, const struct diff_hunk *hun
 		add_side(shape, hunk->leading, false);
 }
 
+/* Whether all sides have the same context, the hunk's own among them unless the
+ * file ends there. Where whole functions are shown (git diff -W) they have not,
+ * but the sides before a few hunks may agree by chance: what is not the usual
+ * number must have been seen behind a hunk too. */
+static bool is_even(const struct hunk_shape *shape, const struct diff_hunk *hunk, size_t left)
+{
+	return shape->sides > 0 && shape->least == shape->most && shape->least > 0 &&
+	       shape->most <= CONTEXT_MOST && (hunk->trailing == shape->most || left == 0) &&
+	       (shape->most == CONTEXT_USUAL || shape->behind > 0);
+}
+
 /*
  * Three ways to lose something: a change of this hunk, which has its whole
  * context behind it; a change whose context the end of the file cuts short,
  * which uses up the file, of which `left` lines follow; or only context of this
- * hunk, and all that followed.
+ * hunk, and all that followed. The last is possible whatever the shape, for as
+ * many lines of context may have been promised as a function is long.
  */
 static bool may_have_owed(const struct hunk_shape *shape, const struct diff_hunk *hunk,
 			  uint32_t old_len, uint32_t new_len, size_t left)
 {
 	if (old_len > left)
 		return false; /* the file has not so many */
-	if (shape->sides == 0 || shape->least == 0 || old_len + new_len == 0)
+	if (!is_even(shape, hunk, left) || old_len == new_len)
 		return true;
-	if (shape->least != shape->most || shape->most > CONTEXT_MOST ||
-	    hunk->trailing > shape->most)
-		return true; /* no shape to go by: whole functions, perhaps */
-	if (old_len >= shape->least && new_len >= shape->least)
-		return true;
-	if (old_len == left)
-		return true;
-	return old_len == new_len && hunk->trailing + old_len <= shape->most;
+	return (old_len >= shape->least && new_len >= shape->least) || old_len == left;
 }
 
 static uint32_t without(uint32_t owed, size_t gaps)

@@ -12,6 +12,7 @@
 struct hunk_shape {
 	uint32_t least, most;
 	size_t sides, full; /* full: those that have the most */
+	size_t behind;	    /* sides behind a hunk among them */
 };
 
 /* Adds both sides of a hunk that is at a place of a file of `lines` lines. The

@@ -30,6 +30,8 @@ NAMES = ["main.c", "src/node.c", "src/deep/item.py", "lib/user.py", "README", "t
 EXACT_WANTED = 0.94
 WRONG_MOST = 0.0002  # of damaged diffs; of those to refuse, none may be accepted
 KEPT = 5
+STYLES = ["-W", "-W -U1", "-W -U5", "-W --inter-hunk-context=4", "-U1", "-U10",
+          "--inter-hunk-context=8"]
 
 
 class Tally:
@@ -197,6 +199,21 @@ class Recover(unittest.TestCase):
             self.refuse(tally, "reversed", one, back, (base_tree,))
             bare = damage.bare(rng, damage.without_index(damage.parse(back)))
             self.refuse(tally, "reversed, bare", one, bare, (base_tree,))
+        self.finish(tally)
+
+    def test_truncated_in_every_style(self):
+        """Where functions are shown whole, context says nothing about what is missing."""
+        rng = random.Random(f"{SEED} styles")
+        deadline = time.monotonic() + SECONDS * 0.2
+        tally = Tally()
+        while time.monotonic() < deadline:
+            for one, other, _, _ in self.pairs(rng, 20):
+                for style in STYLES:
+                    _, diff = cases.git(self.repo, "diff", "--no-renames", *style.split(), one,
+                                        other)
+                    files = damage.without_index(damage.parse(diff))
+                    for _ in range(4 if damage.hunks_of(files) else 0):
+                        self.refuse(tally, style, one, damage.truncated(rng, files))
         self.finish(tally)
 
     def test_ambiguous(self):

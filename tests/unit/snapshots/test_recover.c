@@ -126,8 +126,8 @@ static const struct mended mended[] = {
 	      GIT SIDES "@@ -7,6 +7,6 @@\n {\n \t\treturn -1;\n" EDIT TAIL,
 	      "lacks 1 context lines"),
 	COUNT("counts too large, no shape of a hunk that was cut off",
-	      GIT SIDES "@@ -7,8 +7,8 @@ int add(int value)\n" LEAD EDIT TAIL,
-	      "7 new lines instead of 8 and 8"),
+	      GIT SIDES "@@ -7,8 +7,9 @@ int add(int value)\n" LEAD EDIT TAIL,
+	      "7 new lines instead of 8 and 9"),
 	COUNT("counts that no file has", GIT SIDES "@@ -7,107 +7,107 @@ int add(int value)\n" LEAD EDIT TAIL,
 	      "instead of 107 and 107"),
 	{"context line dropped next to what is added, counts remember it",
@@ -263,6 +263,17 @@ static const struct refused refused[] = {
 	 ""},
 	{"truncated where the file ends", GIT SIDES AT LEAD EDIT TAIL
 	 "--- a/ends\n+++ b/ends\n@@ -6,4 +6,8 @@\n return nothing\n return seven\n \n+eight\n", REASON_PATCH_TRUNCATED, "cut off"},
+	{"truncated where only context was left, of a function perhaps",
+	 GIT SIDES "@@ -7,8 +7,8 @@ int add(int value)\n" LEAD EDIT TAIL, REASON_PATCH_TRUNCATED, "cut off"},
+	{"truncated before a change with less context",
+	 GIT SIDES "@@ -7,9 +7,16 @@ int add(int value)\n" LEAD EDIT " \treturn total;\n", REASON_PATCH_TRUNCATED, "cut off"},
+	{"truncated where a gap would fit as well", GIT SIDES AT LEAD EDIT TAIL
+	 "--- a/ends\n+++ b/ends\n@@ -6,4 +6,6 @@\n return nothing\n return seven\n \n+eight\n+nine\n", REASON_PATCH_TRUNCATED, "cut off"},
+	{"truncated in a whole function",
+	 SIDES "@@ -14,12 +14,12 @@\n int sub(int value)\n" LEAD "-\ttotal -= value;\n+\ttotal -= 2;\n" TAIL " int main(void)\n", REASON_PATCH_TRUNCATED, "cut off"},
+	{"truncated in a whole function behind another",
+	 SIDES "@@ -2,7 +2,7 @@\n #include <stdio.h>\n \n static int total;\n \n-int add(int value)\n+int add(int x)\n {\n \tif (value < 0)\n"
+	 "@@ -14,12 +14,12 @@\n int sub(int value)\n" LEAD "-\ttotal -= value;\n+\ttotal -= 2;\n" TAIL, REASON_PATCH_TRUNCATED, "cut off"},
 	{"truncated in an added line",
 	 "--- /dev/null\n+++ b/new\n@@ -0,0 +1,2 @@\n+one\n+tw", REASON_PATCH_TRUNCATED, "cut off"},
 	{"truncated in a header", GIT "index 12", REASON_PATCH_TRUNCATED, "inside a header"},
