@@ -96,13 +96,18 @@ static void leave_marks(void)
 		_exit(1);
 }
 
+/* Every lock that a file open for reading can have; a lease delays who opens it. */
 static void lock_all(void)
 {
 	for (int i = 0; i < SHARED; i++) {
+		struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
 		int fd = open_shared(i);
 
-		if (fd >= 0)
-			(void)flock(fd, LOCK_EX | LOCK_NB);
+		if (fd < 0)
+			continue;
+		(void)flock(fd, LOCK_EX | LOCK_NB);
+		(void)fcntl(fd, F_OFD_SETLK, &lock);
+		(void)fcntl(open_shared(i), F_SETLEASE, F_RDLCK);
 	}
 }
 

@@ -196,6 +196,9 @@ class Attacks:
     def test_sockets(self):
         self.assert_contained("sockets")
 
+    def test_options(self):
+        self.assert_contained("options")
+
     def test_host_files(self):
         self.assert_contained("host_files", self.secret, os.path.abspath(__file__), *self.own())
 

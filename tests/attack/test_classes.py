@@ -16,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 HOSTILE_WORK = "tests/system/test_36_hostile_work.py"
 ROOTS = "tests/system/test_54_roots.py"
+SOURCES = "tests/system/test_72_hostile_sources.py"
 MKROOT = "tests/system/test_53_mkroot.py"
 
 CLASSES = {
@@ -50,6 +51,10 @@ CLASSES = {
     "pidfd_getfd and ptrace of init": ["test_init"],
     "modules, kexec, swap, clock, reboot": ["test_killed"],
     "packet, raw and vsock sockets": ["test_sockets", "test_network"],
+    "protocols and tunnels on top of a socket (CVE-2023-0461, CVE-2023-6176, CVE-2022-27666)":
+        ["test_options"],
+    "tables of the packet filter (CVE-2021-22555, CVE-2024-1086)": ["test_options", "test_sockets"],
+    "devices of the host, FUSE under an overlay (CVE-2023-0386)": ["test_devices"],
     "netlink": ["test_sockets", "test_netlink"],
     # between jobs
     "keyrings": ["test_kernel"],
@@ -60,6 +65,8 @@ CLASSES = {
     "core files and their handlers": ["test_limits"],
     "secrets in the environment": ["test_environment"],
     "counts of the whole machine (aio, terminals)": ["test_what_the_machine_has_for_all"],
+    "counts by user (inotify, waiting signals, timers, locked memory)":
+        ["test_what_the_kernel_counts_by_user"],
     # the kill
     "setsid and double fork": ["test_survivor"],
     "SIGSTOP": ["test_survivor", "test_stuck"],
@@ -82,6 +89,8 @@ CLASSES = {
     # artifacts and cleaning up
     "links, pipes and devices as artifacts": [
         ("tests/unit/worker/test_artifacts.c", "link"), (HOSTILE_WORK, "link"), "test_devices"],
+    "a file swapped between the look and the opening":
+        [(HOSTILE_WORK, "test_files_that_are_swapped_while_they_are_collected")],
     "names that hurt, directories of mode 000": ["test_deep", (HOSTILE_WORK, "left")],
     "ownership changed through links (CVE-2024-28185, -28189, CVE-2018-15664)":
         [("tests/unit/sandbox/test_files.c", "link"), "test_privilege"],
@@ -89,6 +98,14 @@ CLASSES = {
     "a patch through a link (CVE-2023-23946)": [("tests/unit/snapshots/test_patch.c", "SYMLINK")],
     "hooks, filters, .git in any spelling (CVE-2024-32002, CVE-2025-48384)":
         [("tests/unit/snapshots/test_patch.c", ".git")],
+    "submodules (CVE-2024-32002)": [("tests/unit/snapshots/test_patch.c", "submodule")],
+    # the source
+    "a repository of somebody else's, with links and alternates (CVE-2022-24765, CVE-2022-39253, "
+    "CVE-2024-32004)": [(SOURCES, "test_alternates"),
+                        (SOURCES, "test_links_to_objects_and_refs_outside"),
+                        (SOURCES, "test_a_git_file_that_leads_elsewhere")],
+    "its configuration, hooks and filters (CVE-2023-29007)":
+        [(SOURCES, "test_a_configuration_that_would_run_something")],
     # the layer
     "forged whiteouts and marks of the overlay": ["test_devices"],
     "directories moved and links made in the layer": ["test_layer_leaves_the_base"],

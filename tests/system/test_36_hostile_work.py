@@ -3,6 +3,8 @@
 None of this is a fault of the host, so none of it may be tried again, kill the
 executor or be blamed on the worker.
 """
+import os
+
 import sbxtest
 
 PATHS = {"paths": ["*.art", "*.xml", "z/**"]}
@@ -54,6 +56,25 @@ class HostileWork(sbxtest.WorkerCase):
                 self.assertEqual(result["attempt"], 1)
                 self.assertNotIn(b"root:", b"".join(each.get("data", b"")
                                                     for each in result.get("artifacts", [])))
+
+    def test_files_that_are_swapped_while_they_are_collected(self):
+        """A process that outlives its step changes files for links to the host's, and back."""
+        secret = os.path.join(self.folder, "secret")
+        with open(secret, "w", encoding="utf-8") as out:
+            out.write("the host's secret\n")
+        os.chmod(secret, 0o644)
+        os.chmod(self.folder, 0o755)
+        swap = ("while :; do echo mine > x; mv -T x a.art; ln -s SECRET x; mv -T x a.art; "
+                "rm -rf z; mkdir z; echo mine > z/secret; rm -rf z; ln -s FOLDER z; done")
+        swap = swap.replace("SECRET", secret).replace("FOLDER", self.folder)
+        for _ in range(3):
+            result = self.run_job(
+                steps=[f"for i in 1 2 3; do setsid sh -c '{swap}' >/dev/null 2>&1 & done; "
+                       "until test -L a.art -o -f a.art; do :; done"],
+                artifacts=PATHS, timeout=120, tests={"format": "junit", "report": ["z/secret"]})
+            self.assertIn(result["verdict"], ("failed", "limit"), result)
+            self.assertEqual(result["attempt"], 1)
+            self.assertNotIn("the host's secret", repr(result))
 
     def test_reports_without_end(self):
         result = self.run_job(steps=[SPARSE_REPORTS], timeout=120,

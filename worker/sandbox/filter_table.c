@@ -10,6 +10,8 @@
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/personality.h>
@@ -99,6 +101,20 @@ static const struct filter_check checks_socket_strict[] = {
 	INTERNET(AF_INET6),
 };
 RULE(socket_strict, FILTER_ERRNO(EAFNOSUPPORT));
+
+/* Protocols on top of sockets that were made already, in parts of the kernel with
+ * a long list of holes: TLS and others over TCP, IPsec and tunnels over UDP. The
+ * answers are those of a kernel without them. */
+#define IF_OPTION(level, option, a)                                                  \
+	{                                                                            \
+		.conditions = {IS(1, level), IS(2, option)}, .len = 2, .action = (a) \
+	}
+
+static const struct filter_check checks_setsockopt[] = {
+	IF_OPTION(IPPROTO_TCP, TCP_ULP, FILTER_ERRNO(ENOENT)),
+	IF_OPTION(IPPROTO_UDP, UDP_ENCAP, FILTER_ERRNO(ENOPROTOOPT)),
+};
+RULE(setsockopt, FILTER_ALLOW);
 
 /* What is missing would reach beyond the caller or the job: seccomp, core
  * scheduling, merging of pages with other jobs, who may trace. */

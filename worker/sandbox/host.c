@@ -131,6 +131,16 @@ static int write_self(const char *path, const char *text, struct err *err)
 	return fd_write_all(fd, text, strlen(text), err);
 }
 
+/* Of what the kernel counts for the user, boxes included. Where a container shows
+ * /proc/sys read-only, only each box has a bound, by the /proc of its own. */
+static void share_quotas(struct box_host *host)
+{
+	CLEANUP(fd_cleanup) int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	quotas_read(&host->quotas);
+	NEGLECT(quotas_set(&host->quotas, proc_fd, QUOTA_SHARES_HOST, NULL));
+}
+
 static int enter_user_namespace(struct box_host *host, struct err *err)
 {
 	int dumpable = prctl(PR_GET_DUMPABLE);
@@ -157,6 +167,7 @@ static int enter_user_namespace(struct box_host *host, struct err *err)
 	    write_self("/proc/self/uid_map", uid_map, err) < 0 ||
 	    write_self("/proc/self/gid_map", gid_map, err) < 0)
 		return err_prefix(err, "cannot set up a user namespace");
+	share_quotas(host);
 	(void)prctl(PR_SET_DUMPABLE, dumpable);
 	return 0;
 }

@@ -250,6 +250,9 @@ static int enter_user_namespace(struct init *init, const struct init_start *star
 	    write_self(init, "uid_map", uid_map, err) < 0 ||
 	    write_self(init, "gid_map", gid_map, err) < 0)
 		return -1;
+	if (start->host->user_mode &&
+	    quotas_set(&start->host->quotas, init->proc_fd, QUOTA_SHARES_BOX, err) < 0)
+		return -1;
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		return err_sys(err, "cannot clear dumpable");
 	if (getuid() != BOX_INNER_UID || geteuid() != BOX_INNER_UID || getgid() != BOX_INNER_GID ||

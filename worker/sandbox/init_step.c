@@ -178,14 +178,32 @@ static void set_limit(const struct child *child, __rlimit_resource_t resource, i
 		give_up(child, "cannot set a limit");
 }
 
+/* What the kernel counts by user an ordinary user's boxes share with him. */
+static void set_shared_limits(const struct child *child)
+{
+	enum { LOCKED = 8 << 20, SIGNALS = 4096 };
+	bool shared = child->init->host->user_mode;
+	int64_t locked = shared ? LOCKED / QUOTA_SHARES_BOX : LOCKED, signals;
+	struct rlimit pending;
+
+	set_limit(child, RLIMIT_MEMLOCK, locked, locked);
+	if (!shared)
+		return;
+	if (getrlimit(RLIMIT_SIGPENDING, &pending) < 0)
+		give_up(child, "cannot read a limit");
+	signals = pending.rlim_max == RLIM_INFINITY ? SIGNALS
+						    : (int64_t)pending.rlim_max / QUOTA_SHARES_BOX;
+	set_limit(child, RLIMIT_SIGPENDING, signals, signals);
+}
+
 static void set_limits(const struct child *child)
 {
-	enum { STACK = 8 << 20, STACK_MOST = 64 << 20, LOCKED = 8 << 20 };
+	enum { STACK = 8 << 20, STACK_MOST = 64 << 20 };
 	const struct wire_attach *attach = &child->init->attach;
 	const struct box_limits *limits = &attach->limits;
 
 	set_limit(child, RLIMIT_STACK, STACK, STACK_MOST);
-	set_limit(child, RLIMIT_MEMLOCK, LOCKED, LOCKED);
+	set_shared_limits(child);
 	set_limit(child, RLIMIT_RTPRIO, 0, 0);
 	set_limit(child, RLIMIT_NICE, 0, 0);
 	if (limits->open_files > 0)

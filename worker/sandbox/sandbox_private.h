@@ -190,11 +190,22 @@ struct idmap {
 /* Reaps it, waiting when told to. */
 void idmap_reap(struct idmap *map, bool wait);
 
+/* quota.c: what the kernel counts by user; 0: this one does not. */
+enum { QUOTAS = 2, QUOTA_SHARES_HOST = 2, QUOTA_SHARES_BOX = 8 };
+struct quotas {
+	int most[QUOTAS];
+};
+void quotas_read(struct quotas *ret);
+/* Bounds the user namespace of the caller, just made, to one of so many shares.
+ * `proc_fd` is a /proc that can be written. */
+int quotas_set(const struct quotas *quotas, int proc_fd, int shares, struct err *err) MUST_CHECK;
+
 struct box_host {
 	char instance[40];
 	bool allow_missing_cgroup;
 	bool once;
-	bool user_mode; /* started by an ordinary user: in a user namespace of our own */
+	bool user_mode;	      /* started by an ordinary user: in a user namespace of our own */
+	struct quotas quotas; /* in user mode: of that user */
 	enum host_view view;
 	bool copy_workspace;
 	bool time_ns;
