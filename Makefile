@@ -175,7 +175,7 @@ help:
 	@echo "make deps       install the Debian packages that are missing"
 	@echo "make demo       build, start a broker and a worker, run three jobs, show their verdicts"
 	@echo "make test       build and run every test (also with sanitizers)"
-	@echo "make test-vm    the sandbox under Debian's kernel with cgroup v2 alone (15 minutes; not in test)"
+	@echo "make test-vm    the sandbox under Debian's kernel with cgroup v2 alone (15 to 30 minutes; not in test)"
 	@echo "make chaos      kills, cuts, full disks and alarms, the long form; prints the figures (an hour; not in test)"
 	@echo "make check-style  only the house style"
 	@echo "make bench      measure against bubblewrap, crun, runc, git and patch in one run"
