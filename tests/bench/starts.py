@@ -6,11 +6,13 @@ the system calls that our default profile allows, limits of memory and processes
 installed, or does not start here, is left out, and said.
 """
 import contextlib
+import glob
 import json
 import os
 import re
 import shutil
 import subprocess
+import time
 
 PEERS = {"unshare": "util-linux", "bwrap": "bubblewrap", "crun": "crun", "runc": "runc"}
 PROFILE = "tests/golden/filter.txt"
@@ -178,6 +180,19 @@ def installed():
     return found
 
 
+def sweep(name):
+    """crun gives up on a group whose last process is not quite gone."""
+    for _ in range(50):
+        left = glob.glob(f"/sys/fs/cgroup/{name}") + glob.glob(f"/sys/fs/cgroup/*/{name}")
+        for group in left:
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
+        if not left:
+            return
+        time.sleep(0.1)
+    print(f"  left behind: {' '.join(left)}")
+
+
 def measure(bench, there):
     program = bench.path("filter.bpf")
     with open(program, "wb") as out:
@@ -192,6 +207,7 @@ def measure(bench, there):
         finally:  # an interrupted run leaves its container
             for each in sorted({"crun", "runc"}.intersection(there)):
                 tried(engine(bench, each, "delete", "--force", container(each)))
+                sweep(container(each))
     return {row["name"]: row for row in map(json.loads, out.splitlines())}
 
 
