@@ -182,15 +182,15 @@ def installed():
 
 def sweep(name):
     """crun gives up on a group whose last process is not quite gone."""
-    for _ in range(50):
-        left = glob.glob(f"/sys/fs/cgroup/{name}") + glob.glob(f"/sys/fs/cgroup/*/{name}")
+    left = glob.glob(f"/sys/fs/cgroup/{name}") + glob.glob(f"/sys/fs/cgroup/*/{name}")
+    until = time.monotonic() + 5
+    while left and time.monotonic() < until:
         for group in left:
             with contextlib.suppress(OSError):
                 os.rmdir(group)
-        if not left:
-            return
-        time.sleep(0.1)
-    print(f"  left behind: {' '.join(left)}")
+        left = [group for group in left if os.path.isdir(group)]
+    if left:
+        print(f"  left behind: {' '.join(left)}")
 
 
 def measure(bench, there):
