@@ -235,8 +235,8 @@ static int note_file(struct networks *self, int dir_fd, const char *path, struct
 	return 0;
 }
 
-/* What tells most: read before all else. */
-static const char *const first[] = {"sockstat", "protocols", "snmp"};
+/* What tells most: read before all else, and never missing. */
+static const char *const first[] = {"sockstat", "protocols", "snmp", "netstat", "dev", "unix"};
 
 static bool is_first(const char *path)
 {
