@@ -50,6 +50,7 @@ enum diff_doubt {
 	DIFF_DOUBT_COUNTS = 1 << 1, /* its counts were wrong or not there */
 	DIFF_DOUBT_CUT = 1 << 2,    /* more lines may have followed */
 	DIFF_DOUBT_LAST = 1 << 3,   /* its last line may go on: it has no newline */
+	DIFF_DOUBT_BLANK = 1 << 4,  /* its blank lines may have lost a + or - */
 };
 
 struct diff_hunk {

@@ -174,13 +174,23 @@ static bool ends_mail_part(const struct diff_parser *parser, struct bytes text)
 	return text.len == 0 || diff_equals(text, "--");
 }
 
-/* A line behind a complete hunk that can only be one more line of it. */
+bool diff_is_blank(struct bytes text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		if (memchr(" \t\r", text.data[i], 3) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* A line behind a complete hunk that can only be one more line of it. Blank
+ * context there costs nothing to leave out. */
 static bool continues(const struct diff_parser *parser)
 {
 	struct diff_raw line, next;
 	const uint8_t *at = parser->at;
 
-	while (diff_raw_at(parser, at, &line) && line.text.len == 0)
+	while (diff_raw_at(parser, at, &line) && diff_is_blank(line.text))
 		at = line.next;
 	if (at == parser->end || kind_of(line.text) == 0)
 		return false;

@@ -60,6 +60,9 @@ static inline bool diff_equals(struct bytes text, const char *whole)
 
 struct bytes diff_after(struct bytes text, size_t len);
 
+/* Whether a line has nothing but white space: a gap, or context. */
+bool diff_is_blank(struct bytes text);
+
 /* Refuses at a line of the diff, which is shown; `text` may be empty. */
 int diff_refuse(struct diff_parser *parser, enum reason_code code, size_t line, struct bytes text,
 		const char *fmt, ...) PRINTF_LIKE(5, 6);

@@ -230,14 +230,14 @@ static bool has_indent(const struct recoverer *self, const struct spot *spot, st
 }
 
 /*
- * Refuses a hunk that only adds, when what it adds is indented as its context
- * is in the diff, and nowhere as it is in the file: then all of the hunk may
- * have been indented anew, and not the context alone.
+ * Refuses a hunk that only adds, when no line that it adds is indented as its
+ * context is in the file, and is not in the diff: then all of the hunk may have
+ * been indented anew, and not the context alone.
  */
 static int judge_indent(struct recoverer *self, const struct spot *spot)
 {
 	const struct diff_hunk *hunk = spot->hunk;
-	bool as_stated = false;
+	bool adds = false;
 	size_t looks = INDENT_LOOKS_MAX;
 
 	if (spot->place.indent == 0 || self->how->trusted)
@@ -249,14 +249,14 @@ static int judge_indent(struct recoverer *self, const struct spot *spot)
 			return 0;
 		if (hunk->lines[i].kind == DIFF_CONTEXT || indent.data == NULL)
 			continue;
-		if (has_indent(self, spot, indent, true))
+		if (has_indent(self, spot, indent, true) && !has_indent(self, spot, indent, false))
 			return 0;
-		as_stated = as_stated || has_indent(self, spot, indent, false);
+		adds = true;
 		if (looks < hunk->lines_len)
 			break;
 		looks -= hunk->lines_len;
 	}
-	if (!as_stated)
+	if (!adds)
 		return 0;
 	return reason_set(self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
 			  "line %zu: hunk %zu of '%.160s' indents its context in another way than "

@@ -312,6 +312,51 @@ static int judge_together(struct recoverer *self)
 	return 0;
 }
 
+/* Whether a hunk has its heading among its own lines: then the function above
+ * it says nothing. */
+static bool holds_its_heading(const struct diff_hunk *hunk)
+{
+	struct bytes heading = hunk_trim(hunk->heading);
+
+	for (size_t i = 0; i < hunk->lines_len; i++) {
+		struct bytes text = hunk->lines[i].text;
+
+		if (memmem(text.data, text.len, heading.data, heading.len) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Refuses a hunk that drifted to another function than its header names, which
+ * the file has: the place that was meant has changed, and this is its twin. */
+static int judge_headings(struct recoverer *self)
+{
+	const struct hunk_index *index = &self->ladder.image.index;
+
+	for (size_t i = 0; i < self->file->hunks_len; i++) {
+		const struct spot *spot = &self->spots[i];
+		size_t line = spot->place.line;
+
+		if (spot->found != FOUND_ONE || !hunk_is_numbered(spot->hunk) ||
+		    hunk_at_stated(spot->hunk, &spot->place) || line >= index->lines ||
+		    hunk_trim(spot->hunk->heading).len == 0 || holds_its_heading(spot->hunk) ||
+		    ladder_heading_is(&self->ladder, spot->hunk, line))
+			continue;
+		if (self->ladder.image.budget < index->lines)
+			return 0;
+		self->ladder.image.budget -= index->lines;
+		if (hunk_contradicts_heading(self->request->preimage, spot->hunk,
+					     index->starts[line]))
+			return reason_set(
+				self->reason, REASON_PATCH_AMBIGUOUS, hunk_path(self->file),
+				"line %zu: hunk %zu of '%.160s' fits at line %zu only, and "
+				"the function there is not the one that its header names",
+				spot->hunk->at_line, spot->number + 1, hunk_path(self->file),
+				line + 1);
+	}
+	return 0;
+}
+
 int hunk_refuse_unplaced(struct recoverer *self, const struct spot *spot)
 {
 	struct hunk_search search = {0};
@@ -447,5 +492,7 @@ int hunk_decide_all(struct recoverer *self)
 	}
 	if (code == 0 && !self->how->trusted)
 		code = judge_together(self);
+	if (code == 0 && !self->how->trusted)
+		code = judge_headings(self);
 	return code;
 }

@@ -246,12 +246,22 @@ static int judge_ends(const struct trial *trial, bool creates)
 			    run->cr_made->new_path);
 }
 
+static int refuse_blank(const struct trial *trial)
+{
+	return patch_refuse(trial->run, REASON_PATCH_AMBIGUOUS, trial->file->at_line,
+			    trial->file->new_path,
+			    "by its counts some blank line of a hunk lost its '+' or '-', and "
+			    "nothing proves which, or that the counts are wrong");
+}
+
 static int try_unproven(struct trial *trial, struct bytes *ret)
 {
 	struct hunk_recovery how = {.line_ends = trial->run->recovered->line_ends,
 				    .shape = trial->run->shape,
 				    .budget = &trial->run->recover_budget};
 
+	if (has_doubt(trial->file, DIFF_DOUBT_BLANK))
+		return refuse_blank(trial);
 	return try_ladder(trial, &how, ret);
 }
 

@@ -198,6 +198,22 @@ static bool ends_with_hunk(const struct recover_reader *reader)
 	return ahead.at == ahead.end;
 }
 
+/* Whether counts are right but for blank lines that were taken for context and
+ * may have had a mark: one side has as many as stated, the other has more. */
+static bool may_have_lost_marks(const struct recover_hunk *hunk, int64_t old_lacks,
+				int64_t new_lacks)
+{
+	return (old_lacks == 0 && new_lacks < 0 && -new_lacks <= hunk->blank) ||
+	       (new_lacks == 0 && old_lacks < 0 && -old_lacks <= hunk->blank);
+}
+
+/* A hunk that makes a file has no context behind its lines that would show that
+ * they are all there. */
+static bool may_lack_its_end(const struct recover_hunk *hunk)
+{
+	return !hunk->counted && hunk->old_found == 0;
+}
+
 /*
  * A last hunk with fewer lines than its counts may have been cut off. Counts
  * that are too small somewhere, or wrong in an earlier hunk, show that it is
@@ -218,8 +234,12 @@ static void judge_hunks(struct recover_reader *reader)
 			hunk->doubts |= DIFF_DOUBT_LINES;
 		if (!hunk->counted || hunk->missed)
 			hunk->doubts |= DIFF_DOUBT_COUNTS;
+		if (i == last && may_lack_its_end(hunk))
+			hunk->doubts |= DIFF_DOUBT_CUT;
 		if (!hunk->missed)
 			continue;
+		if (may_have_lost_marks(hunk, old_lacks, new_lacks))
+			hunk->doubts |= DIFF_DOUBT_BLANK;
 		if (old_lacks == new_lacks && old_lacks > 0)
 			hunk->lacking = (uint32_t)old_lacks;
 		counts_lie = counts_lie || i != last || old_lacks < 0 || new_lacks < 0;

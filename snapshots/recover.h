@@ -11,6 +11,8 @@
  *		  placement compares with the file's
  *   counts	  of a hunk, by its lines; a last hunk that counts promise more
  *		  lines of is marked DIFF_DOUBT_CUT: it may have been cut off
+ *   blanks	  behind a hunk, spaces in them too, are a gap; in it they are context,
+ *		  DIFF_DOUBT_BLANK where counts say that some lost a + or -
  *   "@@"	  without line numbers, or with some missing: DIFF_DOUBT_LINES
  *   names	  without a/ and b/, when the base, or the index line with it, says
  *		  which file is meant

@@ -100,7 +100,7 @@ static bool is_signature(struct recover_reader *reader, const struct diff_raw *l
 struct walk {
 	const uint8_t *at;
 	size_t lines_len;
-	uint32_t old_len, new_len;
+	uint32_t old_len, new_len, blank;
 	bool unfinished;
 };
 
@@ -112,6 +112,7 @@ static void step(struct walk *walk, const struct diff_raw *line, int kind)
 		return; /* a marker */
 	walk->old_len += kind != DIFF_ADD;
 	walk->new_len += kind != DIFF_REMOVE;
+	walk->blank += line->text.len == 0 || diff_equals(line->text, "\r");
 	walk->unfinished = !line->whole;
 }
 
@@ -128,13 +129,35 @@ static bool is_last_fence(struct recover_reader *reader, const struct diff_raw *
 	return recover_is_fence(line->text);
 }
 
+/* A ruler between a diff and prose: a line of its own, with nothing of a hunk
+ * behind it. */
+static bool is_ruler(struct recover_reader *reader, const struct diff_raw *line)
+{
+	struct diff_raw next;
+
+	if (!diff_equals(line->text, "---") && !diff_equals(line->text, "---\r"))
+		return false;
+	if (!raw_at(reader, line->next, &next))
+		return true;
+	if (next.text.len > 0)
+		return false;
+	while (next.text.len == 0) {
+		if (!raw_at(reader, next.next, &next))
+			return true;
+	}
+	return recover_kind(next.text) == 0;
+}
+
 /* Whether a hunk may end here: nothing behind it is one more line. */
 static bool may_end(struct recover_reader *reader, const uint8_t *at)
 {
+	const uint8_t *first = at;
 	struct diff_raw line;
 
 	while (raw_at(reader, at, &line)) {
-		if (line.text.len > 0)
+		if (at > first && is_ruler(reader, &line))
+			return true;
+		if (!diff_is_blank(line.text))
 			return recover_kind(line.text) == 0 || is_sides(reader, &line) ||
 			       is_signature(reader, &line) || is_last_fence(reader, &line);
 		at = line.next;
@@ -323,6 +346,7 @@ int recover_read_hunk(struct recover_reader *reader)
 	hunk.lines_len = walk.lines_len;
 	hunk.old_found = walk.old_len;
 	hunk.new_found = walk.new_len;
+	hunk.blank = walk.blank;
 	hunk.unfinished = walk.unfinished;
 	code = judge_lines(reader, &hunk);
 	if (code != 0)

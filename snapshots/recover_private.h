@@ -17,6 +17,7 @@ struct recover_hunk {
 	bool unfinished;				 /* its last line has no newline */
 	uint32_t old_start, old_len, new_start, new_len; /* as stated */
 	uint32_t old_found, new_found;
+	uint32_t blank; /* lines without any mark, taken for context */
 	const uint8_t *lines_at;
 	size_t lines_len; /* raw lines, markers included */
 	size_t at_line;

@@ -229,6 +229,9 @@ static void test_hunk_lines(void **state)
 	assert_false(hunk->lines[3].no_newline);
 	assert_int_equal(hunk->lines[4].text.len, 2);
 	assert_true(hunk->lines[5].no_newline);
+	/* white space behind a hunk that has all its lines is a gap */
+	file = accepts(parse, FILE_X "@@ -1 +1 @@\n-a\n+b\n \n \t\n");
+	assert_int_equal(file->hunks[0].lines_len, 2);
 }
 
 /* --- refusals ------------------------------------------------------------------ */
@@ -248,6 +251,7 @@ static const struct {
 	{FILE_X "@@ -1,2 +1 @@\n-a\n+b\nx\n", REASON_PATCH_MALFORMED, "line 6"},
 	{FILE_X "@@ -1 +1 @@\n-a\n+b\n+c\n", REASON_PATCH_MALFORMED, "line 6: more lines"},
 	{FILE_X "@@ -1 +1 @@\n-a\n+b\n c\n", REASON_PATCH_MALFORMED, "line 6: more lines"},
+	{FILE_X "@@ -1 +1 @@\n-a\n+b\n \t\n+c\n", REASON_PATCH_MALFORMED, "more lines"},
 	{FILE_X "@@ -1 +1 @@\n-a\n+b\n\n+c\n", REASON_PATCH_MALFORMED, "more lines"},
 	{FILE_X "@@ -1 +1 @@\n-a\n-b\n", REASON_PATCH_MALFORMED, "line 5"},
 	{FILE_X "@@ -1 +1 @@\n a\n", REASON_PATCH_MALFORMED, "changes nothing"},
