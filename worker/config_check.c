@@ -17,6 +17,7 @@
 #include "worker/config_private.h"
 #include "worker/metrics.h"
 #include "worker/mode.h"
+#include "worker/pool.h"
 #include "worker/preset.h"
 #include "worker/role.h"
 #include "worker/roots.h"
@@ -135,6 +136,12 @@ static int rule_pool(const struct config *config, struct err *err)
 	    in_range("sandbox.pool_idle (ms)", config->sandbox_pool_idle, 1000, LIMIT_TIME_MS,
 		     err) < 0)
 		return -1;
+	if ((size_t)config->sandbox_pool_least > pool_most(config))
+		return err_set(
+			err, ERR_INPUT,
+			"sandbox.pool_least: %lld is above the most that may wait, %zu; raise "
+			"sandbox.pool_most",
+			(long long)config->sandbox_pool_least, pool_most(config));
 	return 0;
 }
 

@@ -23,7 +23,7 @@
 
 /* --- bounds ----------------------------------------------------------- */
 
-static size_t most_waiting(const struct config *config)
+size_t pool_most(const struct config *config)
 {
 	return config->sandbox_pool_most == 0 ? (size_t)config->worker_slots + 1
 					      : (size_t)config->sandbox_pool_most;
@@ -31,7 +31,7 @@ static size_t most_waiting(const struct config *config)
 
 size_t pool_boxes(const struct config *config)
 {
-	size_t boxes = (size_t)config->worker_slots + most_waiting(config);
+	size_t boxes = (size_t)config->worker_slots + pool_most(config);
 
 	return boxes < ROLE_BOXES_MAX ? boxes : ROLE_BOXES_MAX;
 }
@@ -40,7 +40,7 @@ static void take_bounds(struct supervisor *self)
 {
 	struct pool *pool = &self->pool;
 
-	pool->most = most_waiting(self->config);
+	pool->most = pool_most(self->config);
 	pool->least = (size_t)self->config->sandbox_pool_least;
 	if (pool->least > pool->most)
 		pool->least = pool->most;

@@ -25,6 +25,9 @@ struct pool {
 	struct box_networks networks; /* of the zygote's boxes so far */
 };
 
+/* The most boxes that may wait. */
+size_t pool_most(const struct config *config);
+
 /* The most boxes that there can be at once, with a job or waiting. */
 size_t pool_boxes(const struct config *config);
 
