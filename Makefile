@@ -109,7 +109,7 @@ $(B)/libsbx.a: $(B)/producer/sbx.o $(B)/producer/sbx_results.o $(producer_ARCHIV
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(B)/libsbx.o
 
--include $(patsubst %.c,$(B)/%.d,$(foreach f,$(FLOORS),$($(f)_SRC)) $(wildcard worker/bin/*.c producer/bin/*.c tests/unit/*/*.c tests/bench/*.c))
+-include $(patsubst %.c,$(B)/%.d,$(foreach f,$(FLOORS),$($(f)_SRC)) $(wildcard worker/bin/*.c producer/bin/*.c tests/unit/*/*.c tests/bench/*.c tests/fuzz/*.c))
 
 # --- attacks: each tries one thing inside a box and says "escaped" when it wins
 ATTACKS := $(patsubst %.c,$(B)/%,$(wildcard tests/attack/attack_*.c))
@@ -168,6 +168,12 @@ fuzz-coverage:
 	@llvm-profdata merge -o build/cov/all.profdata $(patsubst %,build/cov/%.profraw,$(FUZZ))
 	@llvm-cov report -instr-profile build/cov/all.profdata $(patsubst %,-object build/cov/fuzz_%,$(FUZZ)) $(COVER)
 
+# The corpora without a fuzzer, as tests.
+REPLAYS := $(patsubst %,$(B)/tests/fuzz/replay_%,$(FUZZERS))
+$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libproducer.a $(worker_ARCHIVES)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LINK) $^ $(worker_LIBS) -o $@
+
 # --- what a person calls
 .PHONY: help
 help:
@@ -199,10 +205,10 @@ deps:
 	case "$$missing" in *openssh-server*) $$sudo systemctl -q disable --now ssh 2>/dev/null || true;; esac
 
 .PHONY: unit-tests
-unit-tests: $(UNIT_TESTS)
+unit-tests: $(UNIT_TESTS) $(REPLAYS)
 
 .PHONY: all-tests
-all-tests: all $(UNIT_TESTS) $(ATTACKS)
+all-tests: all $(UNIT_TESTS) $(REPLAYS) $(ATTACKS)
 
 .PHONY: test
 test: MORE_DEPS := openssh-server mmdebstrap umoci skopeo

@@ -4,21 +4,10 @@
  * are in order, names are within bounds, and the guard can judge them. What is
  * refused has a reason that can be encoded.
  */
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/text.h"
 #include "schema/limits.h"
 #include "snapshots/diff.h"
 #include "snapshots/guard.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 static void check_hunk(struct bytes input, const struct diff_hunk *hunk)
 {

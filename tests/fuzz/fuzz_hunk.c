@@ -5,19 +5,8 @@
  * postimage must be what those places give. Where the stated line was not
  * taken, no other place may fit.
  */
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/text.h"
 #include "snapshots/hunk.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 /* The byte behind the line at `at`. */
 static size_t line_end(struct bytes text, size_t at)

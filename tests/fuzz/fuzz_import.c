@@ -130,8 +130,10 @@ static void take_bundle(struct gitdb **db, struct bytes input)
 	(void)gitdb_is_bundle(path);
 	for (size_t i = 0; i < REFS_OF_A_BUNDLE; i++) {
 		err = (struct err){0};
-		if (gitdb_fetch_bundle(*db, path, wanted[i], BUNDLE_BYTES_MAX, &commit, &err) == 0)
-			(void)gitdb_check_commit(*db, &commit, &err);
+		if (gitdb_fetch_bundle(*db, path, wanted[i], BUNDLE_BYTES_MAX, &commit, &err) ==
+			    0 &&
+		    gitdb_check_commit(*db, &commit, &err) == 0)
+			require(gitdb_has(*db, &commit));
 		else
 			require(err.kind != ERR_NONE);
 	}

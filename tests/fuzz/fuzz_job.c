@@ -2,24 +2,10 @@
  * fuzz_job.c - any bytes as a job. What is accepted must survive the way out
  * and in again, and its message must unpack to itself; what is refused must
  * have a reason that can be encoded.
- *
- *	clang -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined \
- *		tests/fuzz/fuzz_job.c schema/X.c base/X.c -lmsgpackc -ljansson   (X: all of them)
  */
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/text.h"
 #include "schema/job.h"
 #include "schema/limits.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 /* The shortest message of a tree. */
 static void pack(const struct value *tree, struct buf *out)

@@ -3,20 +3,10 @@
  * JSON and its own msgpack as the same tree, must go through job_prepare and
  * result_prepare, and must print.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "schema/job.h"
 #include "schema/limits.h"
 #include "schema/result.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 static void to_json(const struct value *tree, unsigned indent, struct buf *out)
 {

@@ -1,33 +1,26 @@
 /*
- * fuzz_junit.c - any bytes as a JUnit report. Built with
- * `clang -fsanitize=fuzzer,address,undefined`; seeds in corpus/junit.
+ * fuzz_junit.c - any bytes as a JUnit report.
  */
-#include <assert.h>
-#include <stdint.h>
-#include <string.h>
-
-#include "base/text.h"
 #include "schema/limits.h"
+#include "tests/fuzz/fuzz.h"
 #include "worker/reports_entries.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void on_found(void *ctx, const struct found_case *found)
 {
 	(void)ctx;
-	assert(strlen(found->id) < CASE_ID_BYTES && found->status < CASE_STATUSES);
-	assert(text_is_utf8(found->id, strlen(found->id)));
-	assert(found->duration_us >= 0);
+	require(strlen(found->id) < CASE_ID_BYTES && found->status < CASE_STATUSES);
+	require(text_is_utf8(found->id, strlen(found->id)));
+	require(found->duration_us >= 0);
 	if (found->message != NULL) {
-		assert(strlen(found->message) <= LIMIT_CASE_MESSAGE_BYTES);
-		assert(text_is_utf8(found->message, strlen(found->message)));
+		require(strlen(found->message) <= LIMIT_CASE_MESSAGE_BYTES);
+		require(text_is_utf8(found->message, strlen(found->message)));
 	}
 }
 
 static void on_problem(void *ctx, const char *text)
 {
 	(void)ctx;
-	assert(*text != '\0');
+	require(*text != '\0');
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -6,20 +6,9 @@
  * space at its end; every line they add must be one that the diff adds, but for
  * its line end; and nothing that the diff removes or adds may be missing.
  */
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/text.h"
 #include "snapshots/hunk.h"
 #include "snapshots/recover.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 static bool exists(void *ctx, const char *path)
 {

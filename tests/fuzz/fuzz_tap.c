@@ -1,33 +1,26 @@
 /*
- * fuzz_tap.c - any bytes as TAP, and as the reports of a job. Built with
- * `clang -fsanitize=fuzzer,address,undefined`; seeds in corpus/tap.
+ * fuzz_tap.c - any bytes as TAP, and as the reports of a job.
  */
-#include <assert.h>
-#include <stdint.h>
-#include <string.h>
-
-#include "base/text.h"
 #include "schema/limits.h"
+#include "tests/fuzz/fuzz.h"
 #include "worker/reports_entries.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void on_found(void *ctx, const struct found_case *found)
 {
 	(void)ctx;
-	assert(strlen(found->id) < CASE_ID_BYTES && found->status < CASE_STATUSES);
-	assert(text_is_utf8(found->id, strlen(found->id)));
-	assert(found->duration_us >= 0);
+	require(strlen(found->id) < CASE_ID_BYTES && found->status < CASE_STATUSES);
+	require(text_is_utf8(found->id, strlen(found->id)));
+	require(found->duration_us >= 0);
 	if (found->message != NULL) {
-		assert(strlen(found->message) <= LIMIT_CASE_MESSAGE_BYTES);
-		assert(text_is_utf8(found->message, strlen(found->message)));
+		require(strlen(found->message) <= LIMIT_CASE_MESSAGE_BYTES);
+		require(text_is_utf8(found->message, strlen(found->message)));
 	}
 }
 
 static void on_problem(void *ctx, const char *text)
 {
 	(void)ctx;
-	assert(*text != '\0');
+	require(*text != '\0');
 }
 
 /* The whole way: counts add up, and good means that nothing is bad. */
@@ -48,9 +41,9 @@ static void judge(struct bytes content)
 	reports_stream(&reports, content);
 	reports_file(&reports, "report", content);
 	good = reports_finish(&reports, false, &result, &reason);
-	assert(good == (reason.code == REASON_NONE));
-	assert(!good || result.resolved);
-	assert(result.total == result.passed + result.failed + result.errors + result.skipped);
+	require(good == (reason.code == REASON_NONE));
+	require(!good || result.resolved);
+	require(result.total == result.passed + result.failed + result.errors + result.skipped);
 	arena_release(&arena);
 }
 

@@ -1,7 +1,8 @@
 """Which test programs there are, in the order in which they run.
 
 The order is that of explanation: style, golden vectors, units from the ground floor upwards,
-properties of the patch engine, then the system by number, then the attacks.
+the corpora of the fuzz targets, properties of the patch engine, then the system by number,
+then the attacks.
 Units are named by their sources, so one that was not built is a failure and
 not an absence.
 """
@@ -46,6 +47,16 @@ def units(root, build, mark, factor):
                           env={"SBX_B": build, "SBX_BIN": os.path.join(build, "bin")})
 
 
+def corpora(root, build, mark, factor):
+    """The inputs of each fuzz target, once."""
+    for source in sorted(glob.glob(os.path.join(root, "tests/fuzz/fuzz_*.c"))):
+        name = os.path.basename(source)[len("fuzz_"):-len(".c")]
+        yield Program(f"fuzz/{name}{mark}", "unit",
+                      [os.path.join(build, "tests/fuzz", f"replay_{name}"),
+                       os.path.join(root, "tests/fuzz/corpus", name)],
+                      TIMEOUTS["unit"] * factor, parallel=True, whole=True)
+
+
 def scripts(root, group):
     pattern = "test_[0-9]*.py" if group == "system" else "test_*.py"
     for path in sorted(glob.glob(os.path.join(root, "tests", group, pattern))):
@@ -61,9 +72,9 @@ def every(root, build, sanitized, patterns):
     golden = os.path.join(root, "tests/golden/check.py")
     programs = [*style(root), *scripts(root, "runner"),
                 Program("golden/check", "golden", [golden], TIMEOUTS["style"]),
-                *units(root, build, "", 1)]
+                *units(root, build, "", 1), *corpora(root, build, "", 1)]
     if sanitized:
-        programs += units(root, sanitized, "+san", 3)
+        programs += [*units(root, sanitized, "+san", 3), *corpora(root, sanitized, "+san", 3)]
     for group in ("property", "system", "attack"):
         programs += scripts(root, group)
     return [program for program in programs
