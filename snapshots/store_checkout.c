@@ -34,11 +34,10 @@ enum {
 	INFO_BYTES_MAX = 1024
 };
 
-static const struct timespec TIMES[2] = {{.tv_sec = STORE_MTIME_S}, {.tv_sec = STORE_MTIME_S}};
-
 struct checkout {
 	struct gitdb *db;
 	int blobs;
+	struct store_crew *crew;
 	struct oid_set placed; /* blobs that this tree has linked already */
 	int64_t files_first, files_left;
 	int64_t bytes_first, bytes_left;
@@ -50,7 +49,7 @@ struct checkout {
 /* The directory that is being filled. */
 struct place {
 	struct checkout *checkout;
-	int fd;
+	struct store_dir *dir;
 	unsigned depth;
 	int result;
 };
@@ -78,50 +77,39 @@ static void count_own(struct checkout *checkout, int64_t bytes)
 	checkout->info.own_bytes += (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
 }
 
-static int make_file(struct checkout *checkout, int dir, const char *name,
-		     const struct gitdb_entry *entry)
+static int make_file(struct checkout *checkout, struct store_dir *dir, const char *name,
+		     const struct store_blob *blob, bool shared)
 {
-	CLEANUP(gitdb_blob_release) struct gitdb_blob blob = {0};
-	CLEANUP(fd_cleanup) int fd = -1;
+	struct store_file file = {.name = name, .blob = *blob, .shared = shared};
+	const struct gitdb_entry entry = {.oid = blob->oid};
+	int result;
 
-	if (read_blob(checkout, entry, &blob) < 0)
+	if (read_blob(checkout, &entry, &file.content) < 0)
 		return -1;
-	fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-		    entry->mode == MODE_EXEC ? 0755 : 0644);
-	if (fd < 0)
-		return err_sys(checkout->err, "cannot make '%s'", name);
-	if (fd_write_all(fd, blob.bytes.data, blob.bytes.len, checkout->err) < 0)
-		return err_prefix(checkout->err, "'%s'", name);
-	if (futimens(fd, TIMES) < 0)
-		return err_sys(checkout->err, "cannot set the time of '%s'", name);
-	return 0;
+	if (!shared)
+		count_own(checkout, (int64_t)file.content.bytes.len);
+	result = store_crew_make(checkout->crew, dir, &file, checkout->err);
+	gitdb_blob_release(&file.content);
+	return result;
 }
 
-static int put_file(struct checkout *checkout, int dir, const char *name,
+static int put_file(struct checkout *checkout, struct store_dir *dir, const char *name,
 		    const struct gitdb_entry *entry)
 {
 	const struct store_blob blob = {.oid = entry->oid, .exec = entry->mode == MODE_EXEC};
-	int64_t bytes_left = checkout->bytes_left;
 	int first =
 		checkout->layered ? 0 : store_blob_first(&checkout->placed, &blob, checkout->err);
 	struct stat st;
 	int linked = 0;
 
 	if (first > 0)
-		linked = store_blob_link(checkout->blobs, &blob, dir, name, &st, checkout->err);
+		linked = store_blob_link(checkout->blobs, &blob, dir->fd, name, &st, checkout->err);
 	if (first < 0 || linked < 0)
 		return -1;
-	if (linked > 0) {
-		checkout->bytes_left -= st.st_size;
-		return checkout->bytes_left < 0 ? too_large(checkout, "bytes") : 0;
-	}
-	if (make_file(checkout, dir, name, entry) < 0)
-		return -1;
-	if (first > 0)
-		store_blob_keep(checkout->blobs, &blob, dir, name);
-	else
-		count_own(checkout, bytes_left - checkout->bytes_left);
-	return 0;
+	if (linked == 0)
+		return make_file(checkout, dir, name, &blob, first > 0);
+	checkout->bytes_left -= st.st_size;
+	return checkout->bytes_left < 0 ? too_large(checkout, "bytes") : 0;
 }
 
 static int put_link(struct checkout *checkout, int dir, const char *name,
@@ -138,7 +126,7 @@ static int put_link(struct checkout *checkout, int dir, const char *name,
 	(void)memcpy(target, blob.bytes.data, blob.bytes.len);
 	target[blob.bytes.len] = '\0';
 	if (symlinkat(target, dir, name) < 0 ||
-	    utimensat(dir, name, TIMES, AT_SYMLINK_NOFOLLOW) < 0)
+	    utimensat(dir, name, store_times, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(checkout->err, "cannot make link '%s'", name);
 	return 0;
 }
@@ -159,7 +147,7 @@ static int make_dir(struct checkout *checkout, int dir, const char *name, int *r
 
 static int close_dir(struct checkout *checkout, int fd, const char *name)
 {
-	if (futimens(fd, TIMES) < 0)
+	if (futimens(fd, store_times) < 0)
 		return err_sys(checkout->err, "cannot set the time of '%s'", name);
 	return 0;
 }
@@ -169,9 +157,10 @@ static int close_dir(struct checkout *checkout, int fd, const char *name)
 /* An entry may be a tree, whose entries are put in turn. */
 static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entry);
 
-static int put_tree(struct checkout *checkout, int fd, const struct oid *tree, unsigned depth)
+static int put_tree(struct checkout *checkout, struct store_dir *dir, const struct oid *tree,
+		    unsigned depth)
 {
-	struct place place = {.checkout = checkout, .fd = fd, .depth = depth};
+	struct place place = {.checkout = checkout, .dir = dir, .depth = depth};
 
 	if (depth > DEPTH_MAX)
 		return too_large(checkout, "directories inside each other");
@@ -182,14 +171,23 @@ static int put_tree(struct checkout *checkout, int fd, const struct oid *tree, u
 
 static int put_dir(struct place *place, const char *name, const struct gitdb_entry *entry)
 {
-	CLEANUP(fd_cleanup) int fd = -1;
+	struct checkout *checkout = place->checkout;
+	struct store_dir *dir;
+	int result = 0;
+	int fd;
 
-	if (make_dir(place->checkout, place->fd, name, &fd) < 0)
+	if (make_dir(checkout, place->dir->fd, name, &fd) < 0)
 		return -1;
-	if (entry->mode == MODE_TREE &&
-	    put_tree(place->checkout, fd, &entry->oid, place->depth + 1) < 0)
-		return err_prefix(place->checkout->err, "in '%s'", name);
-	return close_dir(place->checkout, fd, name);
+	dir = store_dir_new(fd, checkout->err);
+	if (dir == NULL)
+		return -1;
+	if (entry->mode == MODE_TREE)
+		result = put_tree(checkout, dir, &entry->oid, place->depth + 1);
+	if (result < 0)
+		(void)err_prefix(checkout->err, "in '%s'", name);
+	if (store_dir_release(dir, result < 0 ? NULL : checkout->err) < 0)
+		result = -1;
+	return result;
 }
 
 static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entry)
@@ -203,9 +201,9 @@ static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entr
 		place->result =
 			err_set(checkout->err, ERR_INPUT, "no file may be named '%.200s'", name);
 	else if (entry->mode == MODE_FILE || entry->mode == MODE_EXEC)
-		place->result = put_file(checkout, place->fd, name, entry);
+		place->result = put_file(checkout, place->dir, name, entry);
 	else if (entry->mode == MODE_LINK)
-		place->result = put_link(checkout, place->fd, name, entry);
+		place->result = put_link(checkout, place->dir->fd, name, entry);
 	else
 		place->result = put_dir(place, name, entry);
 	return place->result;
@@ -215,7 +213,8 @@ static int put_entry(void *ctx, const char *name, const struct gitdb_entry *entr
 
 static int layer_put(void *ctx, int dir, const char *name, const struct gitdb_entry *entry)
 {
-	struct place place = {.checkout = ctx, .fd = dir};
+	struct store_dir here = {.fd = dir, .users = 1};
+	struct place place = {.checkout = ctx, .dir = &here};
 
 	return put_entry(&place, name, entry);
 }
@@ -227,7 +226,7 @@ static int layer_hide(void *ctx, int dir, const char *name)
 	if (checkout->files_left-- == 0)
 		return too_large(checkout, "files");
 	if (store_whiteout_make(dir, name) < 0 ||
-	    utimensat(dir, name, TIMES, AT_SYMLINK_NOFOLLOW) < 0)
+	    utimensat(dir, name, store_times, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(checkout->err, "cannot hide '%s'", name);
 	return 0;
 }
@@ -288,11 +287,30 @@ static int check_extent(const struct checkout *checkout, const struct oid *tree)
 	return gitdb_count(&counter, &top, checkout->err);
 }
 
-static int put_whole(struct checkout *checkout, const struct oid *tree, int fd)
+static int put_whole(struct checkout *checkout, const struct oid *tree, struct store_dir *top)
 {
 	int result = check_extent(checkout, tree);
 
-	return result == 0 ? put_tree(checkout, fd, tree, 0) : result;
+	return result == 0 ? put_tree(checkout, top, tree, 0) : result;
+}
+
+/* The crew's failure is the one to tell: the walk may just have met it. */
+static int put_all(struct checkout *checkout, const struct store *store, const char *repo,
+		   const struct oid *tree, int fd, int *ret_pin)
+{
+	struct store_dir top = {.fd = fd, .users = 1};
+	int result;
+
+	checkout->crew =
+		store_crew_new(checkout->blobs,
+			       ret_pin == NULL ? STORE_CREW_FULL : STORE_CREW_ALONE, checkout->err);
+	if (checkout->crew == NULL)
+		return -1;
+	result = ret_pin != NULL ? put_layer(checkout, store, repo, tree, fd, ret_pin)
+				 : put_whole(checkout, tree, &top);
+	if (store_crew_end(checkout->crew, checkout->err) < 0)
+		result = -1;
+	return result == 0 ? close_dir(checkout, fd, "the top") : result;
 }
 
 /* Everything into the directory `fd`, hashed on its way; or what differs from
@@ -322,10 +340,7 @@ static int fill(const struct store *store, const char *repo, const struct oid *t
 	umask_before = umask(022);
 	result = gitdb_open(path, GITDB_READ, &checkout.db, err);
 	if (result == 0)
-		result = ret_pin != NULL ? put_layer(&checkout, store, repo, tree, fd, ret_pin)
-					 : put_whole(&checkout, tree, fd);
-	if (result == 0)
-		result = close_dir(&checkout, fd, "the top");
+		result = put_all(&checkout, store, repo, tree, fd, ret_pin);
 	(void)umask(umask_before);
 	gitdb_set_strict(false);
 	gitdb_close(checkout.db);

@@ -6,6 +6,7 @@
 #define SBX_SNAPSHOTS_STORE_PRIVATE_H
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "snapshots/gitdb_store.h"
@@ -153,6 +154,42 @@ typedef int store_blob_visit(void *ctx, int dir, const char *name, const struct 
 			     const struct stat *st, struct err *err);
 int store_blobs_each(const struct store *store, store_blob_visit *visit, void *ctx,
 		     struct err *err) MUST_CHECK;
+
+/* --- making files (store_crew.c) ---------------------------------------- */
+
+/* The mtime of everything in a checkout, twice: as utimensat(2) wants it. */
+extern const struct timespec store_times[2];
+
+/* A directory that is being filled, and stays open until everybody who puts
+ * something into it has let go: then it gets its time. */
+struct store_dir {
+	int fd;
+	atomic_uint users; /* 1 more than is ever released: the descriptor is borrowed */
+};
+struct store_dir *store_dir_new(int fd, struct err *err) MUST_CHECK; /* takes `fd` */
+int store_dir_release(struct store_dir *dir, struct err *err) MUST_CHECK;
+
+struct store_file {
+	const char *name; /* at most LIMIT_NAME_BYTES */
+	struct store_blob blob;
+	struct gitdb_blob content;
+	bool shared; /* the others that have the blob link to it: store_blob_keep */
+};
+
+/*
+ * Those who make the files of one checkout: the caller, and with
+ * STORE_CREW_FULL helpers once there are many. A file is made some time before
+ * store_crew_end returns, which fails when one could not be: its err is the
+ * one that counts. store_crew_make takes the content when a helper gets the
+ * file; what is left in `file` stays the caller's. The caller's umask, `blobs`
+ * and all directories stay as they are until the end.
+ */
+struct store_crew;
+enum store_crew_size { STORE_CREW_ALONE, STORE_CREW_FULL };
+struct store_crew *store_crew_new(int blobs, enum store_crew_size size, struct err *err) MUST_CHECK;
+int store_crew_make(struct store_crew *crew, struct store_dir *dir, struct store_file *file,
+		    struct err *err) MUST_CHECK;
+int store_crew_end(struct store_crew *crew, struct err *err) MUST_CHECK; /* frees it */
 
 /* --- upkeep ------------------------------------------------------------ */
 

@@ -4,6 +4,9 @@
  */
 #include "tests/unit/snapshots/store_rig.h"
 
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* --- helpers ----------------------------------------------------------- */
@@ -64,23 +67,29 @@ static void neighbours_share_what_they_have_in_common(void **state)
 	rig_close(&rig);
 }
 
-/* Links, modes and twins in many directories. */
-static void a_large_tree_is_the_same_as_git_has_it(void **state)
+/* Links, modes and twins in many directories, and files too large to hand over. */
+static void make_large(void)
+{
+	sh("test -d large || { git init -q -b main large && cd large && for d in $(seq 15); do "
+	   "mkdir -p d$d/e && for f in $(seq 40); do echo $d $f >d$d/e/f$f; done; echo twin "
+	   ">d$d/twin; cp d$d/e/f7 d$d/run && chmod +x d$d/run && ln -s e/f1 d$d/link; done && "
+	   "mkdir d10/e/deep && head -c 700000 /dev/urandom >d10/e/deep/huge && : >d11/empty && "
+	   "git add . && git commit -q -m one && git tag one && echo x >>d3/e/f3 && "
+	   "git commit -q -a -m two && git tag two && "
+	   "git worktree add -q --detach ../wanted two && rm ../wanted/.git; }");
+}
+
+static void large_as_git_has_it(const char *store)
 {
 	const char *one, *two;
 	struct rig rig;
 
-	(void)state;
-	sh("git init -q -b main large && cd large && for d in $(seq 15); do mkdir -p d$d/e && "
-	   "for f in $(seq 40); do echo $d $f >d$d/e/f$f; done; echo twin >d$d/twin; "
-	   "cp d$d/e/f7 d$d/run && chmod +x d$d/run && ln -s e/f1 d$d/link; done && "
-	   "git add . && git commit -q -m one && git tag one && echo x >>d3/e/f3 && "
-	   "git commit -q -a -m two && git tag two && git worktree add -q --detach ../wanted two");
-	rig_open(&rig, "store-large");
+	make_large();
+	rig_open(&rig, store);
 	rig_source(&rig, "large");
 	one = check_out(&rig, "one");
 	two = check_out(&rig, "two");
-	sh("rm wanted/.git && diff -r --no-dereference wanted %s", two);
+	sh("diff -r --no-dereference wanted %s", two);
 	sh("cd %s && test $(find . -type f -perm 755 | wc -l) = 15 && "
 	   "test $(find . -type l | wc -l) = 15",
 	   two);
@@ -88,6 +97,63 @@ static void a_large_tree_is_the_same_as_git_has_it(void **state)
 	sh("find %s %s ! -newermt @946684799 -o -newermt @946684800 | (! grep .)", one, two);
 	assert_true(inode_of(one, "d9/e/f9") == inode_of(two, "d9/e/f9"));
 	assert_true(inode_of(one, "d3/e/f3") != inode_of(two, "d3/e/f3"));
+	sh("find %s %s -type d ! -perm 755 | (! grep .)", one, two);
+	rig_close(&rig);
+}
+
+static void a_large_tree_is_the_same_as_git_has_it(void **state)
+{
+	(void)state;
+	large_as_git_has_it("store-large");
+}
+
+/* Where there is one processor, nobody helps. */
+static void a_large_tree_is_the_same_without_helpers(void **state)
+{
+	cpu_set_t before, one;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	CPU_ZERO(&one);
+	for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++) {
+		if (CPU_ISSET(cpu, &before))
+			CPU_SET(cpu, &one);
+	}
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	large_as_git_has_it("store-alone");
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
+/* A file that cannot be written, whoever makes it, is what the failure says. */
+static void a_large_tree_that_cannot_be_written_is_an_error(void **state)
+{
+	struct rlimit before, small;
+	struct store_base base;
+	const char *path;
+	struct rig rig;
+
+	(void)state;
+	make_large();
+	sh("cd large && git checkout -q one && head -c 70000 /dev/urandom >d5/e/f5 && git add . && "
+	   "git rm -q d10/e/deep/huge && git commit -q -m wide && git tag wide");
+	rig_open(&rig, "store-wide");
+	rig_source(&rig, "large");
+	FETCH_OK(&rig, "wide", &base);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){.rlim_cur = 60000, .rlim_max = before.rlim_max};
+	assert_true(sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL) == 0);
+	for (int i = 0; i < 5; i++) {
+		rig.err = (struct err){0};
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+		assert_int_equal(store_checkout(rig.store, &rig.source, &base.tree, &rig.arena,
+						&path, &rig.reason, &rig.err),
+				 -1);
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+		assert_non_null(strstr(rig.err.message, "'f5'"));
+		assert_false(store_has_checkout(rig.store, &base.tree));
+		sh("test -z \"$(ls store-wide/tmp)\"");
+	}
+	sh("test $(stat -c %%s '%s/d5/e/f5') = 70000", checkout(&rig, &base.tree));
 	rig_close(&rig);
 }
 
@@ -223,6 +289,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(neighbours_share_what_they_have_in_common),
 		cmocka_unit_test(a_large_tree_is_the_same_as_git_has_it),
+		cmocka_unit_test(a_large_tree_is_the_same_without_helpers),
+		cmocka_unit_test(a_large_tree_that_cannot_be_written_is_an_error),
 		cmocka_unit_test(a_large_tree_without_an_object_is_an_error),
 		cmocka_unit_test(a_full_or_missing_blob_costs_a_copy),
 		cmocka_unit_test(a_changed_blob_is_not_linked),
