@@ -55,13 +55,27 @@ bool store_file_sound(const struct stat *st, bool exec)
 	       st->st_uid == geteuid();
 }
 
-int store_blob_first(struct oid_set *placed, const struct store_blob *blob, struct err *err)
+/* A blob as a member of a set. At worst two are taken for one, which costs a copy. */
+static struct oid blob_key(const struct store_blob *blob)
 {
 	struct oid key = blob->oid;
 
-	/* At worst two blobs are taken for one, which costs a copy. */
 	key.raw[OID_BYTES - 1] ^= blob->exec ? 1 : 0;
+	return key;
+}
+
+int store_blob_first(struct oid_set *placed, const struct store_blob *blob, struct err *err)
+{
+	const struct oid key = blob_key(blob);
+
 	return oid_set_add(placed, &key, err);
+}
+
+bool store_blob_listed(const struct oid_set *listed, const struct store_blob *blob)
+{
+	const struct oid key = blob_key(blob);
+
+	return oid_set_has(listed, &key);
 }
 
 int store_blob_link(int blobs, const struct store_blob *blob, int dir, const char *name,
@@ -137,6 +151,43 @@ static int each_in(int dir, store_blob_visit *visit, void *ctx, struct err *err)
 	}
 	(void)closedir(stream);
 	return result;
+}
+
+static bool list_shard(int blobs, const char *name, size_t *left, struct oid_set *listed)
+{
+	int fd = openat(blobs, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *entry;
+	bool all = true;
+
+	if (stream == NULL) {
+		fd_close(fd);
+		return fd < 0 && errno == ENOENT;
+	}
+	while (all && (entry = readdir(stream)) != NULL) {
+		struct store_blob blob;
+		struct oid key;
+
+		if (!store_blob_parse(entry->d_name, &blob))
+			continue;
+		key = blob_key(&blob);
+		all = (*left)-- > 0 && oid_set_add(listed, &key, NULL) >= 0;
+	}
+	(void)closedir(stream);
+	return all;
+}
+
+bool store_blobs_list(int blobs, size_t max, struct oid_set *listed)
+{
+	bool all = true;
+
+	for (unsigned i = 0; all && i < SHARDS; i++) {
+		char name[SHARD_CHARS + 1];
+
+		(void)snprintf(name, sizeof(name), "%x", i);
+		all = list_shard(blobs, name, &max, listed);
+	}
+	return all;
 }
 
 int store_blobs_each(const struct store *store, store_blob_visit *visit, void *ctx, struct err *err)

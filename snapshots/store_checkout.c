@@ -31,7 +31,9 @@ enum {
 	LINK_BYTES_MAX = 4095,
 	BLOCK_BYTES = 4096,
 	TOUCH_AFTER_S = 30,
-	INFO_BYTES_MAX = 1024
+	INFO_BYTES_MAX = 1024,
+	LIST_FILES_MIN = 100,	 /* for fewer files each blob is tried */
+	LIST_BLOBS_PER_FILE = 4, /* what more are there cost more to list than to try */
 };
 
 struct checkout {
@@ -39,6 +41,8 @@ struct checkout {
 	int blobs;
 	struct store_crew *crew;
 	struct oid_set placed; /* blobs that this tree has linked already */
+	struct oid_set listed; /* those that were there, when `is_listed` */
+	bool is_listed;
 	int64_t files_first, files_left;
 	int64_t bytes_first, bytes_left;
 	struct store_info info;
@@ -93,6 +97,12 @@ static int make_file(struct checkout *checkout, struct store_dir *dir, const cha
 	return result;
 }
 
+/* One that has come since then is made once more, and not kept. */
+static bool may_be_there(const struct checkout *checkout, const struct store_blob *blob)
+{
+	return !checkout->is_listed || store_blob_listed(&checkout->listed, blob);
+}
+
 static int put_file(struct checkout *checkout, struct store_dir *dir, const char *name,
 		    const struct gitdb_entry *entry)
 {
@@ -102,7 +112,7 @@ static int put_file(struct checkout *checkout, struct store_dir *dir, const char
 	struct stat st;
 	int linked = 0;
 
-	if (first > 0)
+	if (first > 0 && may_be_there(checkout, &blob))
 		linked = store_blob_link(checkout->blobs, &blob, dir->fd, name, &st, checkout->err);
 	if (first < 0 || linked < 0)
 		return -1;
@@ -273,7 +283,7 @@ static int put_layer(struct checkout *checkout, const struct store *store, const
 /* --- a checkout -------------------------------------------------------- */
 
 /* Before anything is made: a few objects may be any number of files. */
-static int check_extent(const struct checkout *checkout, const struct oid *tree)
+static int check_extent(const struct checkout *checkout, const struct oid *tree, int64_t *ret_files)
 {
 	const struct gitdb_entry top = {.oid = *tree, .mode = MODE_TREE};
 	CLEANUP(gitdb_counter_release)
@@ -284,14 +294,22 @@ static int check_extent(const struct checkout *checkout, const struct oid *tree)
 		.files = -1, /* for the top itself, which is there already */
 	};
 
-	return gitdb_count(&counter, &top, checkout->err);
+	if (gitdb_count(&counter, &top, checkout->err) < 0)
+		return -1;
+	*ret_files = counter.files;
+	return 0;
 }
 
 static int put_whole(struct checkout *checkout, const struct oid *tree, struct store_dir *top)
 {
-	int result = check_extent(checkout, tree);
+	int64_t files;
 
-	return result == 0 ? put_tree(checkout, top, tree, 0) : result;
+	if (check_extent(checkout, tree, &files) < 0)
+		return -1;
+	checkout->is_listed = files >= LIST_FILES_MIN &&
+			      store_blobs_list(checkout->blobs, (size_t)files * LIST_BLOBS_PER_FILE,
+					       &checkout->listed);
+	return put_tree(checkout, top, tree, 0);
 }
 
 /* The crew's failure is the one to tell: the walk may just have met it. */
@@ -345,6 +363,7 @@ static int fill(const struct store *store, const char *repo, const struct oid *t
 	gitdb_set_strict(false);
 	gitdb_close(checkout.db);
 	oid_set_release(&checkout.placed);
+	oid_set_release(&checkout.listed);
 	fd_close(checkout.blobs);
 	checkout.info.files = checkout.files_first - checkout.files_left;
 	checkout.info.bytes = checkout.bytes_first - checkout.bytes_left;

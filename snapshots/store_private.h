@@ -140,6 +140,11 @@ bool store_file_sound(const struct stat *st, bool exec);
 int store_blob_first(struct oid_set *placed, const struct store_blob *blob,
 		     struct err *err) MUST_CHECK;
 
+/* Notes all blobs that there are; false when there are more than `max`, or that
+ * cannot be told. To look a blob up there costs a fraction of a try to link it. */
+bool store_blobs_list(int blobs, size_t max, struct oid_set *listed) MUST_CHECK;
+bool store_blob_listed(const struct oid_set *listed, const struct store_blob *blob);
+
 /* Links the blob to `name` in `dir`. Returns 1 with *ret_st filled, 0 when it
  * has to be made, -1. `blobs` is the descriptor of the directory blobs/. */
 int store_blob_link(int blobs, const struct store_blob *blob, int dir, const char *name,
