@@ -55,6 +55,8 @@ static enum kind begin(struct folding *folding, struct bytes name)
 	return KIND_UNICODE;
 }
 
+enum { UNICODE_MAX = 0x10ffff };
+
 /* --- characters -------------------------------------------------------------- */
 
 static size_t fold(uint32_t c, utf8proc_option_t options, uint32_t ret[FOLD_CHARACTERS])
@@ -78,9 +80,9 @@ static uint32_t small(uint8_t byte)
 
 size_t guard_fold_character(uint32_t character, uint32_t ret[FOLD_CHARACTERS])
 {
-	if (character >= 0x80)
+	if (character >= 0x80 && character <= UNICODE_MAX)
 		return fold(character, UTF8PROC_IGNORE, ret);
-	ret[0] = small((uint8_t)character);
+	ret[0] = character < 0x80 ? small((uint8_t)character) : character;
 	return 1;
 }
 

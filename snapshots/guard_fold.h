@@ -31,7 +31,7 @@ uint64_t guard_fold_hash(struct bytes name);
 
 /* What one character folds to: `ret` gets as many as are returned, none for
  * one that is ignored. Enough to recognise an ASCII word; order of combining
- * marks is not looked at. */
+ * marks is not looked at. What is beyond Unicode is its own fold. */
 size_t guard_fold_character(uint32_t character, uint32_t ret[FOLD_CHARACTERS]);
 
 #endif

@@ -259,6 +259,10 @@ static void test_link_targets(void **state)
 		{"l", "x/.GIT/y", false},
 		{"l", "C:\\x", false},
 		{"l", "\\\\x", false},
+		{"l", "\xff\xff\xff\xff", true}, /* git takes any bytes, also no UTF-8 */
+		{"l", "\xff", true},
+		{"l", "\xf4\x90\x80\x80/\xc3", true},
+		{"l", "\xed\xa0\x80/.git", false},
 	};
 	struct reason reason;
 
