@@ -184,6 +184,17 @@ static int put_files(void *ctx, const struct option_row *row, const char *value,
 	return 0;
 }
 
+static int put_bundle(void *ctx, const struct option_row *row, const char *value, struct err *err)
+{
+	struct compose *c = composing(ctx);
+
+	(void)row;
+	if (*value == '\0')
+		return err_set(err, ERR_INPUT, "the value is empty");
+	c->bundle_path = value;
+	return 0;
+}
+
 /* --- steps ------------------------------------------------------------ */
 
 static int append_step(struct compose *c, const char *name, const char *key, struct value *command,
@@ -248,6 +259,8 @@ static const struct option_row what_rows[] = {
 	{"repo", "URL|DIR", "repository of the base", put_repo, .path = "source.repo"},
 	{"commit", "COMMIT", "base: oid, branch or tag", put_text, .path = "source.commit"},
 	{"files", "DIR", "all files below DIR but .git as the base, sent with the job", put_files,
+	 .path = NULL},
+	{"bundle", "FILE", "a bundle of git that holds the base, sent with the job", put_bundle,
 	 .path = NULL},
 	{"subdir", "DIR", "where in it the steps start", put_text, .path = "source.subdir"},
 	{"patch", "FILE", "diff to apply; '-' reads standard input", put_patch, .path = NULL},
@@ -364,11 +377,26 @@ static int read_patch(struct compose *c, struct err *err)
 			value_bin(c->arena, (struct bytes){(const uint8_t *)copy, diff.len}), err);
 }
 
-/* They take the place of a repository that the file of the job names. */
+/* What takes the place of a repository that the file of the job names; `key` is
+ * all that stays of the old source beside subdir, or NULL. */
+static struct value *replace_source(struct compose *c, const char *key)
+{
+	struct value *old = tree_item(c->tree, "source");
+	const char *const kept[] = {"subdir", key};
+	struct value *source = value_map(c->arena);
+
+	for (size_t i = 0; source != NULL && i < ARRAY_LEN(kept); i++) {
+		struct value *item = kept[i] == NULL ? NULL : tree_item(old, kept[i]);
+
+		if (item != NULL)
+			value_put(c->arena, source, kept[i], item);
+	}
+	return source;
+}
+
 static int read_files(struct compose *c, struct err *err)
 {
-	struct value *subdir = tree_item(tree_item(c->tree, "source"), "subdir");
-	struct value *source = value_map(c->arena);
+	struct value *source = replace_source(c, NULL);
 
 	if (c->repo_given)
 		return err_set(err, ERR_INPUT, "--files and --repo: only one can be the base");
@@ -376,8 +404,26 @@ static int read_files(struct compose *c, struct err *err)
 		return err_set(err, ERR_LIMIT, "out of memory");
 	if (job_source_directory(c->arena, c->files_path, source, err) < 0)
 		return err_prefix(err, "--files");
-	if (subdir != NULL)
-		value_put(c->arena, source, "subdir", subdir);
+	return tree_put(c->arena, c->tree, "source", source, err);
+}
+
+static int read_bundle(struct compose *c, struct err *err)
+{
+	struct value *source = replace_source(c, "commit");
+	CLEANUP(buf_release) struct buf bundle = {0};
+	const char *copy;
+
+	if (c->repo_given || c->files_path != NULL)
+		return err_set(err, ERR_INPUT, "--bundle and %s: only one can be the base",
+			       c->repo_given ? "--repo" : "--files");
+	if (fd_read_file(c->bundle_path, LIMIT_FILES_BYTES, &bundle, err) < 0)
+		return err_prefix(err, "--bundle");
+	copy = arena_memdup(c->arena, bundle.data != NULL ? bundle.data : (const uint8_t *)"",
+			    bundle.len);
+	if (copy == NULL || source == NULL)
+		return err_set(err, ERR_LIMIT, "out of memory");
+	value_put(c->arena, source, "bundle",
+		  value_bin(c->arena, (struct bytes){(const uint8_t *)copy, bundle.len}));
 	return tree_put(c->arena, c->tree, "source", source, err);
 }
 
@@ -412,6 +458,8 @@ int compose_finish(struct compose *compose, struct err *err)
 	if (compose->patch_path != NULL && read_patch(compose, err) < 0)
 		return -1;
 	if (compose->files_path != NULL && read_files(compose, err) < 0)
+		return -1;
+	if (compose->bundle_path != NULL && read_bundle(compose, err) < 0)
 		return -1;
 	if (spread_env(compose, err) < 0)
 		return -1;

@@ -18,8 +18,9 @@
 struct compose {
 	struct arena *arena;
 	struct value *tree;
-	const char *patch_path; /* "-" is standard input */
-	const char *files_path; /* a directory whose files are the source */
+	const char *patch_path;	 /* "-" is standard input */
+	const char *files_path;	 /* a directory whose files are the source */
+	const char *bundle_path; /* a bundle of git that is */
 	bool repo_given;
 	struct value *env; /* for every step */
 	bool touched;	   /* an option has changed the tree */

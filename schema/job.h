@@ -48,14 +48,15 @@ struct file_list {
 	size_t len;
 };
 
-/* Either a repository and a commit, or files. */
+/* A repository and a commit, a bundle and a commit, or files. */
 struct job_source {
+	struct bytes bundle; /* len 0: none */
 	struct file_list files;
 	struct text_list executable; /* which of `files` have mode 100755 */
 	struct pair_list links;	     /* path to target */
-	const char *repo;	     /* URL or absolute path; NULL: files, or no source at all */
-	const char *commit;	     /* full or abbreviated oid, or ref name */
-	const char *subdir;	     /* working directory of the steps, or NULL */
+	const char *repo;   /* URL or absolute path; NULL: files, a bundle, or no source at all */
+	const char *commit; /* full or abbreviated oid, or ref name */
+	const char *subdir; /* working directory of the steps, or NULL */
 };
 
 struct job_patch {

@@ -82,6 +82,8 @@ static const struct field source_fields[] = {
 	{"links", .kind = FIELD_PAIRS, FIELD_AT(struct job_source, links, struct pair_list),
 	 .max = LIMIT_FILES, .item_min = 1, .item_max = LIMIT_PATH_BYTES,
 	 .key_max = LIMIT_PATH_BYTES, .key_rule = &path_rule, .rule = &printable_rule},
+	{"bundle", .kind = FIELD_BIN, FIELD_AT(struct job_source, bundle, struct bytes), .min = 1,
+	 .max = LIMIT_FILES_BYTES},
 	{"repo", TEXT(struct job_source, repo, 1, LIMIT_TEXT_CHARS), .rule = &printable_rule},
 	{"commit", TEXT(struct job_source, commit, 1, LIMIT_PATH_BYTES), .rule = &printable_rule},
 	{"subdir", TEXT(struct job_source, subdir, 1, LIMIT_PATH_BYTES), .rule = &path_rule},
@@ -156,18 +158,24 @@ static int check_source(struct decoder *decoder, const struct path *path, const 
 	struct path repo = {path, "repo", PATH_NO_INDEX};
 	struct path commit = {path, "commit", PATH_NO_INDEX};
 	bool files = source->files.len > 0;
+	bool bundle = source->bundle.len > 0;
 
-	if (files && (source->repo != NULL || source->commit != NULL))
+	if (files && (bundle || source->repo != NULL || source->commit != NULL))
+		return decoder_refuse(
+			decoder, REASON_JOB_INVALID, path,
+			"expected either 'files', or 'repo' or 'bundle' and 'commit', "
+			"found both");
+	if (bundle && source->repo != NULL)
 		return decoder_refuse(decoder, REASON_JOB_INVALID, path,
-				      "expected either 'files' or 'repo' and 'commit', found both");
+				      "expected either 'repo' or 'bundle', found both");
 	if (files)
 		return check_files(decoder, path, source);
 	if (source->executable.len > 0 || source->links.len > 0)
 		return decoder_refuse(decoder, REASON_JOB_INVALID, path,
 				      "'executable' and 'links' go with 'files', found none");
-	if (source->repo == NULL)
+	if (source->repo == NULL && !bundle)
 		return decoder_refuse(decoder, REASON_JOB_INVALID, &repo,
-				      "is missing; expected str, or 'files'");
+				      "is missing; expected str, or 'bundle' or 'files'");
 	if (source->commit == NULL)
 		return decoder_refuse(decoder, REASON_JOB_INVALID, &commit,
 				      "is missing; expected str");
@@ -378,7 +386,7 @@ static const struct field job_fields[] = {
 
 bool job_has_source(const struct job *job)
 {
-	return job->source.repo != NULL || job->source.files.len > 0;
+	return job->source.repo != NULL || job->source.bundle.len > 0 || job->source.files.len > 0;
 }
 
 /* A job without source, patch and steps is legal: it shows that the road from

@@ -5,7 +5,7 @@
  *	store/repos/<name>.git		objects of one source, refs/sbx/<job>, and
  *					refs/sbx-base/<oid> for each usable commit, also
  *					by the oid of a tag that it was asked by; "files"
- *					for all files that came with jobs
+ *					for all files and bundles that came with jobs
  *	store/repos/<name>.lock		flock(2): who fetches
  *	store/repos/<name>.gc		flock(2): shared who writes, alone who deletes
  *	store/blobs/<x>/<oid>-<mode>	files of checkouts: neighbours share them by hard links
@@ -81,6 +81,14 @@ int store_fetch_fast(struct store *store, const struct source_url *source, const
  */
 int store_files(struct store *store, const struct job_source *source, struct store_base *ret,
 		struct reason *ret_reason, struct err *err) MUST_CHECK;
+
+/*
+ * As store_fetch, for a bundle that comes with the job: its `source.bundle` and
+ * `source.commit`, kept beside the files of others. What it lacks is not looked
+ * for there, nor is any other commit of theirs.
+ */
+int store_bundle(struct store *store, const struct job_source *source, struct store_base *ret,
+		 struct reason *ret_reason, struct err *err) MUST_CHECK;
 
 /*
  * The shared checkout of `tree`: built when it is not there (once, whoever

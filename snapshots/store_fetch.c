@@ -30,6 +30,13 @@
 
 enum { MEMORY_LEAST_BYTES = 1 << 30 };
 
+/* What is wanted. */
+struct fetching {
+	const struct source_url *source;
+	const char *commit;
+	struct bytes bundle; /* of a job; len 0: none */
+};
+
 struct answer {
 	int result; /* of store_fetch */
 	struct oid commit;
@@ -125,13 +132,29 @@ static void no_commit(struct answer *answer, const struct source_url *source, co
 		blame_source(answer, source->url);
 }
 
+/* One commit of another database, which goes by `named` there. */
+static void copy_commit(const struct store *store, const struct source_url *source,
+			struct gitdb *from, const struct oid *named, struct gitdb *to,
+			struct answer *answer)
+{
+	struct err *err = &answer->err;
+	int marked = store_marked(to, &answer->commit, err);
+
+	answer->result = marked < 0 ? -1 : 0;
+	if (marked == 0 &&
+	    (gitdb_copy_commit(from, to, &answer->commit, store->config.max_repo_bytes, err) < 0 ||
+	     gitdb_check_commit(to, &answer->commit, err) < 0))
+		blame_source(answer, source->url);
+	else if (marked == 0 || (marked > 0 && !oid_equal(named, &answer->commit)))
+		answer->result = store_mark(to, named, &answer->commit, err);
+}
+
 static void fetch_local(const struct store *store, const struct source_url *source,
 			const char *commit, struct gitdb *to, struct answer *answer)
 {
 	struct err *err = &answer->err;
 	struct gitdb *from = NULL;
 	struct oid named;
-	int marked;
 
 	answer->result = gitdb_open_foreign(source->url, &from, err);
 	if (answer->result < 0) {
@@ -139,19 +162,10 @@ static void fetch_local(const struct store *store, const struct source_url *sour
 		return;
 	}
 	answer->result = gitdb_resolve_named(from, commit, &named, &answer->commit, err);
-	if (answer->result < 0) {
+	if (answer->result < 0)
 		no_commit(answer, source, commit);
-		gitdb_close(from);
-		return;
-	}
-	marked = store_marked(to, &answer->commit, err);
-	answer->result = marked < 0 ? -1 : 0;
-	if (marked == 0 &&
-	    (gitdb_copy_commit(from, to, &answer->commit, store->config.max_repo_bytes, err) < 0 ||
-	     gitdb_check_commit(to, &answer->commit, err) < 0))
-		blame_source(answer, source->url);
-	else if (marked == 0 || (marked > 0 && !oid_equal(&named, &answer->commit)))
-		answer->result = store_mark(to, &named, &answer->commit, err);
+	else
+		copy_commit(store, source, from, &named, to, answer);
 	gitdb_close(from);
 }
 
@@ -278,20 +292,16 @@ static int bound_memory(const struct store *store, struct err *err)
 	return gitdb_bound_memory(bytes > MEMORY_LEAST_BYTES ? bytes : MEMORY_LEAST_BYTES, err);
 }
 
-static void fetch_locked(const struct store *store, const struct source_url *source,
-			 const char *commit, struct answer *answer)
+/* `from`: what is copied, when it is open already. */
+static void fetch_locked(const struct store *store, const struct fetching *fetching,
+			 struct gitdb *from, struct answer *answer)
 {
+	const struct source_url *source = fetching->source;
 	CLEANUP(fd_cleanup) int lock = -1;
 	CLEANUP(fd_cleanup) int writing = -1;
-	CLEANUP(store_build_release) struct store_build home = {.fd = -1};
 	char path[PATH_MAX];
 	struct gitdb *to = NULL;
 
-	answer->result = bound_memory(store, &answer->err);
-	if (answer->result == 0 && source->ssh)
-		answer->result = prepare_ssh(store, source, &home, &answer->err);
-	if (answer->result < 0)
-		return;
 	(void)snprintf(path, sizeof(path), "%s/repos/%s.lock", store->path, source->name);
 	answer->result = store_lock(path, -1, &lock, &answer->err);
 	if (answer->result < 0)
@@ -308,19 +318,44 @@ static void fetch_locked(const struct store *store, const struct source_url *sou
 	answer->result = gitdb_open(path, GITDB_WRITE, &to, &answer->err);
 	if (answer->result < 0)
 		return;
-	if (source->local && gitdb_is_bundle(source->url))
-		fetch_bundle(store, source, commit, to, answer);
+	if (from != NULL)
+		copy_commit(store, source, from, &answer->commit, to, answer);
+	else if (source->local && gitdb_is_bundle(source->url))
+		fetch_bundle(store, source, fetching->commit, to, answer);
 	else if (source->local)
-		fetch_local(store, source, commit, to, answer);
+		fetch_local(store, source, fetching->commit, to, answer);
 	else
-		fetch_remote(store, source, path, commit, to, answer);
+		fetch_remote(store, source, path, fetching->commit, to, answer);
 	gitdb_close(to);
+}
+
+static void fetch_bounded(const struct store *store, const struct fetching *fetching,
+			  struct answer *answer)
+{
+	CLEANUP(store_build_release) struct store_build build = {.fd = -1};
+	struct gitdb *from = NULL;
+
+	answer->result = bound_memory(store, &answer->err);
+	if (answer->result == 0 && fetching->source->ssh)
+		answer->result = prepare_ssh(store, fetching->source, &build, &answer->err);
+	if (answer->result < 0)
+		return;
+	if (fetching->bundle.len > 0) {
+		answer->result = store_unpack_bundle(store, fetching->bundle, fetching->commit,
+						     &build, &from, &answer->commit, &answer->err);
+		if (answer->result < 0) {
+			no_commit(answer, fetching->source, fetching->commit);
+			return;
+		}
+	}
+	fetch_locked(store, fetching, from, answer);
+	gitdb_close(from);
 }
 
 /* --- in the parent ----------------------------------------------------- */
 
-static pid_t start_child(const struct store *store, const struct source_url *source,
-			 const char *commit, int *ret_fd, struct err *err)
+static pid_t start_child(const struct store *store, const struct fetching *fetching, int *ret_fd,
+			 struct err *err)
 {
 	struct answer answer = {.result = -1};
 	pid_t parent = getpid();
@@ -345,7 +380,7 @@ static pid_t start_child(const struct store *store, const struct source_url *sou
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(1);
 	fd_close(ends[0]);
-	fetch_locked(store, source, commit, &answer);
+	fetch_bounded(store, fetching, &answer);
 	_exit(fd_write_all(ends[1], &answer, sizeof(answer), NULL) < 0);
 }
 
@@ -386,12 +421,12 @@ static bool is_crash(int status)
 	return false;
 }
 
-static int fetch_in_child(struct store *store, const struct source_url *source, const char *commit,
-			  struct answer *ret, struct err *err)
+static int fetch_in_child(struct store *store, const struct fetching *fetching, struct answer *ret,
+			  struct err *err)
 {
 	int64_t deadline_us = clock_mono_us() + store->config.fetch_timeout_ms * 1000;
 	CLEANUP(fd_cleanup) int fd = -1;
-	pid_t pid = start_child(store, source, commit, &fd, err);
+	pid_t pid = start_child(store, fetching, &fd, err);
 	int status = 0;
 	int result;
 
@@ -404,19 +439,19 @@ static int fetch_in_child(struct store *store, const struct source_url *source, 
 	}
 	if (result == 0 || !is_crash(status))
 		return result;
-	ret->result = reason_set(&ret->reason, REASON_SOURCE_CORRUPT, source->url,
-				 "'%s' holds what crashes who reads it", source->url);
+	ret->result = reason_set(&ret->reason, REASON_SOURCE_CORRUPT, fetching->source->url,
+				 "'%s' holds what crashes who reads it", fetching->source->url);
 	return 0;
 }
 
-int store_fetch(struct store *store, const struct source_url *source, const char *commit,
-		struct store_base *ret, struct reason *ret_reason, struct err *err)
+static int fetch(struct store *store, const struct fetching *fetching, struct store_base *ret,
+		 struct reason *ret_reason, struct err *err)
 {
+	const struct source_url *source = fetching->source;
+	const char *commit = fetching->commit;
 	struct answer answer = {.result = -1};
 
-	if (store_fetch_fast(store, source, commit, ret) == 0)
-		return 0;
-	if (fetch_in_child(store, source, commit, &answer, err) < 0)
+	if (fetch_in_child(store, fetching, &answer, err) < 0)
 		return err_prefix(err, "cannot fetch '%s' of '%s'", commit, source->url);
 	if (answer.result == REFUSED) {
 		*ret_reason = answer.reason;
@@ -426,4 +461,25 @@ int store_fetch(struct store *store, const struct source_url *source, const char
 		return err_set(err, answer.err.kind, "cannot fetch '%s': %s", commit,
 			       answer.err.message);
 	return fetch_marked(store, source, &answer.commit, ret, err);
+}
+
+int store_fetch(struct store *store, const struct source_url *source, const char *commit,
+		struct store_base *ret, struct reason *ret_reason, struct err *err)
+{
+	const struct fetching fetching = {.source = source, .commit = commit};
+
+	if (store_fetch_fast(store, source, commit, ret) == 0)
+		return 0;
+	return fetch(store, &fetching, ret, ret_reason, err);
+}
+
+int store_bundle(struct store *store, const struct job_source *source, struct store_base *ret,
+		 struct reason *ret_reason, struct err *err)
+{
+	struct source_url place = source_of_files();
+	const struct fetching fetching = {
+		.source = &place, .commit = source->commit, .bundle = source->bundle};
+
+	place.url = "the bundle of the job";
+	return fetch(store, &fetching, ret, ret_reason, err);
 }

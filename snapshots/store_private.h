@@ -204,6 +204,12 @@ int store_clean_tmp(const struct store *store, struct err *err) MUST_CHECK;
 int store_upkeep_lock(const struct store *store, int64_t deadline_us, int *ret_fd,
 		      struct err *err) MUST_CHECK;
 
+/* A bundle as a repository of its own, in `build` and open, whose `commit` is
+ * whole. ERR_NOT_FOUND, ERR_LIMIT, ERR_UNSUPPORTED, ERR_INPUT are its own fault. */
+int store_unpack_bundle(const struct store *store, struct bytes bundle, const char *commit,
+			struct store_build *build, struct gitdb **ret, struct oid *ret_commit,
+			struct err *err) MUST_CHECK;
+
 /* Whether a commit was checked and may be used: store_mark says so. */
 int store_marked(struct gitdb *db, const struct oid *commit, struct err *err) MUST_CHECK;
 

@@ -28,9 +28,9 @@ int dispatch_fetch(struct task *task, struct err *err)
 	task->base_mono_us = clock_mono_us();
 	message.checkout = task->job.steps_len > 0;
 	ipc_text(message.repo, task->job.source.repo);
-	ipc_text(message.commit, task->job.source.commit);
-	if (task->job.source.repo == NULL &&
-	    fd_memfd("sbx-files", task->payload.data, task->payload.len, &fd, err) < 0)
+	if (task->job.source.repo != NULL)
+		ipc_text(message.commit, task->job.source.commit);
+	else if (fd_memfd("sbx-files", task->payload.data, task->payload.len, &fd, err) < 0)
 		return -1;
 	return outbox_send(&task->supervisor->storekeeper, &message, sizeof(message), fd, err);
 }

@@ -600,7 +600,7 @@ static bool wants_events(const struct task *task)
 	if (!self->config->worker_events || task->job.id == NULL || self->dying)
 		return false;
 	/* Of what is answered at once only the end is news. */
-	if (task->job.source.repo == NULL && task->state != STATE_done)
+	if (!job_has_source(&task->job) && task->state != STATE_done)
 		return false;
 	if (self->local != NULL)
 		return self->local->event != NULL;

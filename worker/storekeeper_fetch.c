@@ -109,8 +109,9 @@ struct work {
 };
 
 /* The job's message was judged by the supervisor, which hands it on. */
-static int take_files(struct work *work, struct store_base *ret, struct err *err)
+static int take_payload(struct work *work, struct store_base *ret, struct err *err)
 {
+	struct store *store = work->keeper->store;
 	struct bytes payload;
 	struct arena arena;
 	struct job job;
@@ -122,8 +123,10 @@ static int take_files(struct work *work, struct store_base *ret, struct err *err
 		return -1;
 	arena_init(&arena, LIMIT_ARENA_BYTES);
 	rc = job_decode(&arena, payload.data, payload.len, &job, &work->reply->reason, err);
-	if (rc == 0)
-		rc = store_files(work->keeper->store, &job.source, ret, &work->reply->reason, err);
+	if (rc == 0 && job.source.bundle.len > 0)
+		rc = store_bundle(store, &job.source, ret, &work->reply->reason, err);
+	else if (rc == 0)
+		rc = store_files(store, &job.source, ret, &work->reply->reason, err);
 	arena_release(&arena);
 	fd_unmap(&payload);
 	return rc;
@@ -139,7 +142,7 @@ static void fetch(struct work *work)
 	int rc;
 
 	if (*work->request->repo == '\0')
-		rc = take_files(work, &base, &err);
+		rc = take_payload(work, &base, &err);
 	else
 		rc = store_fetch(keeper->store, &work->source, work->request->commit, &base,
 				 &reply->reason, &err);
@@ -160,7 +163,9 @@ static bool fetch_fast(struct work *work)
 	struct store_base base;
 	struct err err = {0};
 
-	if (store_fetch_fast(keeper->store, &work->source, work->request->commit, &base) != 0)
+	/* What comes with a job is read; a name alone is no right to what others sent. */
+	if (*work->request->repo == '\0' ||
+	    store_fetch_fast(keeper->store, &work->source, work->request->commit, &base) != 0)
 		return false;
 	if (work->request->checkout) {
 		if (!store_has_checkout(keeper->store, &base.tree))

@@ -20,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Where the fields are that PROTOCOL.md calls bin; None stands for any key.
 BINARY = {("patch", "diff"), ("steps", "stdin"), ("steps", "stdout"), ("steps", "stderr"),
-          ("artifacts", "data"), ("source", "files", None)}
+          ("artifacts", "data"), ("source", "files", None), ("source", "bundle")}
 
 
 def from_json(tree, place=()):

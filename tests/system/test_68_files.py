@@ -1,6 +1,8 @@
 """Bases that come with the job: from the command line, over the wire, and from Python."""
+import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -26,6 +28,24 @@ def make_tree(top):
     os.makedirs(os.path.join(top, ".git"))
     with open(os.path.join(top, ".git/config"), "w", encoding="ascii") as out:
         out.write("secret\n")
+
+
+def make_bundle(folder):
+    """The same tree as a bundle with a branch main; and its commit."""
+    top = os.path.join(folder, "bundled")
+    path = os.path.join(folder, "made.bundle")
+    env = sbxtest.clean_env(folder)
+    if not os.path.isdir(top):
+        make_tree(top)
+        shutil.rmtree(os.path.join(top, ".git"))
+        for command in (["init", "-q", "-b", "main"], ["add", "."],
+                        ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "-m", "x"],
+                        ["bundle", "create", "-q", path, "main"]):
+            subprocess.run(["git", *command], cwd=top, env=env, check=True)
+    oid = subprocess.run(["git", "rev-parse", "main"], cwd=top, env=env, check=True,
+                         capture_output=True, text=True).stdout.strip()
+    with open(path, "rb") as stream:
+        return stream.read(), oid
 
 
 class CommandLine(sbxtest.Case):
@@ -78,6 +98,16 @@ class CommandLine(sbxtest.Case):
         self.assert_verdict(result, "passed")
         self.assertEqual(result["steps"][0]["stdout"], "x\nx\n")
 
+    def test_they_are_followed_as_any_other(self):
+        path = os.path.join(self.folder, "followed.json")
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(sbxtest.json_of({"v": 1, "id": "followed", "steps": [{"run": ["src/go"]}]}))
+        done = self.program("sbx-run", "--follow", "--state-dir",
+                            os.path.join(self.folder, "state"), "--files", self.top, path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for line in ("-- prepared\n", "one\n"):
+            self.assertIn(line, done.stdout + done.stderr)
+
     def test_no_steps_and_no_patch(self):
         result = self.run_job(source={"files": {"a": "x"}}, steps=[])
         self.assert_verdict(result, "passed")
@@ -100,6 +130,39 @@ class CommandLine(sbxtest.Case):
         self.assertEqual((source["executable"], source["links"]),
                          (["bin/run"], {"src/go": "../bin/run"}))
         self.assertEqual(list(source["files"]), ["bin/run", "raw", "src/main.py"])
+
+    def test_a_bundle_of_the_job_itself(self):
+        bundle, oid = make_bundle(self.folder)
+        source = {"bundle": {"base64": base64.b64encode(bundle).decode()}, "commit": "main"}
+        result = self.run_job(source=source, patch={"diff": DIFF})
+        self.assert_verdict(result, "passed")
+        self.assertEqual(result["steps"][0]["stdout"], "two\n")
+        self.assertEqual(result["snapshots"]["initial"], oid)
+        result = self.run_job(source={**source, "commit": "other"})
+        self.assert_verdict(result, "rejected", "source.no_commit")
+        source["bundle"] = "not a bundle"
+        self.assert_verdict(self.run_job(source=source), "rejected", "source.corrupt")
+        # What a job before has left cannot be named without being sent.
+        source["commit"] = oid
+        self.assert_verdict(self.run_job(source=source), "rejected", "source.corrupt")
+
+    def test_sbx_submit_sends_a_bundle(self):
+        bundle, _ = make_bundle(self.folder)
+        path = os.path.join(self.folder, "submit.bundle")
+        with open(path, "wb") as out:
+            out.write(bundle)
+        done = self.program("sbx-submit", "--bundle", path, "--commit", "main", "--run", "true",
+                            "--dry-run")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        source = json.loads(done.stdout)["source"]
+        self.assertEqual(base64.b64decode(source["bundle"]["base64"]), bundle)
+        self.assertEqual(source["commit"], "main")
+        for options, status, said in ((["--repo", "/r"], 2, "only one"),
+                                      (["--files", self.top], 2, "only one"), ([], 3, "commit")):
+            done = self.program("sbx-submit", "--bundle", path, *options, "--run", "true",
+                                "--dry-run")
+            self.assertEqual(done.returncode, status, done.stdout)
+            self.assertIn(said, done.stderr)
 
     def test_what_sbx_submit_cannot_send(self):
         empty = os.path.join(self.folder, "empty")
@@ -135,6 +198,20 @@ class Wire(sbxtest.WorkerCase):
         result = mine.wait(job, timeout=60)
         self.assertTrue(result.passed, result)
         self.assertEqual(result.steps[0].stdout, b"one\n")
+
+    def test_the_python_package_sends_a_bundle(self):
+        bundle, oid = make_bundle(self.folder)
+        mine = Client(sbxtest.BROKER_URL, self.prefix)
+        self.addCleanup(mine.close)
+        path = os.path.join(self.folder, "made.bundle")
+        job = Job(source=Source.of_bundle(path, "main"), steps=[Step(run=["src/go"])])
+        self.assertEqual(job.source.bundle, bundle)
+        self.assertTrue(Job.from_map(job.to_map()).source == job.source)
+        mine.submit(job)
+        result = mine.wait(job, timeout=60)
+        self.assertTrue(result.passed, result)
+        self.assertEqual(result.steps[0].stdout, b"one\n")
+        self.assertEqual(result.snapshots["initial"], oid)
 
     def test_equal_files_are_one_base(self):
         source = {"files": FILES, "executable": ["bin/run"]}

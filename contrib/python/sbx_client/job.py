@@ -9,7 +9,8 @@ from .record import Record
 
 @dataclasses.dataclass
 class Source(Record):
-    """Either `repo` and `commit`, or `files` (path to content), which travel with the job."""
+    """`repo` and `commit`; or what travels with the job: `bundle` and `commit`, or `files` (path to
+    content)."""
 
     repo: Optional[str] = None
     commit: Optional[str] = None
@@ -17,6 +18,13 @@ class Source(Record):
     files: Optional[dict[str, bytes]] = None
     executable: Optional[list[str]] = None
     links: Optional[dict[str, str]] = None
+    bundle: Optional[bytes] = None
+
+    @classmethod
+    def of_bundle(cls, path, commit, subdir=None):
+        """A file that `git bundle create FILE REF` made, and a ref or oid of it."""
+        with open(path, "rb") as stream:
+            return cls(bundle=stream.read(), commit=commit, subdir=subdir)
 
     @classmethod
     def of_directory(cls, top, subdir=None):
