@@ -38,7 +38,7 @@ struct item {
 };
 
 struct pipeline {
-	const struct carrier_config *config;
+	struct carrier_config config;
 	enum route route;
 	int64_t timeout_ms; /* 0: none */
 	int64_t heard_us;   /* the last fate, or when the first without one was sent */
@@ -187,13 +187,26 @@ static void disconnect(struct pipeline *p)
 	p->blocked = false;
 }
 
+/* Waits for the broker to take it, as long as it may. */
+static int send_item(struct pipeline *p, uint64_t tag, struct err *err)
+{
+	const struct message *message = &item_of(p, tag)->message;
+	struct err local = {0};
+
+	while (publisher_send(p->publisher, p->route, message, tag, &local) < 0) {
+		tell_blocked(p);
+		if (local.kind == ERR_TIMEOUT && !interrupt_seen() && check_silence(p, &local) == 0)
+			continue;
+		*err = local;
+		return -1;
+	}
+	return 0;
+}
+
 static int send_ring(struct pipeline *p, struct err *err)
 {
 	for (uint64_t tag = p->base; tag < p->next; tag++) {
-		struct item *item = item_of(p, tag);
-
-		if (!item->settled &&
-		    publisher_send(p->publisher, p->route, &item->message, tag, err) < 0)
+		if (!item_of(p, tag)->settled && send_item(p, tag, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -223,7 +236,7 @@ static int recover(struct pipeline *p, struct err *err)
 		if (interrupt_seen() || clock_mono_us() > until_us)
 			return -1;
 		*err = (struct err){0};
-		if (publisher_open(&p->publisher, p->config, err) == 0 && send_ring(p, err) == 0) {
+		if (publisher_open(&p->publisher, &p->config, err) == 0 && send_ring(p, err) == 0) {
 			p->hooks.notice(p->hooks.ctx, "connected again");
 			return 0;
 		}
@@ -288,7 +301,7 @@ int pipeline_send(struct pipeline *p, const struct message *message, uint64_t nu
 		p->heard_us = clock_mono_us();
 	p->next++;
 	p->bytes += message->body.len;
-	if (publisher_send(p->publisher, p->route, &item->message, tag, &local) == 0)
+	if (send_item(p, tag, &local) == 0)
 		return 0;
 	if (local.kind == ERR_INPUT)
 		drop(p, item);
@@ -328,11 +341,12 @@ int pipeline_open(struct pipeline **ret, const struct carrier_config *config, en
 
 	if (p == NULL)
 		return err_set(err, ERR_LIMIT, "out of memory");
-	p->config = config;
+	p->config = *config;
+	p->config.send_wait_ms = WAIT_MS;
 	p->route = route;
 	p->timeout_ms = timeout_ms;
 	p->hooks = *hooks;
-	if (publisher_open(&p->publisher, config, err) < 0) {
+	if (publisher_open(&p->publisher, &p->config, err) < 0) {
 		free(p);
 		return -1;
 	}

@@ -56,20 +56,37 @@ static const char *fix_for(int code, enum err_kind *ret_kind)
 	}
 }
 
+static bool says(amqp_bytes_t text, const char *part)
+{
+	return text.len > 0 && memmem(text.bytes, text.len, part, strlen(part)) != NULL;
+}
+
+/* Said for a while after a start or a crash: the queue is there and its leader is
+ * not, or the stream is and its local replica is not, or is just being made. */
+static bool is_starting(int code, amqp_bytes_t text)
+{
+	switch (code) {
+	case AMQP_NOT_FOUND:
+		return says(text, "down or inaccessible");
+	case AMQP_PRECONDITION_FAILED:
+		return says(text, "replica on the local node");
+	default:
+		return code == AMQP_INTERNAL_ERROR;
+	}
+}
+
 static int closed_error(struct rabbit_link *link, const char *what, int code, amqp_bytes_t text,
 			struct err *err)
 {
 	enum err_kind kind;
 	const char *fix = fix_for(code, &kind);
 
-	/* Said for a while after a crash: the queue is there, its leader is not. */
-	link->starting = code == AMQP_NOT_FOUND &&
-			 memmem(text.bytes, text.len, "down or inaccessible", 20) != NULL;
+	link->starting = is_starting(code, text);
 	if (link->starting) {
 		kind = ERR_PEER;
 		fix = "; the broker is still starting, or a node of it is missing";
 	}
-	if (code == AMQP_PRECONDITION_FAILED && memmem(text.bytes, text.len, "inequivalent", 12))
+	if (code == AMQP_PRECONDITION_FAILED && says(text, "inequivalent"))
 		fix = "; it was declared otherwise before: delete it, or choose another prefix";
 	return err_set(err, kind, "cannot %s at '%s': %d %.*s%s", what, link->where, code,
 		       (int)(text.len > 200 ? 200 : text.len), (const char *)text.bytes, fix);

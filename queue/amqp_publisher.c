@@ -317,7 +317,11 @@ static int rabbit_send(struct publisher *base, enum route route, const struct me
 {
 	struct pending pending = {.tag = tag, .silent = route == ROUTE_EVENT};
 
-	return send_message(from_base(base), route, message, pending, FOREVER, err);
+	struct rabbit_publisher *p = from_base(base);
+	int64_t deadline_us =
+		p->config.send_wait_ms == 0 ? FOREVER : deadline_after(p->config.send_wait_ms);
+
+	return send_message(p, route, message, pending, deadline_us, err);
 }
 
 static int rabbit_send_wait(struct publisher *base, enum route route, const struct message *message,

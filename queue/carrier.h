@@ -49,6 +49,7 @@ struct carrier_config {
 	const char *key_file;
 	bool insecure;	  /* amqps without verification: for tests by hand only */
 	const char *name; /* shown by the broker as the connection's name */
+	int send_wait_ms; /* how long publisher_send may block; 0: for ever */
 };
 
 /*
@@ -136,7 +137,8 @@ void publisher_close(struct publisher *publisher);
  * replies. `tag` comes back through publisher_next once its fate is known;
  * that of an event never does. A body beyond LIMIT_MESSAGE_BYTES is refused,
  * but for ROUTE_DEAD, which takes what consumers hand out. Blocks while the broker does or while
- * the window of unconfirmed messages is full. ERR_PEER: the connection is lost, and the fate of
+ * the window of unconfirmed messages is full; ERR_TIMEOUT after send_wait_ms, and
+ * the message is not sent. ERR_PEER: the connection is lost, and the fate of
  * everything pending is unknown: open a new one and send again (consumers dedupe).
  * What was sent may wait for the next call of publisher_next or publisher_flush
  * before it goes out, in company; publisher_timeout_ms is 0 then.

@@ -9,6 +9,7 @@ import unittest
 
 import sbxtest
 from chaos import Chaos
+from client import Client
 
 
 def fill(path, spare=0):
@@ -71,6 +72,61 @@ class Disks(Chaos):
             subprocess.run([*ctl, "50MB"], check=True, stdout=subprocess.DEVNULL)
         self.judge("disk alarm of the broker")
         self.assertEqual(self.worker.starts, 2)
+
+    def start_node(self, disk):
+        """A node of its own, which writes until nothing more can be written."""
+        folder = os.path.join(disk, "node")
+        os.makedirs(folder)
+        with open(os.path.join(folder, "extra.conf"), "w", encoding="ascii") as conf:
+            conf.write("disk_free_limit.absolute = 1KB\nraft.wal_max_size_bytes = 4194304\n")
+        self.addCleanup(self.node, "stop", folder)
+        self.node("start", folder)
+        return folder
+
+    @staticmethod
+    def node(verb, folder):
+        return subprocess.run([sbxtest.BROKER, verb, folder], check=True, text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout.strip()
+
+    def batch(self, url, path, done):
+        """Sends what `done` does not note; what it notes afterwards is confirmed."""
+        result = self.program("sbx-submit", "batch", path, "--queue", url, "--prefix", self.prefix,
+                              "--resume", done, "--timeout", "15s", "--quiet", timeout=120)
+        with open(done, encoding="ascii") as stream:
+            for line in stream.readlines()[1:]:  # the first one says what it is
+                self.sent[line.split()[0]] = "passed"
+        return result.returncode
+
+    def test_a_full_disk_below_the_broker(self):
+        """Jobs are sent until the node fails. What it has confirmed is not lost: there is room
+        again, the node is started anew, the batch goes on where it was."""
+        disk = self.small_disk("broker", "64m")
+        node = self.start_node(disk)
+        url = self.node("url", node)
+        shared, type(self).client = self.client, Client(url, self.prefix)
+        self.addCleanup(setattr, type(self), "client", shared)
+        self.worker = self.worker_of("small", log__level="info", queue__url=url)
+        self.worker.start()
+        fill(os.path.join(disk, "filler"), 4 << 20)
+        jobs = os.path.join(self.folder, "jobs.jsonl")
+        done = os.path.join(self.folder, "jobs.done")
+        with open(jobs, "w", encoding="ascii") as stream:
+            for _ in range(2000):
+                stream.write(json.dumps(self.large()) + "\n")
+        self.assertEqual(self.worker.stop(60), 0)
+        status = self.batch(url, jobs, done)
+        before = len(self.sent)
+        self.assertNotEqual(status, 0, "the disk was to be full")
+        self.worker.start(ready=False)  # amid the trouble
+        os.unlink(os.path.join(disk, "filler"))
+        self.node("kill", node)
+        self.node("start", node)
+        self.client.connect(90)
+        self.assertEqual(self.batch(url, jobs, done), 0)
+        self.assertEqual(len(self.sent), 2000)
+        self.judge("disk of the broker full", confirmed_before_it_was_full=before)
+        self.assertEqual(self.worker.stop(60), 0)
+        self.client.close()
 
     # --- the embedded queue -----------------------------------------------------
 

@@ -216,6 +216,28 @@ class Broker(Cancels, sbxtest.Case):
         worker.assert_alive()
         return self.client.depth(suffix)
 
+    def test_worker_waits_for_a_control_stream_that_is_not_up_yet(self):
+        """As after a start of the broker; here its process is ended again and again."""
+        if not sbxtest.BROKER_DIR:
+            self.skipTest("the broker is not ours")
+        worker = self.start(**self.config)
+        self.assertEqual(worker.stop(), 0)
+        children = "supervisor:which_children(osiris_server_sup)"
+        down = subprocess.Popen(
+            [sbxtest.BROKER, "ctl", sbxtest.BROKER_DIR, "eval",
+             f"io:format(\"down~n\"), [begin [supervisor:terminate_child(osiris_server_sup, "
+             f"element(1, C)) || C <- {children}], timer:sleep(5) end || _ <- lists:seq(1, 600)]."],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.addCleanup(down.stdout.close)
+        self.addCleanup(down.wait)
+        sbxtest.poll(lambda: b"down" in down.stdout.readline(), "the end of the streams")
+        worker.start()
+        self.assertIsNone(down.poll(), "the worker came up amid it")
+        job = sbxtest.job_of(self.repo)
+        self.cancel(job["id"])
+        self.publish(job)
+        self.assert_cancelled(worker, job)
+
     def submit(self, *arguments):
         return self.program("sbx-submit", *arguments, "--queue", sbxtest.BROKER_URL, "--prefix",
                             self.prefix)

@@ -246,6 +246,24 @@ class Batch(BatchCase):
         return len(names)
 
 
+class Blocked(BatchCase):
+    def test_a_broker_that_confirms_nothing_is_given_up_after_the_timeout(self):
+        if not sbxtest.BROKER_DIR:
+            self.skipTest("the broker is not ours")
+        self.assertEqual(self.submit("batch", "-", stdin='{"id": "before"}\n').returncode, 0)
+        lines = "".join(json.dumps({"id": f"b-{number}"}) + "\n" for number in range(2000))
+        ctl = [sbxtest.BROKER, "ctl", sbxtest.BROKER_DIR, "set_vm_memory_high_watermark"]
+        subprocess.run([*ctl, "absolute", "1"], check=True, stdout=subprocess.DEVNULL)
+        try:
+            done = self.submit("batch", "-", "--timeout", "2s", stdin=lines)
+        finally:
+            subprocess.run([*ctl, "0.6"], check=True, stdout=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, 6, done.stderr)
+        self.assertIn("takes nothing now", done.stderr)
+        self.assertIn("confirmed nothing for", done.stderr)
+        self.assertIn("is not known", done.stderr)
+
+
 class Wait(BatchCase):
     def test_results_of_before_and_after(self):
         self.publish_result("w1")
