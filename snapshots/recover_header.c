@@ -167,6 +167,15 @@ int recover_read_header(struct recover_reader *reader, struct recover_header *re
 
 /* --- prefixes ---------------------------------------------------------- */
 
+static bool has(const struct recover_header *header, const char *word)
+{
+	for (size_t i = 0; i < header->words_len; i++) {
+		if (diff_starts(header->words[i], word))
+			return true;
+	}
+	return false;
+}
+
 /* The name of a side, without a timestamp. */
 static struct bytes name_of(struct bytes side)
 {
@@ -198,6 +207,20 @@ static bool is_twin(struct bytes names, struct bytes *ret)
 	*ret = (struct bytes){names.data, half};
 	return names.len % 2 == 1 && names.data[half] == ' ' &&
 	       memcmp(names.data, names.data + half + 1, half) == 0;
+}
+
+/* Both names of a git line are one behind prefixes that differ: "c/name i/name",
+ * as git writes them when told so. */
+static bool has_own_prefixes(struct bytes names)
+{
+	size_t half = names.len / 2;
+	const uint8_t *second = names.data + half + 1;
+	const uint8_t *slash = names.len % 2 == 0 ? NULL : memchr(names.data, '/', half);
+	size_t prefix = slash == NULL ? 0 : (size_t)(slash - names.data);
+
+	return prefix > 0 && names.data[0] != '"' && names.data[half] == ' ' &&
+	       memcmp(slash, second + prefix, half - prefix) == 0 &&
+	       memcmp(names.data, second, prefix) != 0 && memchr(second, '/', prefix) == NULL;
 }
 
 /* The name that is in doubt: one that both sides have, or the only one. */
@@ -254,6 +277,9 @@ static int lacks_prefix(struct recover_reader *reader, const struct recover_head
 	*ret = slash == NULL;
 	if (slash == NULL)
 		return 0;
+	/* a rename from one directory to another has no two prefixes */
+	if (has_own_prefixes(header->git) && !has(header, "rename ") && !has(header, "copy "))
+		return 0;
 	rest = diff_after(name, (size_t)(slash - name.data) + 1);
 	whole = exists(reader, name);
 	stripped = exists(reader, rest);
@@ -271,15 +297,6 @@ static int lacks_prefix(struct recover_reader *reader, const struct recover_head
 }
 
 /* --- writing ----------------------------------------------------------- */
-
-static bool has(const struct recover_header *header, const char *word)
-{
-	for (size_t i = 0; i < header->words_len; i++) {
-		if (diff_starts(header->words[i], word))
-			return true;
-	}
-	return false;
-}
 
 static void emit_text(struct recover_reader *reader, size_t origin, const char *text)
 {

@@ -178,6 +178,9 @@ static const struct mended mended[] = {
 	COUNT("a blank line of white space behind", "```\n" GIT SIDES "@@ -7,7 +7,7 @@\n" LEAD EDIT TAIL " \n```\n",
 	      NULL),
 	COUNT("prose behind a ruler", GIT SIDES AT LEAD EDIT TAIL "\n---\n\n**Why**\n\n- it counts\n", ""),
+	{"new file behind prefixes of another kind",
+	 "diff --git c/new i/new\nnew file mode 100644\nindex 0000000..587be6b\n--- /dev/null\n+++ i/new\n"
+	 "@@ -0,0 +1 @@\n+x\n", "new", "x\n", NULL},
 	{"bare new file, and more behind it",
 	 "```\n--- /dev/null\n+++ b/new\n@@\n+x\n+y\n```\n", "new", "x\ny\n", "no line numbers"},
 	{"lost mark, the newline is the change",
