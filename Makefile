@@ -196,7 +196,7 @@ deps:
 	@missing=""; for p in $(DEPS) $(MORE_DEPS); do \
 		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
 	done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ -z "$$missing" ]; then echo "make deps: all packages are installed"; exit 0; fi; \
 	sudo=""; if [ "$$(id -u)" != 0 ]; then sudo=sudo; \
 		command -v sudo >/dev/null || { echo "make deps: needs root or sudo to install:$$missing" >&2; exit 1; }; fi; \
 	echo "make deps: installing$$missing"; \

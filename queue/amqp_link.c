@@ -236,6 +236,11 @@ static int connect_error(struct rabbit_link *link, const struct url *url, int st
 			       "cannot connect to '%s': the TLS handshake failed; does the port "
 			       "speak TLS?",
 			       link->where);
+	case AMQP_STATUS_SOCKET_ERROR: /* the library has lost which */
+		return err_set(err, ERR_PEER,
+			       "cannot connect to '%s': refused, or no way there; is the broker "
+			       "running?",
+			       link->where);
 	default:
 		return err_set(err, ERR_PEER, "cannot connect to '%s': %s; is the broker running?",
 			       link->where, amqp_error_string2(status));

@@ -67,8 +67,8 @@ static const char usage[] =
 	"  --help, --version\n"
 	"\n"
 	"exit code: the command's; 128 + N when signal N killed it; 124 when a limit\n"
-	"ended it; 125 when the sandbox could not be made; 127 when the command could\n"
-	"not be started.\n";
+	"ended it; 125 for wrong usage, or when the sandbox could not be made; 127 when\n"
+	"the command could not be started.\n";
 
 /* --- the command line ----------------------------------------------------------- */
 

@@ -79,8 +79,8 @@ void check_print(const struct check_report *report, bool color, struct buf *out)
 		if (*row->fix != '\0')
 			buf_printf(out, "      fix: %s\n", row->fix);
 	}
-	buf_printf(out, "%zu ok, %zu warnings, %zu failed: %s\n", counts[CHECK_OK],
-		   counts[CHECK_WARN], counts[CHECK_FAIL],
+	buf_printf(out, "%zu ok, %zu warning%s, %zu failed: %s\n", counts[CHECK_OK],
+		   counts[CHECK_WARN], counts[CHECK_WARN] == 1 ? "" : "s", counts[CHECK_FAIL],
 		   check_failed(report) ? "the worker cannot run jobs like this"
 					: "the worker can run jobs");
 }
@@ -180,8 +180,8 @@ static void check_commands(const struct config *config, struct check_report *rep
 
 	if (allow->len == 0)
 		check_add(report, CHECK_FAIL, "commands",
-			  "list them in [commands] allow, one a line: make test; pytest **; or "
-			  "off, which allows any",
+			  "list them in [commands] allow, one a line, as in 'make test' or "
+			  "'pytest **'; 'off' allows any",
 			  "no command is allowed: every job with steps is rejected");
 	else if (commands_compile(report->arena, allow, &commands, &err) < 0)
 		check_add(report, CHECK_FAIL, "commands", "correct the line in [commands] allow",
@@ -208,6 +208,7 @@ int check_run(const struct config *config, struct check_report *report, struct e
 {
 	check_policy(config, report);
 	check_limits(config, report);
+	check_uids(config, report);
 	check_state(config, report);
 	check_sandbox(config, report);
 	check_queue(config, report);

@@ -2,8 +2,8 @@
  * check_host.c - the machine: its memory and descriptors against the limits,
  * and the state directory.
  *
- * The limits of a box count memory and disk together, for its files lie in
- * memory, so both are held against what the machine has.
+ * The uids of a worker that root starts must exist in its user namespace, or
+ * nothing can be given to them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -107,6 +107,35 @@ void check_limits(const struct config *config, struct check_report *report)
 	check_presets(config, report);
 }
 
+/* --- identities ------------------------------------------------------- */
+
+/* What is root in a user namespace may have no other uids than its own. */
+static bool has_uid(uid_t uid)
+{
+	FILE *map = fopen("/proc/self/uid_map", "re");
+	bool found = map == NULL; /* a kernel without user namespaces has every uid */
+	unsigned first;
+	unsigned outside;
+	unsigned len;
+
+	while (!found && fscanf(map, "%u %u %u", &first, &outside, &len) == 3)
+		found = uid >= first && uid - first < len;
+	if (map != NULL)
+		(void)fclose(map);
+	return found;
+}
+
+void check_uids(const struct config *config, struct check_report *report)
+{
+	uid_t uid = (uid_t)config->worker_uid_base;
+
+	if (geteuid() == 0 && !has_uid(uid))
+		check_add(report, CHECK_FAIL, "uids",
+			  "set [worker] uid_base to unused uids that /proc/self/uid_map has, or "
+			  "start the worker as an ordinary user",
+			  "root of a user namespace that does not have uid %u", uid);
+}
+
 /* --- the state directory ---------------------------------------------- */
 
 /* Cuts `path` back to the nearest directory that exists. */
@@ -174,6 +203,13 @@ static void check_space(const struct config *config, const char *path, struct ch
 		check_add(report, CHECK_WARN, "state_space", fix,
 			  "%llu inodes free, fewer than one checkout may need (%lld)",
 			  (unsigned long long)fs.f_favail, (long long)config->sources_max_files);
+}
+
+bool check_place(char *path, struct err *err)
+{
+	if (*path != '/' || !nearest_dir(path))
+		return err_set(err, ERR_NOT_FOUND, "not below a directory"), false;
+	return try_writing(path, err) == 0;
 }
 
 void check_state(const struct config *config, struct check_report *report)

@@ -92,9 +92,16 @@ static void check_file_owner(const struct config *config, const char *path,
 			     struct check_report *report)
 {
 	uid_t uid = geteuid() == 0 ? (uid_t)config->worker_uid_base : geteuid();
+	char *place = arena_strdup(report->arena, path);
+	struct err err = {0};
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	if (stat(path, &st) < 0 && place != NULL && !check_place(place, &err))
+		check_add(report, CHECK_FAIL, "queue",
+			  "make its directory for the worker's user, or name another file in "
+			  "[queue] url",
+			  "'%s' is not there and cannot be made: %s", path, err.message);
+	else if (stat(path, &st) < 0)
 		check_add(report, CHECK_OK, "queue", "", "embedded: '%s' is made by its first user",
 			  path);
 	else if (st.st_uid == uid || (geteuid() == 0 && st.st_uid == 0))

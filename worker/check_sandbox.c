@@ -65,7 +65,7 @@ static const char *fix_of(const struct config *config, const struct box_layer *l
 		return "mend what the detail names, or lower [security] least: without this layer "
 		       "every job is rejected";
 	if (!is_cgroup)
-		return "see the detail; the README lists what a host needs";
+		return "see the detail; README.md lists what a machine needs";
 	return layer->required ? "delegate the controller to the worker (systemd: Delegate=yes), "
 				 "or set [sandbox] allow_missing = cgroup: jobs then run without "
 				 "this limit"
@@ -209,7 +209,7 @@ static void child(int sock, const struct config *config, const struct roots *roo
 	};
 	if (box_host_open(&host, &box_config, &err) < 0) {
 		send_row(sock, CHECK_FAIL, "sandbox", err.message,
-			 "mend what the message names; the README lists what a host needs");
+			 "mend what the message names; README.md lists what a machine needs");
 		return;
 	}
 	send_layers(sock, host, config);

@@ -278,8 +278,9 @@ static const char *judge(struct executor *self, const struct job_step *step,
 	}
 	if (outcome->limit != BOX_LIMIT_NONE) {
 		(void)reason_set(&reason, limit_reason(outcome->limit), step->name,
-				 "step '%s' reached the limit %s (measured: %lld)", step->name,
-				 box_limit_name(outcome->limit), (long long)outcome->limit_value);
+				 "step '%s' reached the limit %s (measured: %lld %s)", step->name,
+				 box_limit_name(outcome->limit), (long long)outcome->limit_value,
+				 box_limit_unit(outcome->limit));
 		executor_verdict(self, VERDICT_limit, &reason);
 		return "limit";
 	}

@@ -118,7 +118,7 @@ class AsStarted(Neighbours, unittest.TestCase):
         process = self.start("buffers", "64", options=["--memory", "64m", "--disk", "16m"])
         text, errors = process.communicate(timeout=60)
         # Version 2 of control groups kills for it, version 1 refuses more.
-        held = re.search(rb"limit reached: memory \(([0-9]+)\)", errors)
+        held = re.search(rb"limit reached: memory \(measured: ([0-9]+) bytes\)", errors)
         self.assertTrue((process.returncode, text) == (0, b"contained\n") or
                         (process.returncode == 124 and held), (text, errors))
         if held:

@@ -249,8 +249,9 @@ static int report(const struct box_options *options, const struct driver_outcome
 		return BOX_EXIT_FAULT;
 	}
 	if (outcome->limit != BOX_LIMIT_NONE) {
-		(void)fprintf(stderr, "sbx-box: limit reached: %s (%lld)\n",
-			      box_limit_name(outcome->limit), (long long)outcome->limit_value);
+		(void)fprintf(stderr, "sbx-box: limit reached: %s (measured: %lld %s)\n",
+			      box_limit_name(outcome->limit), (long long)outcome->limit_value,
+			      box_limit_unit(outcome->limit));
 		return BOX_EXIT_LIMIT;
 	}
 	if (!outcome->started) {

@@ -22,19 +22,32 @@
 #include "base/fd.h"
 #include "worker/sandbox/driver_private.h"
 
-static const char *const limit_names[BOX_LIMIT_COUNT] = {
-	[BOX_LIMIT_NONE] = "none",	     [BOX_LIMIT_WALL] = "wall",
-	[BOX_LIMIT_STEP_WALL] = "step_wall", [BOX_LIMIT_CPU] = "cpu",
-	[BOX_LIMIT_IDLE] = "idle",	     [BOX_LIMIT_MEMORY] = "memory",
-	[BOX_LIMIT_DISK] = "disk",	     [BOX_LIMIT_INODES] = "inodes",
-	[BOX_LIMIT_PROCESSES] = "processes", [BOX_LIMIT_FILE] = "file",
-	[BOX_LIMIT_OUTPUT] = "output",
+static const struct {
+	const char *name, *unit;
+} limit_words[BOX_LIMIT_COUNT] = {
+	[BOX_LIMIT_NONE] = {"none", ""},
+	[BOX_LIMIT_WALL] = {"wall", "ms"},
+	[BOX_LIMIT_STEP_WALL] = {"step_wall", "ms"},
+	[BOX_LIMIT_CPU] = {"cpu", "ms"},
+	[BOX_LIMIT_IDLE] = {"idle", "ms"},
+	[BOX_LIMIT_MEMORY] = {"memory", "bytes"},
+	[BOX_LIMIT_DISK] = {"disk", "bytes"},
+	[BOX_LIMIT_INODES] = {"inodes", "files"},
+	[BOX_LIMIT_PROCESSES] = {"processes", "at one time"},
+	[BOX_LIMIT_FILE] = {"file", "bytes"},
+	[BOX_LIMIT_OUTPUT] = {"output", "bytes"},
 };
 
 const char *box_limit_name(enum box_limit limit)
 {
 	assert((size_t)limit < BOX_LIMIT_COUNT);
-	return limit_names[limit];
+	return limit_words[limit].name;
+}
+
+const char *box_limit_unit(enum box_limit limit)
+{
+	assert((size_t)limit < BOX_LIMIT_COUNT);
+	return limit_words[limit].unit;
 }
 
 /* --- life ------------------------------------------------------------------------ */

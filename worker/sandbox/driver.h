@@ -34,6 +34,7 @@ enum box_limit {
 	BOX_LIMIT_COUNT
 };
 const char *box_limit_name(enum box_limit limit); /* "wall", "step_wall", ... */
+const char *box_limit_unit(enum box_limit limit); /* of what was measured: "ms", "bytes", ... */
 
 struct driver {
 	struct box_handle handle;

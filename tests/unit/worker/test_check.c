@@ -3,12 +3,14 @@
 #include "worker/check.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -86,7 +88,7 @@ static void reports_are_printed_and_encoded(void **state)
 	assert_string_equal(printed(), "ok    a          fine 1\n"
 				       "warn  long_name  hm\n"
 				       "      fix: do this\n"
-				       "1 ok, 1 warnings, 0 failed: the worker can run jobs\n");
+				       "1 ok, 1 warning, 0 failed: the worker can run jobs\n");
 	check_add(&report, CHECK_FAIL, "b", "mend", "\"quoted\"");
 	assert_true(check_failed(&report));
 	buf_init(&out, 1 << 16);
@@ -180,6 +182,37 @@ static void limits_are_held_against_the_machine(void **state)
 	expect(CHECK_WARN, "memory", "1000000 slots");
 }
 
+/* --- identities ------------------------------------------------------- */
+
+static void uids_must_exist_in_the_user_namespace(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	check_uids(&config, &report);
+	assert_false(check_failed(&report));
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		/* Root there, of one uid and no other. */
+		uid_t uid = geteuid();
+		FILE *map;
+
+		if (unshare(CLONE_NEWUSER) < 0)
+			_exit(77);
+		map = fopen("/proc/self/uid_map", "we");
+		if (map == NULL || fprintf(map, "0 %u 1\n", uid) < 0 || fclose(map) != 0)
+			_exit(1);
+		check_uids(&config, &report);
+		_exit(check_failed(&report) && strstr(printed(), "uid 1879048192") != NULL ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
 /* --- the state directory ---------------------------------------------- */
 
 static void the_state_directory_is_tried(void **state)
@@ -260,6 +293,12 @@ static void an_embedded_queue_must_be_the_workers(void **state)
 	check_queue(&config, &report);
 	expect(CHECK_OK, "queue", "is made by its first user");
 	assert_int_equal(access(path, F_OK), -1);
+	assert_false(check_failed(&report));
+	report.len = 0;
+	set("queue.url", "sqlite:/proc/queue.db");
+	check_queue(&config, &report);
+	expect(CHECK_FAIL, "queue", "'/proc/queue.db' is not there and cannot be made");
+	set("queue.url", url);
 	report.len = 0;
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
@@ -364,6 +403,7 @@ int main(void)
 		T(rows_are_bounded),
 		T(policy_is_judged),
 		T(limits_are_held_against_the_machine),
+		T(uids_must_exist_in_the_user_namespace),
 		T(the_state_directory_is_tried),
 		T(little_space_is_said),
 		T(a_sandbox_is_made_to_try),
