@@ -21,8 +21,9 @@
 static const char usage[] =
 	"usage: sbx-box [options] [--] [COMMAND [ARGUMENT...]]\n"
 	"\n"
-	"Runs COMMAND in a sandbox: no network, no root, no sight of the host but\n"
-	"/usr and the current directory, which it sees as " BOX_WORKSPACE ". From a terminal\n"
+	"Runs COMMAND in a sandbox: no network unless asked for, no root, no sight of the\n"
+	"host but /usr and the current directory, which it sees as " BOX_WORKSPACE
+	". From a terminal\n"
 	"it gets one of its own; without COMMAND, a shell.\n"
 	"\n"
 	"workspace (what the command changes is thrown away unless --write):\n"

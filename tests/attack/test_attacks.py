@@ -83,6 +83,7 @@ class Attacks:
 
     uid = None  # whose box; None: whoever runs the test
     root = None  # another root than the host's own /usr
+    network = "none"
     library = "/usr/share/common-licenses/GPL-3"  # a file of the root that everybody reads
     serial = 0
     marker = None
@@ -123,8 +124,8 @@ class Attacks:
         script = 'cat > "$1" && chmod 755 "$1" && exec "$@"'
         allow = ["--allow-missing", "cgroup"] if self.without_cgroups() else []
         rooted = ["--root", self.root] if self.root else []
-        argv = [self.box, "--empty", "--wall", f"{20 * SLOW}s", "--outcome-file",
-                os.path.join(self.folder, "outcome"), *rooted, *allow, *options, "--", "sh", "-c",
+        argv = [self.box, "--empty", "--network", self.network, "--wall", f"{20 * SLOW}s",
+                "--outcome-file", os.path.join(self.folder, "outcome"), *rooted, *allow, *options, "--", "sh", "-c",
                 script, "sh", f"/work/{self.marker}", *arguments]
         return argv, path
 
@@ -466,6 +467,14 @@ class AsStarted(Attacks, unittest.TestCase):
 @unittest.skipIf(os.getuid() != 0, "the run above was as an ordinary user already")
 class AsUser(Attacks, unittest.TestCase):
     uid = USER
+
+
+class InTheHostsNetwork(Attacks, unittest.TestCase):
+    """One layer less: what it does not hold back itself is held back as ever. What it does,
+    and that no route socket is given out, system/test_57_box_network asks for."""
+
+    network = "host"
+    test_network = test_netlink_serves = None
 
 
 class AnotherRoot(Attacks):
