@@ -125,8 +125,8 @@ class Attacks:
         allow = ["--allow-missing", "cgroup"] if self.without_cgroups() else []
         rooted = ["--root", self.root] if self.root else []
         argv = [self.box, "--empty", "--network", self.network, "--wall", f"{20 * SLOW}s",
-                "--outcome-file", os.path.join(self.folder, "outcome"), *rooted, *allow, *options, "--", "sh", "-c",
-                script, "sh", f"/work/{self.marker}", *arguments]
+                "--outcome-file", os.path.join(self.folder, "outcome"), *rooted, *allow, *options,
+                "--", "sh", "-c", script, "sh", f"/work/{self.marker}", *arguments]
         return argv, path
 
     def without_cgroups(self):
