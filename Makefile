@@ -162,7 +162,7 @@ fuzz-coverage:
 	@$(MAKE) --no-print-directory COV=1 $(addprefix build/cov/fuzz_,$(FUZZ))
 	@for name in $(FUZZ); do \
 		found=""; if [ -d build/fuzz/found/$$name ]; then found=build/fuzz/found/$$name; fi; \
-		LLVM_PROFILE_FILE=build/cov/$$name.profraw build/cov/fuzz_$$name -runs=0 -verbosity=0 \
+		LLVM_PROFILE_FILE=build/cov/$$name.profraw build/cov/fuzz_$$name -runs=0 -verbosity=0 -artifact_prefix=build/cov/ \
 			tests/fuzz/corpus/$$name $$found || exit 1; \
 	done
 	@llvm-profdata merge -o build/cov/all.profdata $(patsubst %,build/cov/%.profraw,$(FUZZ))
