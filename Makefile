@@ -166,7 +166,8 @@ fuzz-coverage:
 			tests/fuzz/corpus/$$name $$found || exit 1; \
 	done
 	@llvm-profdata merge -o build/cov/all.profdata $(patsubst %,build/cov/%.profraw,$(FUZZ))
-	@llvm-cov report -instr-profile build/cov/all.profdata $(patsubst %,-object build/cov/fuzz_%,$(FUZZ)) $(COVER)
+	@llvm-cov report -instr-profile build/cov/all.profdata $(patsubst %,build/cov/fuzz_%,$(firstword $(FUZZ))) \
+		$(patsubst %,-object build/cov/fuzz_%,$(wordlist 2,99,$(FUZZ))) $(COVER)
 
 # The corpora without a fuzzer, as tests.
 REPLAYS := $(patsubst %,$(B)/tests/fuzz/replay_%,$(FUZZERS))
