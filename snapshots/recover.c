@@ -207,11 +207,11 @@ static bool may_have_lost_marks(const struct recover_hunk *hunk, int64_t old_lac
 	       (new_lacks == 0 && old_lacks < 0 && -old_lacks <= hunk->blank);
 }
 
-/* A hunk that makes a file has no context behind its lines that would show that
- * they are all there. */
+/* Without counts and without any context, nothing but the mark of a file's end
+ * shows that the lines are all there. */
 static bool may_lack_its_end(const struct recover_hunk *hunk)
 {
-	return !hunk->counted && hunk->old_found == 0;
+	return !hunk->counted && hunk->changing && !hunk->context;
 }
 
 /*

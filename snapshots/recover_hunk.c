@@ -102,12 +102,16 @@ struct walk {
 	size_t lines_len;
 	uint32_t old_len, new_len, blank;
 	bool unfinished;
+	bool changing; /* the last line is no context, and no marker follows it */
+	bool context;  /* some line is */
 };
 
 static void step(struct walk *walk, const struct diff_raw *line, int kind)
 {
 	walk->at = line->next;
 	walk->lines_len++;
+	walk->changing = kind == DIFF_ADD || kind == DIFF_REMOVE;
+	walk->context = walk->context || kind == DIFF_CONTEXT;
 	if (kind == 0)
 		return; /* a marker */
 	walk->old_len += kind != DIFF_ADD;
@@ -347,6 +351,8 @@ int recover_read_hunk(struct recover_reader *reader)
 	hunk.old_found = walk.old_len;
 	hunk.new_found = walk.new_len;
 	hunk.blank = walk.blank;
+	hunk.changing = walk.changing;
+	hunk.context = walk.context;
 	hunk.unfinished = walk.unfinished;
 	code = judge_lines(reader, &hunk);
 	if (code != 0)

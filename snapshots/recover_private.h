@@ -15,6 +15,8 @@ struct recover_hunk {
 	bool counted;					 /* and counts */
 	bool missed;					 /* the counts were wrong */
 	bool unfinished;				 /* its last line has no newline */
+	bool changing;					 /* it is no context, nor a marker */
+	bool context;					 /* it has some */
 	uint32_t old_start, old_len, new_start, new_len; /* as stated */
 	uint32_t old_found, new_found;
 	uint32_t blank; /* lines without any mark, taken for context */

@@ -181,6 +181,8 @@ static const struct mended mended[] = {
 	{"new file behind prefixes of another kind",
 	 "diff --git c/new i/new\nnew file mode 100644\nindex 0000000..587be6b\n--- /dev/null\n+++ i/new\n"
 	 "@@ -0,0 +1 @@\n+x\n", "new", "x\n", NULL},
+	{"bare new file, its end marked", "--- /dev/null\n+++ b/new\n@@\n+x\n\\ No newline at end of file\n",
+	 "new", "x", "no line numbers"},
 	{"bare new file, and more behind it",
 	 "```\n--- /dev/null\n+++ b/new\n@@\n+x\n+y\n```\n", "new", "x\ny\n", "no line numbers"},
 	{"lost mark, the newline is the change",
@@ -287,6 +289,8 @@ static const struct refused refused[] = {
 	 "--- /dev/null\n+++ b/new\n@@ -0,0 +1,2 @@\n+one\n+tw", REASON_PATCH_TRUNCATED, "cut off"},
 	{"truncated, perhaps, without counts", "--- /dev/null\n+++ b/new\n@@\n+one\n+two\n",
 	 REASON_PATCH_TRUNCATED, "cut off"},
+	{"truncated, perhaps, without counts and context",
+	 "--- a/white\n+++ b/white\n@@\n-three\n-four  \n+three and four\n", REASON_PATCH_TRUNCATED, "cut off"},
 	{"a removed blank line that lost its mark",
 	 "--- a/blank\n+++ b/blank\n@@ -1,7 +1,6 @@\n one\n two\n-three\n+3\n\n \n \n seven\n",
 	 REASON_PATCH_AMBIGUOUS, "blank line"},
