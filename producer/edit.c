@@ -134,6 +134,17 @@ static int parse_json(struct arena *arena, const char *text, struct value **ret,
 	return 0;
 }
 
+/* What somebody put into JSON's quotes for once is meant without them. */
+static struct value *parse_text(struct arena *arena, const char *text)
+{
+	struct value *quoted;
+
+	if (*text == '"' && parse_json(arena, text, &quoted, NULL) == 0 &&
+	    quoted->kind == VALUE_STR)
+		return quoted;
+	return value_str(arena, text);
+}
+
 static int parse_value(struct arena *arena, const char *path, const char *text, struct value **ret,
 		       struct err *err)
 {
@@ -162,7 +173,7 @@ static int parse_value(struct arena *arena, const char *path, const char *text, 
 	case JOB_TYPE_TEXT:
 		break;
 	}
-	*ret = value_str(arena, text);
+	*ret = parse_text(arena, text);
 	return 0;
 }
 

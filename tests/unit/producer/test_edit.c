@@ -63,6 +63,8 @@ static void the_value_has_the_type_of_its_field(void **state)
 		{"max_attempts=3", "{\"max_attempts\":3}"},
 		{"stage=3", "{\"stage\":\"3\"}"},
 		{"stage=null", "{\"stage\":\"null\"}"},
+		{"stage=\"quoted\"", "{\"stage\":\"quoted\"}"},
+		{"stage=\"a\" b", "{\"stage\":\"\\\"a\\\" b\"}"},
 		{"patch.diff={\"base64\":1}", "{\"patch\":{\"diff\":\"{\\\"base64\\\":1}\"}}"},
 		{"tests.report=[\"a\"]", "{\"tests\":{\"report\":[\"a\"]}}"},
 		{"new=1.5", "{\"new\":1.5}"},
