@@ -41,11 +41,11 @@ bool guard_is_git_file(const char *path);
 int guard_mode(uint32_t mode, const char *path, struct reason *reason) MUST_CHECK;
 
 /*
- * REFUSED with PATCH_SYMLINK when the target is empty, absolute, not text, or
- * leads above the root, counted from the link's directory. `is_link` says
- * whether a path of the resulting tree is itself a link: one may not be
- * followed by "..", since then the count is wrong. It returns 1, 0, or -1 when
- * it cannot tell, which ends the check with -1.
+ * REFUSED with PATCH_SYMLINK when the target is empty, absolute, not text, holds
+ * a backslash, or leads above the root, counted from the link's directory.
+ * `is_link` says whether a path of the resulting tree is itself a link: one may
+ * not be followed by "..", since then the count is wrong. It returns 1, 0, or -1
+ * when it cannot tell, which ends the check with -1.
  */
 int guard_link(const char *path, struct bytes target, int (*is_link)(void *ctx, const char *path),
 	       void *ctx, struct reason *reason) MUST_CHECK;

@@ -338,6 +338,8 @@ int guard_link(const char *path, struct bytes target, int (*is_link)(void *ctx, 
 	text[target.len] = '\0';
 	if (text[0] == '/' || text[0] == '\\' || (isalpha((uint8_t)text[0]) && text[1] == ':'))
 		return bad_link(path, "its target is absolute", reason);
+	if (strchr(text, '\\') != NULL)
+		return bad_link(path, "its target holds a backslash", reason);
 	walk_down(&walk, (struct bytes){(const uint8_t *)path, strlen(path)});
 	(void)walk_up(&walk);
 	while (take_component(&rest, &name)) {

@@ -258,6 +258,7 @@ static void test_link_targets(void **state)
 		{"l", "d/.GITMODULES", false},
 		{"l", "x/.GIT/y", false},
 		{"l", "C:\\x", false},
+		{"d/l", "a\\..\\..\\..\\x", false},
 		{"l", "\\\\x", false},
 		{"l", "\xff\xff\xff\xff", true}, /* git takes any bytes, also no UTF-8 */
 		{"l", "\xff", true},

@@ -4,6 +4,8 @@
  */
 #include "tests/unit/snapshots/patch_kit.h"
 
+#include "schema/limits.h"
+
 static const struct kit_file files[] = {
 	{"a", MODE_FILE, "one\ntwo\nthree\n"},
 	{"dir/f", MODE_FILE, "f\n"},
@@ -18,6 +20,8 @@ static const struct kit_file files[] = {
 	{"twice", MODE_FILE, "2\n"},
 	{"caf\xc3\xa9/menu", MODE_FILE, "m\n"},
 	{"u\xcc\x88.txt", MODE_FILE, "u\n"},
+	{"other/up", MODE_LINK, "../a"},
+	{"other/gone/x", MODE_FILE, "x\n"},
 	{NULL, 0, NULL},
 };
 
@@ -305,6 +309,25 @@ static const struct {
 	{QUOTED("n/\\352\\260\\200") QUOTED("n/\\341\\204\\200\\341\\205\\241"),
 	 REASON_PATCH_COLLISION, "Unicode"},
 
+	/* places by way of what the same diff moves, copies or turns into a link */
+	{RENAME("link", "l") NEW("l/x"), REASON_PATCH_SYMLINK, "below 'l'"},
+	{"diff --git a/link b/l\nsimilarity index 100%\ncopy from link\ncopy to l\n" NEW("l/x"),
+	 REASON_PATCH_SYMLINK, "below 'l'"},
+	{RENAME("a", "link/x"), REASON_PATCH_SYMLINK, "below 'link'"},
+	{"diff --git a/a b/link/x\nsimilarity index 100%\ncopy from a\ncopy to link/x\n",
+	 REASON_PATCH_SYMLINK, "below 'link'"},
+	{RENAME("link/f", "x"), REASON_PATCH_SYMLINK, "beyond"},
+	{"diff --git a/link/f b/link/f\ndeleted file mode 100644\n--- a/link/f\n+++ /dev/null\n"
+	 "@@ -1 +0,0 @@\n-f\n",
+	 REASON_PATCH_SYMLINK, "beyond"},
+	{"diff --git a/a b/a\ndeleted file mode 100644\n--- a/a\n+++ /dev/null\n@@ -1,3 +0,0 @@\n"
+	 "-one\n-two\n-three\n" LINK("a", "dir") NEW("a/x"),
+	 REASON_PATCH_SYMLINK, "below 'a'"},
+	{"diff --git a/other/gone/x b/other/gone/x\ndeleted file mode 100644\n--- a/other/gone/x\n"
+	 "+++ /dev/null\n@@ -1 +0,0 @@\n-x\n" LINK("other/gone", "..") NEW("other/gone/x"),
+	 REASON_PATCH_COLLISION, "does not empty"},
+	{RENAME("sub", "moved") NEW("moved/x"), REASON_PATCH_GITLINK, "submodule"},
+
 	/* modes */
 	{"diff --git a/n b/n\nnew file mode 000000\n", REASON_PATCH_MODE, "000000"},
 	{"diff --git a/n b/n\nnew file mode 104755\n", REASON_PATCH_MODE, "104755"},
@@ -326,6 +349,16 @@ static const struct {
 	{LINK("l", "dir/.git/config"), REASON_PATCH_SYMLINK, ".git"},
 	{"diff --git a/l b/l\nnew file mode 120000\n", REASON_PATCH_SYMLINK, "empty"},
 	{LINK(".mailmap", "a"), REASON_PATCH_SYMLINK, "may not be a link"},
+	{LINK("x/.gitmodules", "../a"), REASON_PATCH_SYMLINK, "may not be a link"},
+	{LINK("x/.gitattributes", "../a"), REASON_PATCH_SYMLINK, "may not be a link"},
+	{RENAME("link", ".gitmodules"), REASON_PATCH_SYMLINK, "may not be a link"},
+	{RENAME("other/up", "up"), REASON_PATCH_SYMLINK, "outside"},
+	{"diff --git a/other/up b/up\nsimilarity index 100%\ncopy from other/up\ncopy to up\n",
+	 REASON_PATCH_SYMLINK, "outside"},
+	{LINK("l", "dir") LINK("m", "l/../../x"), REASON_PATCH_SYMLINK, "follows"},
+	{LINK("l", "..\\x"), REASON_PATCH_SYMLINK, "backslash"},
+	{LINK("l", "//server/share"), REASON_PATCH_SYMLINK, "absolute"},
+	{LINK("l", "GIT~1/hooks"), REASON_PATCH_SYMLINK, ".git"},
 	{LINK("d/.gitignore", "../a"), REASON_PATCH_SYMLINK, "may not be a link"},
 
 	/* headers that say two things */
@@ -361,6 +394,15 @@ static const struct {
 	 REASON_PATCH_PROTECTED, "changed"},
 	{NEW(".gitmodules"), REASON_PATCH_PROTECTED, "made"},
 
+	/* numbers that no counter holds */
+	{"--- a/a\n+++ b/a\n@@ -4294967295,4294967295 +1 @@\n-one\n+1\n", REASON_PATCH_MALFORMED,
+	 ""},
+	{"--- a/a\n+++ b/a\n@@ -4294967296 +1 @@\n-one\n+1\n", REASON_PATCH_MALFORMED, ""},
+	{"--- a/a\n+++ b/a\n@@ -1,18446744073709551617 +1 @@\n-one\n+1\n", REASON_PATCH_MALFORMED,
+	 ""},
+	{"--- a/a\n+++ b/a\n@@ -4294967295 +4294967295 @@\n-one\n+1\n", REASON_PATCH_MALFORMED, ""},
+	{"--- a/a\n+++ b/a\n@@ -1 +1,-1 @@\n-one\n+1\n", REASON_PATCH_MALFORMED, ""},
+
 	/* contents */
 	{"diff --git a/a b/a\ndeleted file mode 100644\n--- a/a\n+++ /dev/null\n@@ -1,2 +0,0 @@\n"
 	 "-one\n-two\n",
@@ -393,6 +435,36 @@ static void test_hostile_diffs_are_refused_for_their_reason(void **state)
 				 reason_code_name(kit->reason.code), kit->reason.message,
 				 hostile[i].diff);
 	}
+}
+
+static bool is_guard(enum reason_code code)
+{
+	return code == REASON_PATCH_PATH || code == REASON_PATCH_SYMLINK ||
+	       code == REASON_PATCH_COLLISION || code == REASON_PATCH_GITLINK ||
+	       code == REASON_PATCH_MODE || code == REASON_PATCH_PROTECTED ||
+	       code == REASON_PATCH_DUPLICATE || code == REASON_PATCH_EXISTS;
+}
+
+/* Recover mode mends the form of a diff, and gets around no guard. */
+static void test_recover_mode_keeps_the_guards(void **state)
+{
+	struct kit *kit = *state;
+	size_t guards = 0;
+
+	kit->policy.recover = true;
+	for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
+		int code = kit_apply(kit, kit_text(hostile[i].diff));
+
+		if (!is_guard(hostile[i].code))
+			continue;
+		guards++;
+		if (code != REFUSED || kit->reason.code != hostile[i].code)
+			fail_msg("wanted %s (%s), got %s\n%s", reason_code_name(hostile[i].code),
+				 hostile[i].word, code == 0 ? "it accepted" : kit->reason.message,
+				 hostile[i].diff);
+	}
+	assert_true(guards > 80);
+	kit->policy.recover = false;
 }
 
 static void test_what_the_base_has_already_is_not_the_diff_s_fault(void **state)
@@ -461,6 +533,24 @@ static void test_bounds_hold(void **state)
 	kit->policy.max_file_bytes = 0;
 }
 
+static void test_a_diff_is_as_long_as_a_message_may_be(void **state)
+{
+	struct kit *kit = *state;
+	char *diff = malloc(LIMIT_DIFF_BYTES + 1);
+
+	assert_non_null(diff);
+	(void)memset(diff, '\n', LIMIT_DIFF_BYTES + 1);
+	for (int recover = 0; recover < 2; recover++) {
+		kit->policy.recover = recover != 0;
+		kit_refuses(kit, (struct bytes){(uint8_t *)diff, LIMIT_DIFF_BYTES + 1},
+			    REASON_PATCH_TOO_LARGE, "are allowed");
+		kit_refuses(kit, (struct bytes){(uint8_t *)diff, LIMIT_DIFF_BYTES},
+			    REASON_PATCH_EMPTY, "");
+	}
+	kit->policy.recover = false;
+	free(diff);
+}
+
 static void test_nothing_is_written_for_a_refused_diff(void **state)
 {
 	struct kit *kit = *state;
@@ -486,9 +576,11 @@ int main(void)
 		cmocka_unit_test(test_submodules_change_where_the_policy_lets_them),
 		cmocka_unit_test(test_findings_name_what_deserves_a_look),
 		cmocka_unit_test(test_hostile_diffs_are_refused_for_their_reason),
+		cmocka_unit_test(test_recover_mode_keeps_the_guards),
 		cmocka_unit_test(test_what_the_base_has_already_is_not_the_diff_s_fault),
 		cmocka_unit_test(test_rules_are_added_and_lifted),
 		cmocka_unit_test(test_bounds_hold),
+		cmocka_unit_test(test_a_diff_is_as_long_as_a_message_may_be),
 		cmocka_unit_test(test_nothing_is_written_for_a_refused_diff),
 	};
 
