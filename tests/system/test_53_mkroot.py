@@ -267,6 +267,11 @@ class Honest(Rooted):
         self.assertEqual(self.mkroot("remove", "app").returncode, 0)
         self.assert_clean()
 
+    def test_wrong_usage_is_answered_with_the_right_one(self):
+        done = subprocess.run([MKROOT, "--bogus"], check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertTrue(done.stderr.startswith("usage: mkroot [--roots-dir DIR]"), done.stderr)
+
     def test_verify_list_and_remove(self):
         root = self.made("tar", "one", self.file("root.tar", tar(member("usr/a", data=b"a"))))
         self.assertIn("one ", self.mkroot("list").stdout)

@@ -374,10 +374,12 @@ static int check_controllers(const struct box_host *host, const struct box_limit
 
 	for (unsigned c = 0; c < CGROUP_CONTROLLERS && !host->allow_missing_cgroup; c++)
 		if (wanted[c] && !cgroup_has(&host->cgroups, c))
-			return err_set(err, ERR_UNSUPPORTED,
-				       "cannot limit %s: %s; delegate a control group, or set "
-				       "allow_missing = cgroup",
-				       cgroup_controller_name(c), host->cgroups.missing[c]);
+			return err_set(
+				err, ERR_UNSUPPORTED,
+				"cannot limit %s: %s; delegate a control group, or allow that "
+				"it is missing (--allow-missing cgroup; [sandbox] "
+				"allow_missing = cgroup)",
+				cgroup_controller_name(c), host->cgroups.missing[c]);
 	return 0;
 }
 

@@ -322,6 +322,7 @@ static void test_missing_controllers(void **state)
 	assert_int_equal(box_attach(box, &workspace, &boxtest_limits, &err), -1);
 	assert_int_equal(err.kind, ERR_UNSUPPORTED);
 	assert_non_null(strstr(err.message, "cannot limit memory"));
+	assert_non_null(strstr(err.message, "--allow-missing cgroup")); /* the way on */
 	box_free(box);
 	box_host_close(host);
 }
