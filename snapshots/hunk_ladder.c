@@ -90,12 +90,28 @@ void ladder_take_side(struct ladder *ladder, const struct diff_hunk *hunk, enum 
 	ladder->open_end = false;
 }
 
-/* A line that stands for others must be in the file; then nothing is fuzzed. */
-static bool elides(const struct ladder *ladder)
+/* Whether a line was written for HTML: then so were the lines that the hunk
+ * adds, unless the file has it so. */
+static bool is_escaped(struct bytes text)
+{
+	static const char *const names[] = {"&lt;", "&gt;", "&amp;", "&quot;", "&#39;"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (memmem(text.data, text.len, names[i], strlen(names[i])) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a line must be in the file, for it stands for others, or its damage
+ * is that of all lines; then nothing is fuzzed. */
+static bool must_be_whole(const struct ladder *ladder)
 {
 	for (size_t i = 0; i < ladder->len; i++) {
+		struct bytes text = ladder->lines[i]->text;
+
 		if (ladder->lines[i]->kind == DIFF_CONTEXT &&
-		    recover_is_elision(ladder->lines[i]->text))
+		    (recover_is_elision(text) || is_escaped(text)))
 			return true;
 	}
 	return false;
@@ -106,7 +122,7 @@ static void take_old_side(struct ladder *ladder, const struct diff_hunk *hunk)
 	ladder_take_side(ladder, hunk, HUNK_OLD);
 	ladder->open_end = (hunk->doubts & DIFF_DOUBT_LAST) != 0 &&
 			   hunk->lines[hunk->lines_len - 1].kind != DIFF_ADD;
-	if (elides(ladder))
+	if (must_be_whole(ladder))
 		return;
 	ladder->may_fuzz = true;
 	ladder->gaps_max = hunk->lacking == LADDER_GAPS_MAX ? LADDER_GAPS_MAX : 1;

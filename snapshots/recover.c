@@ -362,6 +362,52 @@ static int run(struct recover_reader *reader, struct reason *reason, struct err 
 	return code == 0 ? restate(reader, diff) : code;
 }
 
+/* --- a fence that lost its line ------------------------------------------ */
+
+/* Whether a fence is open where the text ends. */
+static bool is_fenced(struct bytes text)
+{
+	bool open = false;
+
+	while (text.len > 0) {
+		const uint8_t *newline = memchr(text.data, '\n', text.len);
+		size_t len = newline == NULL ? text.len : (size_t)(newline - text.data);
+
+		/* one within a hunk has a mark before it */
+		if (len > 0 && text.data[0] != ' ' &&
+		    recover_is_fence((struct bytes){text.data, len}))
+			open = !open;
+		text = diff_after(text, newline == NULL ? len : len + 1);
+	}
+	return open;
+}
+
+/* The text, with a line of its own for a closing fence that was written right
+ * behind the last line of the diff. */
+static struct bytes part_fence(struct arena *arena, struct bytes text, struct recovered *recovered)
+{
+	static const char fence[] = "\n```\n";
+	struct bytes rest = text;
+	uint8_t *copy;
+
+	while (rest.len > 0 && memchr(" \t\r\n", rest.data[rest.len - 1], 4) != NULL)
+		rest.len--;
+	if (rest.len < 4 || memcmp(rest.data + rest.len - 3, "```", 3) != 0 ||
+	    rest.data[rest.len - 4] == '\n' || rest.data[rest.len - 4] == '`' || !is_fenced(text))
+		return text;
+	rest.len -= 3;
+	copy = arena_alloc(arena, rest.len + sizeof(fence) - 1);
+	if (copy == NULL || !recover_note(arena, &recovered->notes,
+					  "the closing fence was not on a line of its own"))
+		return text;
+	(void)memcpy(copy, rest.data, rest.len);
+	(void)memcpy(copy + rest.len, fence, sizeof(fence) - 1);
+	recovered->mended = true;
+	return (struct bytes){copy, rest.len + sizeof(fence) - 1};
+}
+
+/* --- the whole ------------------------------------------------------------ */
+
 static size_t count_lines(struct bytes text)
 {
 	size_t lines = 0;
@@ -375,10 +421,11 @@ int recover_parse(struct arena *arena, const struct recover_request *request, st
 		  struct reason *ret_reason, struct err *err)
 {
 	struct recovered recovered = {0};
+	struct bytes input = part_fence(arena, request->input, &recovered);
 	struct recover_reader reader = {
 		.in = {.arena = arena,
-		       .at = request->input.data,
-		       .end = request->input.data + request->input.len,
+		       .at = input.data,
+		       .end = input.data + input.len,
 		       .line = 1,
 		       .strip = request->strip,
 		       .limits = request->limits,

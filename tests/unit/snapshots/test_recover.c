@@ -177,6 +177,9 @@ static const struct mended mended[] = {
 	 "cut", "1\ntwo\nthree", "white space at the end"},
 	COUNT("a blank line of white space behind", "```\n" GIT SIDES "@@ -7,7 +7,7 @@\n" LEAD EDIT TAIL " \n```\n",
 	      NULL),
+	COUNT("fence behind the last line",
+	      "```diff\n" GIT SIDES "@@ -7,6 +7,6 @@\n" LEAD EDIT " \treturn total;\n }```\n",
+	      "on a line of its own"),
 	COUNT("prose behind a ruler", GIT SIDES AT LEAD EDIT TAIL "\n---\n\n**Why**\n\n- it counts\n", ""),
 	{"new file behind prefixes of another kind",
 	 "diff --git c/new i/new\nnew file mode 100644\nindex 0000000..587be6b\n--- /dev/null\n+++ i/new\n"
@@ -311,6 +314,9 @@ static const struct refused refused[] = {
 	{"all lines to the right, context more than the others",
 	 "--- a/comment\n+++ b/comment\n@@ -1,4 +1,5 @@\n   /*\n    * one\n+      x\n    * two\n    */\n",
 	 REASON_PATCH_AMBIGUOUS, "indented so too"},
+	{"outer context that was written for HTML",
+	 "--- a/src/count.c\n+++ b/src/count.c\n@@ -2,4 +2,5 @@\n #include &lt;stdio.h&gt;\n \n static int total;\n"
+	 "+static int more;\n \n", REASON_PATCH_CONFLICT, "expected"},
 	{"truncated in a header", GIT "index 12", REASON_PATCH_TRUNCATED, "inside a header"},
 	{"truncated before its hunk", GIT SIDES, REASON_PATCH_TRUNCATED, "no hunk"},
 	{"elided, bare", GIT SIDES AT LEAD EDIT "...\n }\n \n", REASON_PATCH_MALFORMED, "left out"},
