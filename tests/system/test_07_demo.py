@@ -53,6 +53,7 @@ class Demo(sbxtest.Case):
         for shown in ("modified tests/unit/base/test_text.c", "patch.protected  LICENSE",
                       "failed  identifiers_are_checked_and_made", "running "):
             self.assertIn(shown, done.stdout)
+        self.assertNotIn("\x1b", done.stdout, "colours where no terminal is")
         self.assertEqual(left, [])
 
     def test_says_what_it_needs_where_namespaces_are_forbidden(self):
