@@ -66,6 +66,15 @@ class Check(sbxtest.Case):
         self.assertEqual(worker.wait(), 1)
         self.assertIn("127.0.0.1:1", worker.log())
 
+    def test_serve_warns_of_empty_lists(self):
+        for name, full, empty in (("sources", "no command", "no source"),
+                                  ("commands", "no source", "no command")):
+            worker = self.worker_of("empty-" + name, **{name + "__allow": ""})
+            worker.start()
+            self.assertIn(empty + " is allowed", worker.log())
+            self.assertNotIn(full + " is allowed", worker.log())
+            worker.stop()
+
     def test_the_template_is_a_valid_configuration(self):
         template = self.program("sbx-worker", "template")
         self.assertEqual(template.returncode, 0)

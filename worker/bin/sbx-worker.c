@@ -194,6 +194,17 @@ static int read_again(void *ctx, const struct config *old, struct config *ret, s
 	return cli_config_again(&source, old, ret, arena, err);
 }
 
+/* Such a worker is legal, and seldom what was meant. */
+static void tell_what_is_refused(const struct config *config)
+{
+	if (config->sources_allow.len == 0)
+		log_warn("no source is allowed: every job with a repository is rejected", "setting",
+			 "sources.allow", NULL);
+	if (config->commands_allow.len == 0)
+		log_warn("no command is allowed: every job with steps is rejected", "setting",
+			 "commands.allow", NULL);
+}
+
 static int serve(struct options *options, struct arena *arena)
 {
 	static const char embedded[] = "sqlite:";
@@ -208,6 +219,7 @@ static int serve(struct options *options, struct arena *arena)
 		return complain(&err, EXIT_USAGE);
 	if (strncmp(config.queue_url, embedded, strlen(embedded)) == 0)
 		log_info("embedded queue", "file", config.queue_url + strlen(embedded), NULL);
+	tell_what_is_refused(&config);
 	if (supervisor_serve(&config, &source, &metrics_server, &err) == 0)
 		return EXIT_OK;
 	log_error("worker ends", "error", err.message, NULL);
