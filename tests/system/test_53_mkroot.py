@@ -1,4 +1,5 @@
 """contrib/roots/mkroot: roots from archives that lie, from busybox, and from Debian."""
+import contextlib
 import gzip
 import hashlib
 import io
@@ -345,6 +346,8 @@ class Debian(Rooted):
     """Real packages from a mirror, within what such a mirror takes on a good day."""
 
     PROBE = "http://deb.debian.org/debian/dists/bookworm/InRelease"
+    MOST_S, ATTACKS_S = 400, 120  # all of it; what the attacks may take of that
+    until = 0
 
     def need_mirror(self):
         """By apt's own means: whatever proxy it was told to use is used."""
@@ -359,18 +362,33 @@ class Debian(Rooted):
         if done.returncode:
             self.skipTest(f"no Debian mirror can be reached by apt: {done.stderr.strip()[-200:]}")
 
+    def left_s(self):
+        return max(1, self.until - time.monotonic())
+
+    def too_slow(self):
+        self.skipTest(f"the mirror, or this machine, is too slow: more than {self.MOST_S} s")
+
     def debian(self, name, *options):
-        """What mkroot said; with all that it started when it takes too long."""
+        """Its status and what it said; ended with all that it started when time is up."""
         argv = [MKROOT, "--roots-dir", self.roots, "debian", name, "--include",
                 "python3-minimal", *options]
+        work = os.path.join(self.folder, "tmp")
+        os.makedirs(work, exist_ok=True)
+        os.chmod(work, 0o1777)
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env={**os.environ, "TMPDIR": work},
                               start_new_session=True) as process:
             try:
-                said = process.communicate(timeout=180)[0]
+                said = process.communicate(timeout=self.left_s())[0]
                 return process.returncode, said
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                self.skipTest("the mirror, or this machine, is too slow for a root in 3 minutes")
+                os.killpg(process.pid, signal.SIGINT)  # it takes away what it has begun
+                try:
+                    process.communicate(timeout=60)
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+        self.too_slow()
         return None
 
     def made_of_packages(self, name, *options):
@@ -385,6 +403,7 @@ class Debian(Rooted):
 
     def test_packages_make_a_root_and_the_same_ones_the_same(self):
         self.need_mirror()
+        self.until = time.monotonic() + self.MOST_S
         root = self.made_of_packages("one")
         record = self.record("one")
         names = [each[0] for each in record["source"]["packages"]]
@@ -409,11 +428,13 @@ class Debian(Rooted):
 
     def attack(self, root):
         """Every attack must lose in it too."""
+        if self.left_s() < self.ATTACKS_S:
+            self.too_slow()
         started = time.monotonic()
-        done = subprocess.run(
-            ["/usr/bin/python3", os.path.join(sbxtest.ROOT, "tests/attack/test_attacks.py"),
-             "OnAnotherRootAsStarted", "OnAnotherRootAsUser"], text=True, check=False,
-            env={**os.environ, "SBX_TEST_ROOT": root}, capture_output=True)
+        argv = ["/usr/bin/python3", os.path.join(sbxtest.ROOT, "tests/attack/test_attacks.py"),
+                "OnAnotherRootAsStarted", "OnAnotherRootAsUser"]
+        done = subprocess.run(argv, text=True, check=False, capture_output=True,
+                              env={**os.environ, "SBX_TEST_ROOT": root})
         self.assertEqual(done.returncode, 0, done.stderr[-4000:])
         self.assertRegex(done.stderr, r"Ran [1-9][0-9]+ tests")
         print(f"the attacks in it: {time.monotonic() - started:.0f} s")
