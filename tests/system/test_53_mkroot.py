@@ -348,6 +348,12 @@ class Debian(Rooted):
     PROBE = "http://deb.debian.org/debian/dists/bookworm/InRelease"
     MOST_S, ATTACKS_S = 400, 120  # all of it; what the attacks may take of that
     until = 0
+    took = {}
+
+    @classmethod
+    def tearDownClass(cls):
+        for what, seconds in cls.took.items():
+            print(f"{what}: {seconds:.0f} s")
 
     def need_mirror(self):
         """By apt's own means: whatever proxy it was told to use is used."""
@@ -398,7 +404,7 @@ class Debian(Rooted):
                                      said):
             self.skipTest(f"the Debian mirror failed: {said.strip()[-200:]}")
         self.assertEqual(status, 0, said)
-        print(f"a root of Debian packages {' '.join(options)}: {time.monotonic() - started:.0f} s")
+        self.took[f"a root of Debian packages {' '.join(options)}"] = time.monotonic() - started
         return os.path.join(self.roots, name)
 
     def test_packages_make_a_root_and_the_same_ones_the_same(self):
@@ -437,7 +443,7 @@ class Debian(Rooted):
                               env={**os.environ, "SBX_TEST_ROOT": root})
         self.assertEqual(done.returncode, 0, done.stderr[-4000:])
         self.assertRegex(done.stderr, r"Ran [1-9][0-9]+ tests")
-        print(f"the attacks in it: {time.monotonic() - started:.0f} s")
+        self.took["the attacks in it"] = time.monotonic() - started
 
 
 class Hostile(Rooted):
