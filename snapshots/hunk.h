@@ -132,8 +132,8 @@ struct hunk_recovery {
  * hunks in the diff, or that of their stated lines, and a hunk between two that
  * drifted alike has drifted so too. A hunk with context on one side belongs to
  * that end of the file, and must be stated to be there when it fits elsewhere
- * too; and one that drifted to another function than its header names, which
- * the file has, met the twin of a place that is gone.
+ * too; and one that is in another function than its header names, which the
+ * file has, and not at a stated line, met the twin of a place that is gone.
  *
  * A hunk whose counts promise one or two more lines of context is refused where
  * the file has a place that lacks as many. One that is elsewhere than stated,

@@ -327,8 +327,9 @@ static bool holds_its_heading(const struct diff_hunk *hunk)
 	return false;
 }
 
-/* Refuses a hunk that drifted to another function than its header names, which
- * the file has: the place that was meant has changed, and this is its twin. */
+/* Refuses a hunk that is in another function than its header names, which the
+ * file has, and not at a stated line: the place that was meant has changed, and this is its twin.
+ */
 static int judge_headings(struct recoverer *self)
 {
 	const struct hunk_index *index = &self->ladder.image.index;
@@ -337,8 +338,8 @@ static int judge_headings(struct recoverer *self)
 		const struct spot *spot = &self->spots[i];
 		size_t line = spot->place.line;
 
-		if (spot->found != FOUND_ONE || !hunk_is_numbered(spot->hunk) ||
-		    hunk_at_stated(spot->hunk, &spot->place) || line >= index->lines ||
+		if (spot->found != FOUND_ONE || line >= index->lines ||
+		    hunk_at_stated(spot->hunk, &spot->place) ||
 		    hunk_trim(spot->hunk->heading).len == 0 || holds_its_heading(spot->hunk) ||
 		    ladder_heading_is(&self->ladder, spot->hunk, line))
 			continue;

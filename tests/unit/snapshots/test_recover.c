@@ -308,6 +308,9 @@ static const struct refused refused[] = {
 	 "@@ -1,3 +1,4 @@\n /* head */\n+#include <errno.h>\n #include <stdio.h>\n \n"
 	 "@@ -9,3 +10,7 @@ int add(int value)\n \t\treturn -1;\n+\tcheck();\n \ttotal -= value;\n \treturn total;\n```\n",
 	 REASON_PATCH_AMBIGUOUS, "header names"},
+	{"the twin of a place that is gone, without line numbers", GIT SIDES
+	 "@@ int add(int value)\n \t\treturn -1;\n+\tcheck();\n \ttotal -= value;\n \treturn total;\n",
+	 REASON_PATCH_AMBIGUOUS, "header names"},
 	{"all lines one space to the right",
 	 "--- a/comment\n+++ b/comment\n@@ -1,4 +1,5 @@\n  /*\n   * one\n+ x\n   * two\n   */\n",
 	 REASON_PATCH_AMBIGUOUS, "indented so too"},
