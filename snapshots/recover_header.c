@@ -213,11 +213,14 @@ static bool is_twin(struct bytes names, struct bytes *ret)
  * as git writes them when told so. */
 static bool has_own_prefixes(struct bytes names)
 {
-	size_t half = names.len / 2;
-	const uint8_t *second = names.data + half + 1;
-	const uint8_t *slash = names.len % 2 == 0 ? NULL : memchr(names.data, '/', half);
-	size_t prefix = slash == NULL ? 0 : (size_t)(slash - names.data);
+	size_t half = names.len / 2, prefix;
+	const uint8_t *second, *slash;
 
+	if (names.len % 2 == 0)
+		return false; /* also when there is no such line */
+	second = names.data + half + 1;
+	slash = memchr(names.data, '/', half);
+	prefix = slash == NULL ? 0 : (size_t)(slash - names.data);
 	return prefix > 0 && names.data[0] != '"' && names.data[half] == ' ' &&
 	       memcmp(slash, second + prefix, half - prefix) == 0 &&
 	       memcmp(names.data, second, prefix) != 0 && memchr(second, '/', prefix) == NULL;
