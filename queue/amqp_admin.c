@@ -142,7 +142,7 @@ static int rabbit_declare(const struct carrier_config *config, struct err *err)
 	int64_t end_us = 0;
 
 	while (declare_once(&link, config, err) < 0) {
-		if (!rabbit_link_worth_waiting(&link, &end_us))
+		if (!rabbit_link_worth_waiting(&link, &end_us, err))
 			return -1;
 	}
 	return 0;

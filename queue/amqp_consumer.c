@@ -582,7 +582,7 @@ static int rabbit_open(struct consumer **ret, const struct carrier_config *confi
 	if (name_queues(c, err) < 0)
 		goto fail;
 	while (connect_now(c, err) < 0) {
-		if (!rabbit_link_worth_waiting(&c->link, &end_us))
+		if (!rabbit_link_worth_waiting(&c->link, &end_us, err))
 			goto fail;
 	}
 	*ret = &c->consumer;

@@ -349,7 +349,7 @@ static int set_up(struct rabbit_link *link, const struct carrier_config *config,
 	return rabbit_link_check(link, "open a channel", err);
 }
 
-bool rabbit_link_worth_waiting(const struct rabbit_link *link, int64_t *end_us)
+bool rabbit_link_worth_waiting(const struct rabbit_link *link, int64_t *end_us, struct err *err)
 {
 	int64_t now_us = clock_mono_us();
 
@@ -360,6 +360,8 @@ bool rabbit_link_worth_waiting(const struct rabbit_link *link, int64_t *end_us)
 	if (now_us > *end_us)
 		return false;
 	(void)poll(NULL, 0, 250);
+	if (err != NULL)
+		*err = (struct err){.kind = ERR_NONE}; /* or it would outlive a success */
 	return true;
 }
 

@@ -60,7 +60,7 @@ int rabbit_link_open(struct rabbit_link *link, const struct carrier_config *conf
  * just starting: waits a little, and says no after RABBIT_PATIENCE_S. `*end_us`
  * is 0 at first.
  */
-bool rabbit_link_worth_waiting(const struct rabbit_link *link, int64_t *end_us);
+bool rabbit_link_worth_waiting(const struct rabbit_link *link, int64_t *end_us, struct err *err);
 
 /* In order, with a goodbye, but never waiting long; on one not open, nothing. */
 void rabbit_link_close(struct rabbit_link *link);

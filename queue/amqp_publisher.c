@@ -442,7 +442,7 @@ static int rabbit_open(struct publisher **ret, const struct carrier_config *conf
 	if (rabbit_config_copy(&p->arena, config, &p->config, err) < 0)
 		goto fail;
 	while (connect_now(p, err) < 0) {
-		if (!rabbit_link_worth_waiting(&p->link, &end_us))
+		if (!rabbit_link_worth_waiting(&p->link, &end_us, err))
 			goto fail;
 	}
 	*ret = &p->publisher;
