@@ -190,6 +190,21 @@ static int judge_header(const struct oid *oid, git_object_t wanted, git_object_t
 	return 0;
 }
 
+/* An object as it came from disk. */
+static int judge(const struct oid *oid, const struct object *object, struct err *err)
+{
+	char hex[OID_HEX_BYTES];
+	struct oid found;
+
+	if (!object_strict())
+		return 0;
+	object_oid(object->type, object->bytes, &found);
+	if (oid_equal(&found, oid))
+		return 0;
+	oid_hex(oid, hex);
+	return err_set(err, ERR_SYSTEM, "cannot read object %s: its content has changed", hex);
+}
+
 int object_read(struct gitdb *db, const struct oid *oid, git_object_t type, size_t limit_bytes,
 		struct object *ret, struct err *err)
 {
@@ -219,6 +234,8 @@ int object_read(struct gitdb *db, const struct oid *oid, git_object_t type, size
 		code = err_set(err, ERR_INPUT, "cannot read object %s: it is corrupt", hex);
 	else
 		code = judge_header(oid, type, object.type, object.bytes.len, limit_bytes, err);
+	if (code == 0)
+		code = judge(oid, &object, err);
 	if (code < 0)
 		object_release(&object);
 	else
@@ -255,17 +272,17 @@ struct verify {
 static int verify_one(const git_oid *id, void *payload)
 {
 	struct verify *verify = payload;
-	git_odb_object *object = NULL;
+	struct object object = {0};
 	char hex[OID_HEX_BYTES];
 	struct oid oid;
 
 	verify->objects++;
-	if (git_odb_read(&object, verify->db->odb, id) < 0) {
-		(void)memcpy(oid.raw, id->id, OID_BYTES);
+	(void)memcpy(oid.raw, id->id, OID_BYTES);
+	if (object_read(verify->db, &oid, GIT_OBJECT_ANY, SIZE_MAX, &object, NULL) < 0) {
 		oid_hex(&oid, hex);
 		verify->damaged(verify->ctx, hex);
 	}
-	git_odb_object_free(object);
+	object_release(&object);
 	return 0;
 }
 

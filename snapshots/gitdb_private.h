@@ -102,6 +102,7 @@ struct object {
 int object_read(struct gitdb *db, const struct oid *oid, git_object_t type, size_t limit_bytes,
 		struct object *ret, struct err *err) MUST_CHECK;
 void object_release(struct object *object); /* also for CLEANUP */
+bool object_strict(void);		    /* gitdb_set_strict */
 
 /* Without a look for packs that came after the database was opened. */
 bool object_is_here(struct gitdb *db, const struct oid *oid);
