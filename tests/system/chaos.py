@@ -150,7 +150,7 @@ class Chaos(sbxtest.Case):
                 pss = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
             self.samples[role].append((pss, len(os.listdir(f"/proc/{pid}/fd"))))
 
-    def assert_flat(self, title):
+    def assert_flat(self, title, growth_kib=GROWTH_KIB):
         """The last quarter of the samples against the second: the first one is warming up."""
         rows = {}
         grown = []
@@ -161,7 +161,7 @@ class Chaos(sbxtest.Case):
             pss = [int(statistics.median(each[0] for each in some)) for some in (early, late)]
             fds = [int(statistics.median(each[1] for each in some)) for some in (early, late)]
             rows[role] = f"{pss[0]} -> {pss[1]} KiB, {fds[0]} -> {fds[1]} descriptors"
-            if pss[1] > pss[0] + pss[0] // 10 + GROWTH_KIB or \
+            if pss[1] > pss[0] + pss[0] // 10 + growth_kib or \
                     fds[1] > fds[0] + GROWTH_FDS[role]:
                 grown.append(role)
         self.table(f"{title}: {len(samples)} samples, second quarter -> last", rows)

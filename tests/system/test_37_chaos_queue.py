@@ -7,7 +7,7 @@ import unittest
 
 import msgpack
 import sbxtest
-from chaos import LASTING, LONG, ROLES, SCALE, Chaos
+from chaos import GROWTH_KIB, LASTING, LONG, ROLES, SCALE, Chaos
 
 # A job with a diff, a step and an artifact goes through these.
 STATES = ("received", "admitted", "fetched", "snapshotted", "checked", "patched", "prepared",
@@ -59,7 +59,8 @@ class Kills(Chaos):
                 self.client.collect()
         self.judge(f"{jobs} no-op jobs, 1% kills", kills=kills)
         self.assertGreaterEqual(kills, jobs / 200)
-        self.assert_flat("each start after 100 jobs")
+        # Each sample is of another process, with few or many jobs waiting for it.
+        self.assert_flat("each start after 100 jobs", GROWTH_KIB if LONG else 4 * GROWTH_KIB)
 
     def test_memory_and_descriptors_of_one_worker_stay_flat(self):
         """No-op jobs, and among them jobs with a sandbox whose executor or init is killed."""
