@@ -30,7 +30,10 @@ static void open_host(struct boxtest *test)
 
 static void next_job(struct boxtest *test, const char *script, char *ret_said, size_t size)
 {
-	boxtest_new(test, NULL, NULL);
+	struct box_limits limits = boxtest_limits;
+
+	limits.wall_ms *= boxtest_slow();
+	boxtest_new(test, NULL, &limits);
 	(void)snprintf(ret_said, size, "%s", boxtest_ok(test, script));
 	boxtest_drop(test);
 }
