@@ -327,8 +327,18 @@ static bool holds_its_heading(const struct diff_hunk *hunk)
 	return false;
 }
 
+/* At the stated line, or as far off as lines that the diff lost may move it. */
+static bool is_about_stated(const struct recoverer *self, size_t number)
+{
+	const struct spot *spot = &self->spots[number];
+
+	return hunk_at_stated(spot->hunk, &spot->place) ||
+	       (hunk_is_numbered(spot->hunk) && llabs(drift_of(self, number)) <= LADDER_FUZZ_MAX);
+}
+
 /* Refuses a hunk that is in another function than its header names, which the
- * file has, and not at a stated line: the place that was meant has changed, and this is its twin.
+ * file has, and not about where it is stated: the place that was meant has
+ * changed, and this is its twin.
  */
 static int judge_headings(struct recoverer *self)
 {
@@ -338,8 +348,7 @@ static int judge_headings(struct recoverer *self)
 		const struct spot *spot = &self->spots[i];
 		size_t line = spot->place.line;
 
-		if (spot->found != FOUND_ONE || line >= index->lines ||
-		    hunk_at_stated(spot->hunk, &spot->place) ||
+		if (spot->found != FOUND_ONE || line >= index->lines || is_about_stated(self, i) ||
 		    hunk_trim(spot->hunk->heading).len == 0 || holds_its_heading(spot->hunk) ||
 		    ladder_heading_is(&self->ladder, spot->hunk, line))
 			continue;

@@ -11,6 +11,8 @@
 
 #include "snapshots/recover_private.h"
 
+enum { ELISION_WORDS = 6 };
+
 /* --- lines ------------------------------------------------------------- */
 
 static bool is_marker(struct bytes text)
@@ -34,11 +36,30 @@ static bool raw_at(struct recover_reader *reader, const uint8_t *at, struct diff
 	return true;
 }
 
+/* The first words: a comment that goes on from the line before may say anything
+ * further on. */
+static struct bytes beginning(struct bytes text)
+{
+	size_t len = 0, words = 0;
+
+	for (bool inside = false; len < text.len; len++) {
+		bool is_space = text.data[len] == ' ' || text.data[len] == '\t';
+
+		words += !is_space && !inside;
+		if (words > ELISION_WORDS)
+			break;
+		inside = !is_space;
+	}
+	return (struct bytes){text.data, len};
+}
+
 static bool has_word(struct bytes text)
 {
 	static const char *const words[] = {"existing", "unchanged", "remain", "rest", "same",
 					    "omitted",	"other",     "code",   "more", "previous"};
 
+	if (memmem(text.data + 1, text.len - 1, "...", 3) == NULL)
+		text = beginning(text);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		if (memmem(text.data, text.len, words[i], strlen(words[i])) != NULL)
 			return true;
@@ -67,7 +88,7 @@ static bool elides(struct bytes text, bool missed)
 	struct bytes bare = bare_text(text);
 
 	return recover_is_elision(text) &&
-	       (has_word(text) || (missed && (bare.len == 3 || bare.data[0] != '.')));
+	       (has_word(bare) || (missed && (bare.len == 3 || bare.data[0] != '.')));
 }
 
 /* --- where a hunk ends ------------------------------------------------- */
@@ -152,15 +173,20 @@ static bool is_ruler(struct recover_reader *reader, const struct diff_raw *line)
 	return recover_kind(next.text) == 0;
 }
 
-/* Whether a hunk may end here: nothing behind it is one more line. */
+/* Whether a hunk may end here: nothing behind it is one more line. White space is
+ * a gap, but not between two hunks of a file. */
 static bool may_end(struct recover_reader *reader, const uint8_t *at)
 {
 	const uint8_t *first = at;
 	struct diff_raw line;
+	bool spaced = false;
 
 	while (raw_at(reader, at, &line)) {
 		if (at > first && is_ruler(reader, &line))
 			return true;
+		if (spaced && diff_starts(line.text, "@@"))
+			return false;
+		spaced = spaced || line.text.len > 0;
 		if (!diff_is_blank(line.text))
 			return recover_kind(line.text) == 0 || is_sides(reader, &line) ||
 			       is_signature(reader, &line) || is_last_fence(reader, &line);

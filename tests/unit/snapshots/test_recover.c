@@ -173,6 +173,17 @@ static const struct mended mended[] = {
 	{"new file with a made up oid",
 	 "diff --git a/new b/new\nnew file mode 100644\nindex 0000000..e69de29\n--- /dev/null\n"
 	 "+++ b/new\n@@ -0,0 +1,2 @@\n+x\n+y\n", "new", "x\ny\n", ""},
+	{"comment that begins with dots", "--- a/cut\n+++ b/cut\n@@ -1,2 +1,2 @@\n one\n"
+	 "+/* ... and of every instance whose process is no more. */\n two\n", "cut",
+	 "one\n/* ... and of every instance whose process is no more. */\ntwo\nthree", ""},
+	{"counts that end before a blank line", SIDES
+	 "@@ -1,3 +1,4 @@\n /* head */\n+#include <errno.h>\n #include <stdio.h>\n \n static int total;\n \n"
+	 "@@ -22,5 +23,6 @@\n int main(void)\n {\n \tprintf(\"%d\\n\", add(1));\n+\tsub(1);\n"
+	 " \treturn 0;\n }\n",
+	 "src/count.c", "/* head */\n#include <errno.h>\n#include <stdio.h>\n\nstatic int total;\n\n"
+	 ADD("\ttotal += value;\n") SUB
+	 "int main(void)\n{\n\tprintf(\"%d\\n\", add(1));\n\tsub(1);\n\treturn 0;\n}\n",
+	 ""},
 	{"lost mark of context", "--- a/cut\n+++ b/cut\n@@ -1,3 +1,3 @@\n-one\n+1\n two\n three\n",
 	 "cut", "1\ntwo\nthree", "white space at the end"},
 	COUNT("a blank line of white space behind", "```\n" GIT SIDES "@@ -7,7 +7,7 @@\n" LEAD EDIT TAIL " \n```\n",
@@ -326,6 +337,9 @@ static const struct refused refused[] = {
 	{"elided, as context", GIT SIDES AT " ...\n \t\treturn -1;\n" EDIT TAIL, REASON_PATCH_CONFLICT,
 	 "..."},
 	{"elided, as an added line", GIT SIDES AT LEAD EDIT "+\t// ... existing code ...\n" TAIL,
+	 REASON_PATCH_MALFORMED, "left out"},
+	{"elided, in many words",
+	 GIT SIDES AT LEAD EDIT "+\t// ... (here stands all of what was there, and the rest ...)\n" TAIL,
 	 REASON_PATCH_MALFORMED, "left out"},
 	{"elided behind the hunk", GIT SIDES AT LEAD EDIT TAIL "...\n", REASON_PATCH_MALFORMED,
 	 "left out"},
