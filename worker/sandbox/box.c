@@ -2,10 +2,10 @@
  * box.c - theory of operation.
  *
  * The init of a box is a copy of the calling process, made by clone3(2) in
- * new pid, network, ipc, uts and time namespaces, which belong to the host's
- * user namespace. It enters a copy of the slot's template, sets everything up
- * with the privilege it was born with, and only then moves into a user
- * namespace of its own, where it keeps a single capability. Jobs are its
+ * new pid, uts and time namespaces. It enters a copy of the slot's template and
+ * new ipc, cgroup and network namespaces, all of which belong to the host's user
+ * namespace, sets everything up with the privilege it was born with, and only
+ * then moves into a user namespace of its own, where it keeps a single capability. Jobs are its
  * children: even one that gained every capability in that user namespace
  * would own none of the others.
  *
@@ -171,7 +171,7 @@ static pid_t clone_init(struct box *box, struct init_start *start)
 	int cgroup_fd = cgroup_v2_fd(&box->host->cgroups, &box->cgroup);
 	int pidfd = -1;
 	struct clone_args args = {
-		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS,
+		.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWUTS,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
 		.exit_signal = SIGCHLD,
 	};

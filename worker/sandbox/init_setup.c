@@ -123,8 +123,8 @@ static int enter_root(struct init *init, const struct init_start *start, struct 
 		if (unshare(CLONE_NEWNS) < 0)
 			return err_sys(err, "cannot make a mount namespace");
 	}
-	if (unshare(CLONE_NEWCGROUP) < 0)
-		return err_sys(err, "cannot make a cgroup namespace");
+	if (unshare(CLONE_NEWCGROUP | CLONE_NEWIPC) < 0)
+		return err_sys(err, "cannot make cgroup and ipc namespaces");
 	if (root_mount_own(&init->proc_fd, err) < 0)
 		return -1;
 	init->mount_ns_fd = openat(init->proc_fd, "self/ns/mnt", O_RDONLY | O_CLOEXEC);

@@ -446,7 +446,8 @@ static int mask(const char *name, const char *with, struct err *err)
 	return 0;
 }
 
-int root_mask_proc(struct err *err)
+/* Mounted over with what is empty in the box. */
+static int mask_proc(struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_LEN(masked_files); i++)
 		if (mask(masked_files[i], "/dev/null", err) < 0)
@@ -489,7 +490,7 @@ int root_mount_own(int *ret_proc_fd, struct err *err)
 		{"ptmxmode", "0666"}, {"mode", "0600"}, {"max", "64"}};
 	CLEANUP(fd_cleanup) int pts = -1;
 
-	if (mount_proc(ret_proc_fd, err) < 0)
+	if (mount_proc(ret_proc_fd, err) < 0 || mask_proc(err) < 0)
 		return -1;
 	pts = mounts_make("devpts", pts_options, ARRAY_LEN(pts_options),
 			  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);

@@ -285,13 +285,9 @@ int root_build_here(struct box_host *host, unsigned root, int top_fd, struct err
 int root_seal(int top_fd, struct err *err) MUST_CHECK;
 
 /* Called by init in a copy of a template, still with the host's privilege:
- * private /proc and /dev/pts. `ret_proc_fd` is a writable view of /proc that
- * no job can reach. */
+ * private /dev/pts and /proc, without what tells about the host. `ret_proc_fd` is a
+ * writable view of /proc that no job can reach. */
 int root_mount_own(int *ret_proc_fd, struct err *err) MUST_CHECK;
-
-/* Called by the host on a visit, while init goes on: hides of the private /proc
- * what tells about the host. */
-int root_mask_proc(struct err *err) MUST_CHECK;
 
 /* Everything a job can write. Mounted when its box is made, or with the rest. */
 struct layer {
