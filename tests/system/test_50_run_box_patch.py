@@ -141,6 +141,13 @@ class Box(Local):
         with open(path, encoding="utf-8") as stream:
             return done, json.load(stream)
 
+    def test_only_what_was_asked_for_is_missing(self):
+        _, plain = self.box("--", "true")
+        _, limited = self.box("--cpus", "1", "--cpu", "10s", "--", "true")
+        self.assertNotIn("cgroup_cpu", plain["missing"])
+        self.assertNotIn("cgroup_cpuacct", plain["missing"])
+        self.assertEqual(plain["missing"], limited["missing"])
+
     def test_what_is_bound(self):
         shown = os.path.join(self.folder, "shown")
         os.makedirs(os.path.join(shown, "deep"), exist_ok=True)

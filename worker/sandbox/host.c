@@ -295,12 +295,14 @@ static void probe_cgroups(struct box_host *host)
 		"a quota of CPUs", "cpu time of all processes, counted",
 		"bytes read and written, counted"};
 
-	for (unsigned c = 0; c < CGROUP_CONTROLLERS; c++)
-		add_layer(host, layer[c],
-			  c != CGROUP_IO && !host->allow_missing_cgroup &&
-				  (host->cgroups.unwanted & 1U << c) == 0,
-			  cgroup_has(&host->cgroups, c),
-			  cgroup_has(&host->cgroups, c) ? why[c] : host->cgroups.missing[c]);
+	for (unsigned c = 0; c < CGROUP_CONTROLLERS; c++) {
+		bool present = cgroup_has(&host->cgroups, c);
+
+		if ((host->cgroups.unwanted & 1U << c) != 0)
+			continue; /* nobody misses it */
+		add_layer(host, layer[c], c != CGROUP_IO && !host->allow_missing_cgroup, present,
+			  present ? why[c] : host->cgroups.missing[c]);
+	}
 }
 
 static int check_required(const struct box_host *host, struct err *err)
