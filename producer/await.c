@@ -18,6 +18,7 @@
 
 enum {
 	REFRESH_MS = 500,
+	ALONE_S = 10,	      /* a worker takes a job sooner, unless all are busy */
 	DRAIN_MS = 500,	      /* for the last events, after the result */
 	FOREVER_MS = 1 << 30, /* one wait of many */
 	REPORT_BYTES = 64 << 20,
@@ -41,7 +42,13 @@ static void draw_progress(struct await *await)
 		return;
 	buf_init(&line, 4096);
 	buf_printf(&line, "\r\033[Kwaiting for %s: ", await->job->id);
-	terminal_add_text(&line, await->state[0] != '\0' ? await->state : "queued");
+	if (await->state[0] != '\0')
+		terminal_add_text(&line, await->state);
+	else
+		buf_add_text(&line,
+			     seconds < ALONE_S
+				     ? "queued"
+				     : "queued, no worker has taken it yet (is one running?)");
 	buf_printf(&line, ", %" PRId64 " s", seconds);
 	(void)fputs(buf_text(&line), stderr);
 	(void)fflush(stderr);
