@@ -166,6 +166,21 @@ static pid_t clone_again(struct box_host *host, struct clone_args *args)
 	return (pid_t)syscall(SYS_clone3, args, sizeof(*args));
 }
 
+/* The kernel mostly leaves a new process on the CPU of its parent, though another
+ * one idles. Here both have work to do at once. */
+static void work_elsewhere(pid_t pid)
+{
+	int here = sched_getcpu();
+	cpu_set_t all, others;
+
+	if (here < 0 || sched_getaffinity(pid, sizeof(all), &all) < 0)
+		return;
+	others = all;
+	CPU_CLR((size_t)here, &others);
+	if (CPU_COUNT(&others) > 0 && sched_setaffinity(pid, sizeof(others), &others) == 0)
+		(void)sched_setaffinity(pid, sizeof(all), &all);
+}
+
 static pid_t clone_init(struct box *box, struct init_start *start)
 {
 	int cgroup_fd = cgroup_v2_fd(&box->host->cgroups, &box->cgroup);
@@ -188,6 +203,8 @@ static pid_t clone_init(struct box *box, struct init_start *start)
 		pid = clone_again(box->host, &args);
 	if (pid == 0)
 		init_main(start);
+	if (pid > 0)
+		work_elsewhere(pid);
 	box->pid = pid < 0 ? 0 : pid;
 	box->pidfd = pidfd;
 	return pid;
