@@ -183,7 +183,8 @@ static int take_all(struct recover_reader *reader)
 
 /* --- doubts ------------------------------------------------------------ */
 
-/* Whether the last hunk is the last of the input, but for blank lines. */
+/* Whether the last hunk is the last of the input, but for blank lines, and for a
+ * fence where its counts promise more: who cuts a diff may close what it was in. */
 static bool ends_with_hunk(const struct recover_reader *reader)
 {
 	const struct recover_hunk *last = &reader->hunks[reader->hunks_len - 1];
@@ -193,7 +194,8 @@ static bool ends_with_hunk(const struct recover_reader *reader)
 	ahead.at = last->lines_at;
 	for (size_t i = 0; i < last->lines_len && diff_peek(&ahead, &line); i++)
 		diff_skip(&ahead, &line);
-	while (diff_peek(&ahead, &line) && is_blank(line.text))
+	while (diff_peek(&ahead, &line) && (is_blank(line.text) || (last->counted && last->missed &&
+								    recover_is_fence(line.text))))
 		diff_skip(&ahead, &line);
 	return ahead.at == ahead.end;
 }

@@ -316,9 +316,17 @@ def fake_index(rng, files):
     return text(files) if done else None
 
 
+def marked(lines):
+    """The kinds of the lines that have the marker behind them."""
+    return {before[:1] for before, line in zip(lines, lines[1:]) if line[:1] == b"\\"}
+
+
 def marker_lost(_, files):
+    """Only where the base tells that it was there: of both sides, or of none."""
     done = False
     for hunk in hunks_of(files):
+        if marked(hunk[5]) in ({b"+"}, {b"-"}):
+            return None
         kept = [line for line in hunk[5] if line[:1] != b"\\"]
         done = done or kept != hunk[5]
         hunk[5] = kept

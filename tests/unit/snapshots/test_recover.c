@@ -284,6 +284,9 @@ struct refused {
 static const struct refused refused[] = {
 	{"truncated at a line", GIT SIDES AT LEAD EDIT " \treturn total;\n", REASON_PATCH_TRUNCATED,
 	 "cut off"},
+	{"truncated in a closed fence",
+	 "```diff\n--- /dev/null\n+++ b/new\n@@ -0,0 +1,3 @@\n+one\n```\n", REASON_PATCH_TRUNCATED,
+	 "cut off"},
 	{"truncated in a line", GIT SIDES AT LEAD EDIT " \treturn total;\n }\n \tx", REASON_PATCH_CONFLICT,
 	 ""},
 	{"truncated where the file ends", GIT SIDES AT LEAD EDIT TAIL
