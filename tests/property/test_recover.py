@@ -133,6 +133,8 @@ class Recover(unittest.TestCase):
         print(f"{done} cases: {100 * exact / max(1, done):.2f} % exact, {wrong} wrong", flush=True)
         if len(tally.wrong) > allowed * done:
             self.fail(f"seed {SEED}, kept in {tempfile.gettempdir()}: {tally.wrong[:3]}")
+        for *_, kept in tally.wrong:
+            shutil.rmtree(kept, ignore_errors=True)
 
     # --- generated -----------------------------------------------------------
 
