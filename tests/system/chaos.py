@@ -23,7 +23,7 @@ LASTING = ROLES[:4]  # as long as their worker; the others are one job's
 
 # What a role may have gained between the second and the last quarter of a run.
 GROWTH_KIB = 1024
-GROWTH_FDS = {"supervisor": 4, "publisher": 4, "zygote": 4,
+GROWTH_FDS = {"supervisor": 4, "publisher": 4, "zygote": 32,  # three boxes more may wait
               "storekeeper": 128}  # packs that it keeps open, as snapshots/gitdb.c bounds them
 
 

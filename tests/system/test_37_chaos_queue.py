@@ -147,6 +147,18 @@ class Kills(Chaos):
             self.client.connect(90)
         self.judge("broker killed or restarted amid traffic", kills=times - times // 2,
                    restarts=times // 2)
+        sbxtest.poll(self.dead_letterers_are_up, "the broker's dead-lettering processes", 60, 0.5)
+
+    def dead_letterers_are_up(self):
+        """RabbitMQ 3.10 loses all its quorum queues when one is deleted while the process that
+        dead-letters for it starts."""
+        queues = 8  # all of ours but that of the dead letters
+        said = subprocess.run(
+            [sbxtest.BROKER, "ctl", sbxtest.BROKER_DIR, "eval",
+             "length([sys:get_state(P) || {_, P, _, _} <- "
+             "supervisor:which_children(rabbit_fifo_dlx_sup)])."], check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout.split()
+        return said and said[-1].isdigit() and int(said[-1]) >= queues
 
     def test_a_broker_without_memory(self):
         """Results wait, the worker lives, and all comes when there is memory again."""
