@@ -1,6 +1,12 @@
 /*
  * store_lock.c - the locks of a store: flock(2) of files that are made when they
  * are not there, so that the kernel drops them with the process.
+ *
+ * Writers of a repository share its lock, and where they overlap it is never
+ * free for the one who deletes. So all pass a gate before it, the first byte of
+ * the same file: writers only pass, the deleter keeps it closed until the
+ * writers before it are done, or until these have kept the next ones waiting
+ * for too long.
  */
 #include "snapshots/store_private.h"
 
@@ -19,28 +25,108 @@ enum {
 	LOCK_MODE = 0640,
 	POLL_MIN_US = 500,
 	POLL_MAX_US = 50 * 1000,
+	GATE_CLOSED_US = 200 * 1000, /* so long at most, each time */
 };
 
-/* flock(2) has no timeout, so a bounded wait has to look again and again. */
+/* Neither kind of lock has a timeout, so a bounded wait has to look again and
+ * again. False once it is over. */
+static bool pause_until(int64_t deadline_us, int64_t *pause_us)
+{
+	struct timespec pause = {.tv_nsec = *pause_us * 1000};
+
+	if (clock_mono_us() >= deadline_us)
+		return false;
+	(void)nanosleep(&pause, NULL);
+	*pause_us = *pause_us * 2 < POLL_MAX_US ? *pause_us * 2 : POLL_MAX_US;
+	return true;
+}
+
+static int took_too_long(const char *path, struct err *err)
+{
+	return err_set(err, ERR_TIMEOUT, "cannot lock '%s': held for too long", path);
+}
+
 static int lock_fd(int fd, int how, int64_t deadline_us, const char *path, struct err *err)
 {
 	int64_t pause_us = POLL_MIN_US;
 
 	while (flock(fd, deadline_us < 0 ? how : how | LOCK_NB) < 0) {
-		struct timespec pause = {.tv_nsec = pause_us * 1000};
-
 		if (errno == EINTR)
 			continue;
 		if (errno != EWOULDBLOCK)
 			return err_sys(err, "cannot lock '%s'", path);
-		if (clock_mono_us() >= deadline_us)
-			return err_set(err, ERR_TIMEOUT, "cannot lock '%s': held for too long",
-				       path);
-		(void)nanosleep(&pause, NULL);
-		pause_us = pause_us * 2 < POLL_MAX_US ? pause_us * 2 : POLL_MAX_US;
+		if (!pause_until(deadline_us, &pause_us))
+			return took_too_long(path, err);
 	}
 	return 0;
 }
+
+/* --- the gate ---------------------------------------------------------- */
+
+static struct flock gate(short type)
+{
+	return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+}
+
+static int enter_gate(int fd, short type, int64_t deadline_us, const char *path, struct err *err)
+{
+	struct flock lock = gate(type);
+	int64_t pause_us = POLL_MIN_US;
+
+	while (fcntl(fd, deadline_us < 0 ? F_OFD_SETLKW : F_OFD_SETLK, &lock) < 0) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN && errno != EACCES)
+			return err_sys(err, "cannot lock '%s'", path);
+		if (!pause_until(deadline_us, &pause_us))
+			return took_too_long(path, err);
+	}
+	return 0;
+}
+
+static void leave_gate(int fd)
+{
+	struct flock lock = gate(F_UNLCK);
+
+	(void)fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+/* --- the ways to hold a lock ------------------------------------------- */
+
+typedef int hold_fn(int fd, int64_t deadline_us, const char *path, struct err *err);
+
+static int hold_alone(int fd, int64_t deadline_us, const char *path, struct err *err)
+{
+	return lock_fd(fd, LOCK_EX, deadline_us, path, err);
+}
+
+static int hold_writing(int fd, int64_t deadline_us, const char *path, struct err *err)
+{
+	int result;
+
+	if (enter_gate(fd, F_RDLCK, deadline_us, path, err) < 0)
+		return -1;
+	result = lock_fd(fd, LOCK_SH, deadline_us, path, err);
+	leave_gate(fd);
+	return result;
+}
+
+static int hold_deleting(int fd, int64_t deadline_us, const char *path, struct err *err)
+{
+	int64_t open_us;
+	int result;
+
+	if (enter_gate(fd, F_WRLCK, deadline_us, path, err) < 0)
+		return -1;
+	open_us = clock_mono_us() + GATE_CLOSED_US;
+	if (deadline_us < 0 || deadline_us > open_us)
+		deadline_us = open_us;
+	result = lock_fd(fd, LOCK_EX, deadline_us, path, err);
+	leave_gate(fd);
+	return result;
+}
+
+/* --- files ------------------------------------------------------------- */
 
 /* Who had the lock before may have taken the file away: then it locks nobody
  * else out any more. */
@@ -52,14 +138,15 @@ static bool still_named(int fd, const char *path)
 	       held.st_dev == named.st_dev;
 }
 
-static int lock_file(const char *path, int how, int64_t deadline_us, int *ret_fd, struct err *err)
+static int lock_file(const char *path, hold_fn *hold, int64_t deadline_us, int *ret_fd,
+		     struct err *err)
 {
 	for (;;) {
 		CLEANUP(fd_cleanup) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
 
 		if (fd < 0)
 			return err_sys(err, "cannot open '%s'", path);
-		if (lock_fd(fd, how, deadline_us, path, err) < 0)
+		if (hold(fd, deadline_us, path, err) < 0)
 			return -1;
 		if (still_named(fd, path)) {
 			*ret_fd = fd_take(&fd);
@@ -70,7 +157,7 @@ static int lock_file(const char *path, int how, int64_t deadline_us, int *ret_fd
 
 int store_lock(const char *path, int64_t deadline_us, int *ret_fd, struct err *err)
 {
-	return lock_file(path, LOCK_EX, deadline_us, ret_fd, err);
+	return lock_file(path, hold_alone, deadline_us, ret_fd, err);
 }
 
 int store_write_lock(const struct store *store, const char *repo, enum store_writer who,
@@ -79,7 +166,8 @@ int store_write_lock(const struct store *store, const char *repo, enum store_wri
 	char path[PATH_MAX];
 
 	(void)snprintf(path, sizeof(path), "%s/repos/%s.gc", store->path, repo);
-	return lock_file(path, who == STORE_WRITES ? LOCK_SH : LOCK_EX, deadline_us, ret_fd, err);
+	return lock_file(path, who == STORE_WRITES ? hold_writing : hold_deleting, deadline_us,
+			 ret_fd, err);
 }
 
 int store_upkeep_lock(const struct store *store, int64_t deadline_us, int *ret_fd, struct err *err)

@@ -35,7 +35,8 @@ int store_lock(const char *path, int64_t deadline_us, int *ret_fd, struct err *e
 
 /* Held, together with others, from the first object that is written to a
  * repository until the ref that leads to it is set; and by the one alone who
- * deletes objects and refs. */
+ * deletes objects and refs. Who deletes has its turn before writers that come
+ * later, and gives up after 200 ms of keeping these waiting: ERR_TIMEOUT. */
 enum store_writer { STORE_WRITES, STORE_DELETES };
 int store_write_lock(const struct store *store, const char *repo, enum store_writer who,
 		     int64_t deadline_us, int *ret_fd, struct err *err) MUST_CHECK;
