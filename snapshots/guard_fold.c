@@ -21,7 +21,7 @@
 
 enum kind { KIND_ASCII, KIND_UNICODE, KIND_OPAQUE };
 
-static bool is_ascii(struct bytes name)
+bool guard_is_ascii(struct bytes name)
 {
 	uint8_t all = 0;
 
@@ -44,7 +44,7 @@ static enum kind begin(struct folding *folding, struct bytes name)
 
 	if (name.len > FOLD_NAME_BYTES)
 		return KIND_OPAQUE;
-	if (is_ascii(name))
+	if (guard_is_ascii(name))
 		return KIND_ASCII;
 	len = utf8proc_decompose(name.data, (utf8proc_ssize_t)name.len, folding->text,
 				 ARRAY_LEN(folding->text), UTF8PROC_DECOMPOSE | UTF8PROC_IGNORE);

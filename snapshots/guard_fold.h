@@ -24,6 +24,8 @@ enum {
 	FOLD_CHARACTERS = 8,	/* more than one character folds to */
 };
 
+bool guard_is_ascii(struct bytes name);
+
 /* Whether two names have one fold, and a hash of the fold. Neither needs to be
  * valid; ASCII names never reach the tables of Unicode. */
 bool guard_fold_equal(struct bytes a, struct bytes b);

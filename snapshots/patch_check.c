@@ -159,20 +159,11 @@ static int check_parent(struct checker *checker, const struct patch_entry *entry
 
 /* --- folds ----------------------------------------------------------------- */
 
-static bool is_ascii(struct bytes text)
-{
-	for (size_t i = 0; i < text.len; i++) {
-		if (text.data[i] >= 0x80)
-			return false;
-	}
-	return true;
-}
-
 static int collision(struct checker *checker, const struct patch_entry *entry, struct bytes name,
 		     const char *other, size_t other_len)
 {
-	bool case_alone =
-		is_ascii(name) && is_ascii((struct bytes){(const uint8_t *)other, other_len});
+	bool case_alone = guard_is_ascii(name) &&
+			  guard_is_ascii((struct bytes){(const uint8_t *)other, other_len});
 
 	return patch_refuse(checker->run, REASON_PATCH_COLLISION, entry->at_line, entry->path,
 			    "'%.*s' in '%s' and '%.*s' differ only %s", (int)name.len,
