@@ -27,6 +27,7 @@ int recover_kind(struct bytes text)
 	return memchr(" +-", text.data[0], 3) != NULL ? text.data[0] : 0;
 }
 
+/* Without the '\r' of a line that ends with one. */
 static bool raw_at(struct recover_reader *reader, const uint8_t *at, struct diff_raw *ret)
 {
 	if (!diff_raw_at(&reader->in, at, ret))
@@ -137,7 +138,7 @@ static void step(struct walk *walk, const struct diff_raw *line, int kind)
 		return; /* a marker */
 	walk->old_len += kind != DIFF_ADD;
 	walk->new_len += kind != DIFF_REMOVE;
-	walk->blank += line->text.len == 0 || diff_equals(line->text, "\r");
+	walk->blank += line->text.len == 0;
 	walk->unfinished = !line->whole;
 }
 
@@ -160,7 +161,7 @@ static bool is_ruler(struct recover_reader *reader, const struct diff_raw *line)
 {
 	struct diff_raw next;
 
-	if (!diff_equals(line->text, "---") && !diff_equals(line->text, "---\r"))
+	if (!diff_equals(line->text, "---"))
 		return false;
 	if (!raw_at(reader, line->next, &next))
 		return true;
