@@ -15,6 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 enum { READ_BYTES_FIRST = 8 * 1024, READ_BYTES = 64 * 1024, PATH_BYTES = 4096 };
 
 /* --- closing ---------------------------------------------------------- */
@@ -119,6 +121,21 @@ int fd_read_file(const char *path, size_t limit_bytes, struct buf *out, struct e
 	if (fd_read_all(fd, out, err) < 0)
 		return err_prefix(err, "'%s'", path);
 	return 0;
+}
+
+bool fd_read_positive(const char *path, int64_t *ret)
+{
+	enum { NUMBER_BYTES = 64 };
+	struct buf text;
+	bool read;
+
+	buf_init(&text, NUMBER_BYTES);
+	read = fd_read_file(path, NUMBER_BYTES, &text, NULL) == 0;
+	if (read)
+		text.data[strcspn(buf_text(&text), "\n")] = '\0';
+	read = read && text_parse_int(buf_text(&text), ret) && *ret > 0;
+	buf_release(&text);
+	return read;
 }
 
 int fd_write_all(int fd, const void *data, size_t len, struct err *err)

@@ -45,6 +45,9 @@ int fd_read_all(int fd, struct buf *out, struct err *err) MUST_CHECK;
 /* A whole trusted file, at most `limit_bytes`. */
 int fd_read_file(const char *path, size_t limit_bytes, struct buf *out, struct err *err) MUST_CHECK;
 
+/* A positive number as /proc/sys has them; false: none, or no such file. */
+bool fd_read_positive(const char *path, int64_t *ret);
+
 int fd_write_all(int fd, const void *data, size_t len, struct err *err) MUST_CHECK;
 
 /* A sealed anonymous file with this content, to be handed to another process. */

@@ -18,7 +18,10 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "worker/check_private.h"
+#include "worker/pool.h"
 #include "worker/preset.h"
+#include "worker/role.h"
+#include "worker/sandbox/box.h"
 
 enum {
 	MIB = 1 << 20,
@@ -109,31 +112,17 @@ void check_limits(const struct config *config, struct check_report *report)
 
 /* --- identities ------------------------------------------------------- */
 
-/* What is root in a user namespace may have no other uids than its own. */
-static bool has_uid(uid_t uid)
-{
-	FILE *map = fopen("/proc/self/uid_map", "re");
-	bool found = map == NULL; /* a kernel without user namespaces has every uid */
-	unsigned first;
-	unsigned outside;
-	unsigned len;
-
-	while (!found && fscanf(map, "%u %u %u", &first, &outside, &len) == 3)
-		found = uid >= first && uid - first < len;
-	if (map != NULL)
-		(void)fclose(map);
-	return found;
-}
-
 void check_uids(const struct config *config, struct check_report *report)
 {
-	uid_t uid = (uid_t)config->worker_uid_base;
+	uid_t first = (uid_t)config->worker_uid_base;
+	unsigned len = ROLE_UID_SANDBOX + (unsigned)pool_boxes(config);
 
-	if (geteuid() == 0 && !has_uid(uid))
+	if (geteuid() == 0 && !box_ids_exist(first, len))
 		check_add(report, CHECK_FAIL, "uids",
 			  "set [worker] uid_base to unused uids that /proc/self/uid_map has, or "
 			  "start the worker as an ordinary user",
-			  "root of a user namespace that does not have uid %u", uid);
+			  "root of a user namespace that does not have uids %u to %u", first,
+			  first + len - 1);
 }
 
 /* --- the state directory ---------------------------------------------- */

@@ -143,6 +143,10 @@ void box_handle_release(struct box_handle *handle);
 
 /* --- the host --------------------------------------------------------- */
 
+/* Whether this user namespace has all uids that the slots will take: root of
+ * one may have no others than its own. */
+bool box_ids_exist(uid_t base, unsigned slots);
+
 /* Probes the kernel, compiles the filters, opens the root's directories. Fails
  * closed: ERR_UNSUPPORTED names what is missing and how to get it. */
 int box_host_open(struct box_host **ret, const struct box_config *config,

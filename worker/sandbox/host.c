@@ -101,8 +101,7 @@ static bool have_admin(void)
 	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & wanted) == wanted;
 }
 
-/* Whether this user namespace has all uids that the slots will take. */
-static bool ids_exist(uid_t base, unsigned slots)
+bool box_ids_exist(uid_t base, unsigned slots)
 {
 	struct buf map;
 	bool found = false;
@@ -438,16 +437,10 @@ static int check_config(const struct box_config *config, struct err *err)
 static long count_route_sockets(void)
 {
 	enum { MESSAGE_BYTES = 64 << 10 };
-	struct buf text;
 	int64_t most, sockets = BOX_ROUTE_LEAST;
 
-	buf_init(&text, 64);
-	if (fd_read_file("/proc/sys/net/core/rmem_max", 64, &text, NULL) == 0) {
-		text.data[strcspn(buf_text(&text), "\n")] = '\0';
-		if (text_parse_int(buf_text(&text), &most) && most > 0)
-			sockets = BOX_ROUTE_BYTES / (2 * most + MESSAGE_BYTES);
-	}
-	buf_release(&text);
+	if (fd_read_positive("/proc/sys/net/core/rmem_max", &most))
+		sockets = BOX_ROUTE_BYTES / (2 * most + MESSAGE_BYTES);
 	return sockets < BOX_ROUTE_LEAST     ? BOX_ROUTE_LEAST
 	       : sockets > BOX_ROUTE_SOCKETS ? BOX_ROUTE_SOCKETS
 					     : (long)sockets;
@@ -504,7 +497,7 @@ static int open_parts(struct box_host *host, const struct box_config *config, co
 			     config->without_cpu ? 1U << CGROUP_CPU | 1U << CGROUP_CPUACCT : 0,
 			     mounts, err) < 0)
 		return -1;
-	if (geteuid() == 0 && have_admin() && ids_exist(config->uid_base, config->slots)) {
+	if (geteuid() == 0 && have_admin() && box_ids_exist(config->uid_base, config->slots)) {
 		host->uid_base = config->uid_base;
 		host->gid_base = config->uid_base;
 	} else if (enter_user_namespace(host, err) < 0) {

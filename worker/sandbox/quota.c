@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/text.h"
 #include "worker/sandbox/sandbox_private.h"
 
 /* Of all users, and of those of one namespace; the least that programs need. */
@@ -29,18 +28,10 @@ void quotas_read(struct quotas *ret)
 {
 	for (size_t i = 0; i < QUOTAS; i++) {
 		char path[64];
-		struct buf text;
 		int64_t most;
 
-		ret->most[i] = 0;
 		(void)snprintf(path, sizeof(path), "/proc/%s", counted[i].all);
-		buf_init(&text, 64);
-		if (fd_read_file(path, 64, &text, NULL) == 0) {
-			text.data[strcspn(buf_text(&text), "\n")] = '\0';
-			if (text_parse_int(buf_text(&text), &most) && most > 0 && most <= INT_MAX)
-				ret->most[i] = (int)most;
-		}
-		buf_release(&text);
+		ret->most[i] = fd_read_positive(path, &most) && most <= INT_MAX ? (int)most : 0;
 	}
 }
 
