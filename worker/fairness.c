@@ -217,7 +217,7 @@ size_t fairness_missed(struct supervisor *self)
 
 	for (size_t i = 0; i < self->slots_len; i++) {
 		running += self->slots[i].task != NULL;
-		ready += self->slots[i].task == NULL && self->slots[i].executor.socket >= 0;
+		ready += slot_waits(&self->slots[i]);
 	}
 	free = (size_t)self->config->worker_slots;
 	free = free > running ? free - running : 0;

@@ -70,7 +70,7 @@ static size_t waiting(const struct supervisor *self)
 	size_t len = 0;
 
 	for (size_t i = 0; i < self->slots_len; i++)
-		len += self->slots[i].task == NULL && self->slots[i].executor.socket >= 0;
+		len += slot_waits(&self->slots[i]);
 	return len;
 }
 

@@ -35,7 +35,7 @@ struct status_counts status_count(const struct supervisor *self)
 
 	for (size_t i = 0; i < self->slots_len; i++) {
 		counts.busy += self->slots[i].task != NULL;
-		counts.ready += self->slots[i].task == NULL && self->slots[i].executor.socket >= 0;
+		counts.ready += slot_waits(&self->slots[i]);
 	}
 	for (size_t i = 0; i < PRIORITIES; i++) {
 		for (const struct task *task = self->waiting[i]; task != NULL;

@@ -109,6 +109,12 @@ struct slot {
 	enum { LAYER_NONE, LAYER_ASKED, LAYER_AWAY, LAYER_GIVEN } layer;
 };
 
+/* Its box and executor are ready for a job. */
+static inline bool slot_waits(const struct slot *slot)
+{
+	return slot->task == NULL && slot->executor.socket >= 0;
+}
+
 /* One of the two connections to the queue, as far as it has been told. */
 struct connection {
 	bool connected;
