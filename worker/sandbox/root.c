@@ -184,45 +184,35 @@ static int show_etc(int host_fd, int etc_fd, int top_fd, const char *name, struc
 	return 0;
 }
 
-static int show_usr(struct box_host *host, int host_fd, int top_fd, struct err *err)
+static int show_apart(bool over_usr, int host_fd, int top_fd, int *ret_etc_fd, struct err *err)
 {
-	if (host->view == VIEW_APART && overlay("usr", top_fd, "usr") == 0)
-		return 0;
-	host->view = VIEW_BOUND;
-	return bind(host_fd, top_fd, "usr", err);
-}
-
-/* /usr, and for /etc a descriptor; -1: there is none. */
-static int show_main(struct box_host *host, int host_fd, int top_fd, int *ret_etc_fd,
-		     struct err *err)
-{
-	CLEANUP(fd_cleanup) int whole_fd = -1;
-
-	if (host->view == VIEW_WHOLE && (whole_fd = aside("", host_fd)) >= 0 &&
-	    show_part(whole_fd, "usr", top_fd, "usr") == 0) {
-		*ret_etc_fd = openat(whole_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-		return 0;
-	}
-	if (whole_fd >= 0)
-		return err_sys(err, "cannot mount the host's '/usr' in the sandbox");
-	if (host->view == VIEW_WHOLE)
-		host->view = VIEW_APART;
-	if (show_usr(host, host_fd, top_fd, err) < 0)
+	if (!(over_usr && overlay("usr", top_fd, "usr") == 0) &&
+	    bind(host_fd, top_fd, "usr", err) < 0)
 		return -1;
-	*ret_etc_fd = openat(host_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	whole_fd = aside("etc", host_fd);
-	if (whole_fd >= 0) {
-		fd_cleanup(ret_etc_fd);
-		*ret_etc_fd = fd_take(&whole_fd);
-	}
+	*ret_etc_fd = aside("etc", host_fd);
+	if (*ret_etc_fd < 0)
+		*ret_etc_fd = openat(host_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return 0;
 }
 
-static int mount_host_parts(struct box_host *host, int host_fd, int top_fd, struct err *err)
+/* /usr, and for /etc a descriptor; -1: there is none. */
+static int show_main(enum host_view view, int host_fd, int top_fd, int *ret_etc_fd, struct err *err)
+{
+	CLEANUP(fd_cleanup) int whole_fd = view == VIEW_WHOLE ? aside("", host_fd) : -1;
+
+	if (whole_fd < 0)
+		return show_apart(view != VIEW_BOUND, host_fd, top_fd, ret_etc_fd, err);
+	if (show_part(whole_fd, "usr", top_fd, "usr") < 0)
+		return err_sys(err, "cannot mount the host's '/usr' in the sandbox");
+	*ret_etc_fd = openat(whole_fd, "etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return 0;
+}
+
+static int mount_host_parts(enum host_view view, int host_fd, int top_fd, struct err *err)
 {
 	CLEANUP(fd_cleanup) int etc_fd = -1;
 
-	if (show_main(host, host_fd, top_fd, &etc_fd, err) < 0)
+	if (show_main(view, host_fd, top_fd, &etc_fd, err) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(beside_usr); i++)
 		if (mount_beside_usr(host_fd, top_fd, beside_usr[i], err) < 0)
@@ -313,13 +303,13 @@ static int pivot(struct err *err)
 }
 
 /* The parts of the host's own root, around the skeleton. */
-static int mount_host(struct box_host *host, int top_fd, struct err *err)
+static int mount_host(const struct box_host *host, int top_fd, struct err *err)
 {
 	CLEANUP(fd_cleanup) int host_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (host_fd < 0)
 		return err_sys(err, "cannot open '/'");
-	return mount_host_parts(host, host_fd, top_fd, err);
+	return mount_host_parts(host->view, host_fd, top_fd, err);
 }
 
 /* The whole of an image below the skeleton, which is where we are. It waits in a
@@ -350,7 +340,7 @@ static int mount_image(const char *image, int skeleton_fd, int *ret_top_fd, stru
 }
 
 /* In a new mount namespace, of which nothing is left but what is made here. */
-static int build(struct box_host *host, const char *image, int skeleton_fd, struct err *err)
+static int build(const struct box_host *host, const char *image, int skeleton_fd, struct err *err)
 {
 	CLEANUP(fd_cleanup) int image_top_fd = -1;
 	CLEANUP(fd_cleanup) int dev_fd = -1;
@@ -384,7 +374,7 @@ int root_seal(int top_fd, struct err *err)
 	return 0;
 }
 
-int root_build_here(struct box_host *host, unsigned root, int top_fd, struct err *err)
+int root_build_here(const struct box_host *host, unsigned root, int top_fd, struct err *err)
 {
 	if (unshare(CLONE_NEWNS) < 0)
 		return err_sys(err, "cannot make a mount namespace");
@@ -393,7 +383,7 @@ int root_build_here(struct box_host *host, unsigned root, int top_fd, struct err
 	return build(host, host->roots[root].path, top_fd, err);
 }
 
-static int build_template(struct box_host *host, const char *image, struct err *err)
+static int build_template(const struct box_host *host, const char *image, struct err *err)
 {
 	CLEANUP(fd_cleanup) int top_fd = -1;
 

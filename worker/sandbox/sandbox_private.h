@@ -281,7 +281,8 @@ int root_template_open(struct box_host *host, unsigned slot, unsigned root,
 /* The same in a new mount namespace of the caller, which is init, around a
  * skeleton that another may still be filling (not that of an image, which is
  * below an overlay then). To be sealed after that. */
-int root_build_here(struct box_host *host, unsigned root, int top_fd, struct err *err) MUST_CHECK;
+int root_build_here(const struct box_host *host, unsigned root, int top_fd,
+		    struct err *err) MUST_CHECK;
 int root_seal(int top_fd, struct err *err) MUST_CHECK;
 
 /* Called by init in a copy of a template, still with the host's privilege:
