@@ -8,8 +8,9 @@
  *	stage=			takes the field away
  *
  * The value is read as the type that the field has: text as it stands, or as the
- * JSON string that it is as a whole, numbers as numbers, bool, lists and maps as JSON. What no
- *version has built yet is JSON where it reads as such, and text where it does not.
+ * JSON string that it is as a whole, numbers as numbers, bool, lists and maps as
+ * JSON. A field that no version has yet gets JSON where the value reads as such,
+ * and text where it does not.
  */
 #ifndef SBX_PRODUCER_EDIT_H
 #define SBX_PRODUCER_EDIT_H

@@ -338,8 +338,7 @@ static bool is_about_stated(const struct recoverer *self, size_t number)
 
 /* Refuses a hunk that is in another function than its header names, which the
  * file has, and not about where it is stated: the place that was meant has
- * changed, and this is its twin.
- */
+ * changed, and this is its twin. */
 static int judge_headings(struct recoverer *self)
 {
 	const struct hunk_index *index = &self->ladder.image.index;

@@ -5,9 +5,9 @@
  * new pid, uts and time namespaces. It enters a copy of the slot's template and
  * new ipc, cgroup and network namespaces, all of which belong to the host's user
  * namespace, sets everything up with the privilege it was born with, and only
- * then moves into a user namespace of its own, where it keeps a single capability. Jobs are its
- * children: even one that gained every capability in that user namespace
- * would own none of the others.
+ * then moves into a user namespace of its own, where it keeps a single
+ * capability. Jobs are its children: even one that gained every capability in
+ * that user namespace would own none of the others.
  *
  *	box_new      init: cgroups, root, /proc --ROOT--> ids, filter ... HELLO
  *	             host: network namespace --NET-/
