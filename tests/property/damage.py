@@ -361,8 +361,11 @@ def truncated(rng, files):
     if rng.random() < 0.5:
         hunks[-1][5] = lines[:keep]
         return text(files)
-    cut = lines[keep]
-    hunks[-1][5] = lines[:keep] + [cut[:rng.randrange(len(cut))]]
+    line = lines[keep]
+    cut = line[:rng.randrange(len(line))]
+    if keep == len(lines) - 1 and cut == line.removesuffix(b"\r"):
+        return None  # nothing but the end of a line
+    hunks[-1][5] = lines[:keep] + [cut]
     return text(files)[:-1]
 
 
