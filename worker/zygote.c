@@ -348,6 +348,9 @@ static void on_attach(struct zygote *zygote, struct ipc_box_attach *request)
 	reply.unlimited = !reply.ok && err.kind == ERR_UNSUPPORTED;
 	ipc_text(reply.error, err.message);
 	tell(zygote, &reply, sizeof(reply), NULL);
+	/* The executor, which starts meanwhile, hears of it too. */
+	if (reply.ok && box_confirm(zygote->slots[request->slot].box, &err) < 0)
+		log_warn("sandbox has no workspace", "error", err.message, NULL);
 }
 
 static void on_kill(struct zygote *zygote, const struct ipc_box_kill *request)

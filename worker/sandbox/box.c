@@ -11,12 +11,14 @@
  *
  *	box_new      init: cgroups, root, /proc --ROOT--> ids, filter ... HELLO
  *	             host: network namespace --NET-/
- *	box_attach   limits, workspace; ATTACH -> init -> ATTACHED
+ *	box_attach   limits, workspace; ATTACH -> init
+ *	box_confirm  ATTACHED
  *	box_free     SIGKILL to init; the kernel kills and reaps the rest with it
  *
  * The two work side by side: a network namespace takes the kernel as long as
- * all the mounts. A host that makes one box only fills the root of it meanwhile,
- * and does not even wait for HELLO in box_new, but prepares the workspace.
+ * all the mounts, and what the driver sends after ATTACH waits in its socket. A
+ * host that makes one box only fills the root of it meanwhile, and does not even
+ * wait for HELLO in box_new, but prepares the workspace.
  *
  * init ends by itself when either socket closes, and by SIGKILL when this
  * process dies, so nothing outlives a killed host but empty control groups,
@@ -83,19 +85,6 @@ void box_handle_take(struct box *box, struct box_handle *ret)
 
 /* --- talking to init -------------------------------------------------------------- */
 
-static int failed(const struct wire_failed *message, struct err *err)
-{
-	char text[sizeof(message->message)];
-	enum err_kind kind = message->err_kind <= ERR_NOT_FOUND ? message->err_kind : ERR_SYSTEM;
-
-	(void)memcpy(text, message->message, sizeof(text));
-	text[sizeof(text) - 1] = '\0';
-	(void)err_set(err, kind, "%s", text);
-	if (err != NULL)
-		err->number = message->number;
-	return -1;
-}
-
 /* Waits for the one message that may come now. */
 static int expect(struct box *box, uint32_t kind, int *ret_fd, struct err *err)
 {
@@ -113,11 +102,7 @@ static int expect(struct box *box, uint32_t kind, int *ret_fd, struct err *err)
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return err_set(err, ERR_TIMEOUT, "the init of the sandbox does not answer");
-	len = fd_recv(box->host_fd, &message, sizeof(message), fds, &fds_len, err);
-	/* When init ends with something of ours unread, the kernel tells that before
-	 * it gives out what init has said last. */
-	if (len == 0)
-		len = fd_recv(box->host_fd, &message, sizeof(message), fds, &fds_len, err);
+	len = wire_recv(box->host_fd, &message, sizeof(message), fds, &fds_len, err);
 	if (len < 0)
 		return -1;
 	for (size_t i = 0; i < fds_len; i++) {
@@ -129,7 +114,7 @@ static int expect(struct box *box, uint32_t kind, int *ret_fd, struct err *err)
 	if (len == 0)
 		return err_set(err, ERR_PEER, "the init of the sandbox died");
 	if (len == sizeof(message.failed) && message.kind == WIRE_FAILED)
-		return failed(&message.failed, err);
+		return wire_failed(&message.failed, err);
 	if (len != sizeof(message.kind) || message.kind != kind)
 		return err_set(err, ERR_PEER, "the init of the sandbox answers out of turn");
 	return 0;
@@ -400,15 +385,6 @@ static int check_controllers(const struct box_host *host, const struct box_limit
 	return 0;
 }
 
-/* init answers HELLO and ATTACHED, or says what failed. */
-static int await_attached(struct box *box, struct err *err)
-{
-	if (await_ready(box, err) < 0 || expect(box, WIRE_ATTACHED, NULL, err) < 0)
-		return -1;
-	box->attached = true;
-	return 0;
-}
-
 /* ATTACH may be sent while init is still setting itself up: it is read after. */
 static int attach(struct box *box, const struct workspace_parts *parts,
 		  const struct box_limits *limits, struct err *err)
@@ -426,12 +402,18 @@ static int attach(struct box *box, const struct workspace_parts *parts,
 	if (fd_send(box->host_fd, &message, sizeof(message), &box->layer.top_fd, 1, err) < 0)
 		return ask_why(box, err);
 	layer_release(&box->layer);
-	return box->host->once ? 0 : await_attached(box, err);
+	return 0;
 }
 
 int box_confirm(struct box *box, struct err *err)
 {
-	return box->attached ? 0 : await_attached(box, err);
+	if (box->attached)
+		return 0;
+	/* init answers HELLO and ATTACHED, or says what failed. */
+	if (await_ready(box, err) < 0 || expect(box, WIRE_ATTACHED, NULL, err) < 0)
+		return -1;
+	box->attached = true;
+	return 0;
 }
 
 /* Gives groups and layer the limits that were asked for. */

@@ -196,15 +196,15 @@ void box_host_forget(struct box_host *host, unsigned slot);
 /* Moves the handle out; to be called once. */
 void box_handle_take(struct box *box, struct box_handle *ret);
 
-/* Sets the kernel's limits, mounts the workspace, hands it to init and waits
- * for init's word that it is in place. ERR_LIMIT/ERR_UNSUPPORTED as above;
- * ERR_INPUT for a profile that is wider than the host's widest. */
+/* Sets the kernel's limits, mounts the workspace and hands it to init. The driver
+ * need not wait for anything: init does nothing for it before all is in place.
+ * ERR_LIMIT/ERR_UNSUPPORTED as above; ERR_INPUT for a profile that is wider than
+ * the host's widest. */
 int box_attach(struct box *box, const struct box_workspace *workspace,
 	       const struct box_limits *limits, struct err *err) MUST_CHECK;
 
-/* For a host of one box (`once`), where box_attach does not wait: whether init
- * has really set itself up and attached. To be asked when the driver fails, for
- * the reason; init runs no step before. */
+/* Waits for init's word that it has attached. To be asked when the driver fails,
+ * for the reason. */
 int box_confirm(struct box *box, struct err *err) MUST_CHECK;
 
 /* For an event loop: readable once init has died. Borrowed. */

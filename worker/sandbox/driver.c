@@ -68,19 +68,6 @@ void driver_release(struct driver *driver)
 
 /* --- messages ------------------------------------------------------------------------ */
 
-static int failed(const struct wire_failed *message, struct err *err)
-{
-	char text[sizeof(message->message)];
-	enum err_kind kind = message->err_kind <= ERR_NOT_FOUND ? message->err_kind : ERR_SYSTEM;
-
-	(void)memcpy(text, message->message, sizeof(text));
-	text[sizeof(text) - 1] = '\0';
-	(void)err_set(err, kind, "%s", text);
-	if (err != NULL)
-		err->number = message->number;
-	return -1;
-}
-
 int driver_recv(struct driver *driver, int timeout_ms, union driver_message *ret, size_t *ret_len,
 		int *ret_fds, size_t *ret_fds_len, struct err *err)
 {
@@ -94,7 +81,7 @@ int driver_recv(struct driver *driver, int timeout_ms, union driver_message *ret
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return err_set(err, ERR_TIMEOUT, "the init of the sandbox does not answer");
-	len = fd_recv(driver->handle.control_fd, ret, sizeof(*ret), ret_fds, ret_fds_len, err);
+	len = wire_recv(driver->handle.control_fd, ret, sizeof(*ret), ret_fds, ret_fds_len, err);
 	if (len < 0)
 		return -1;
 	if (len < (ssize_t)sizeof(ret->kind))
@@ -103,9 +90,34 @@ int driver_recv(struct driver *driver, int timeout_ms, union driver_message *ret
 		for (size_t i = 0; i < *ret_fds_len; i++)
 			fd_close(ret_fds[i]);
 		*ret_fds_len = 0;
-		return failed(&ret->failed, err);
+		return wire_failed(&ret->failed, err);
 	}
 	*ret_len = (size_t)len;
+	return 0;
+}
+
+/* An init that is gone has said why before. */
+static int ask_why(struct driver *driver, struct err *err)
+{
+	union driver_message *message = malloc(sizeof(*message));
+	int fds[FD_PASS_MAX];
+	size_t fds_len = 0, len = 0;
+	struct err why = {0};
+
+	if (message != NULL && err != NULL &&
+	    driver_recv(driver, 0, message, &len, fds, &fds_len, &why) < 0)
+		*err = why;
+	for (size_t i = 0; i < fds_len; i++)
+		fd_close(fds[i]);
+	free(message);
+	return -1;
+}
+
+int driver_send(struct driver *driver, const void *data, size_t len, const int *fds, size_t fds_len,
+		struct err *err)
+{
+	if (fd_send(driver->handle.control_fd, data, len, fds, fds_len, err) < 0)
+		return ask_why(driver, err);
 	return 0;
 }
 
@@ -131,7 +143,7 @@ int driver_finish(struct driver *driver, struct err *err)
 	uint32_t kind = WIRE_FINISH;
 
 	assert(!driver->finished);
-	if (fd_send(driver->handle.control_fd, &kind, sizeof(kind), NULL, 0, err) < 0 ||
+	if (driver_send(driver, &kind, sizeof(kind), NULL, 0, err) < 0 ||
 	    driver_await(driver, WIRE_REPLY_MS, err) < 0)
 		return -1;
 	driver->finished = true;

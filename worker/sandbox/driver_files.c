@@ -47,7 +47,7 @@ static int send_edits(struct driver *driver, const struct buf *records, struct e
 			       "cannot write the patched files: more than %d bytes together",
 			       WIRE_EDITS_BYTES);
 	if (fd_memfd("edits", records->data, records->len, &fd, err) < 0 ||
-	    fd_send(driver->handle.control_fd, &kind, sizeof(kind), &fd, 1, err) < 0)
+	    driver_send(driver, &kind, sizeof(kind), &fd, 1, err) < 0)
 		return -1;
 	return driver_await(driver, WALK_WAIT_MS, err);
 }
@@ -110,7 +110,7 @@ static int stop(struct visit *visit, struct err *err)
 	if (visit->stopped)
 		return 0;
 	visit->stopped = true;
-	return fd_send(visit->driver->handle.control_fd, &kind, sizeof(kind), NULL, 0, err);
+	return driver_send(visit->driver, &kind, sizeof(kind), NULL, 0, err);
 }
 
 static int visit_dir(struct visit *visit, struct err *err)
@@ -239,7 +239,7 @@ int driver_changes(struct driver *driver, const struct driver_visitor *visitor, 
 	uint32_t kind = WIRE_CHANGES;
 
 	assert(driver->finished);
-	if (fd_send(driver->handle.control_fd, &kind, sizeof(kind), NULL, 0, err) < 0)
+	if (driver_send(driver, &kind, sizeof(kind), NULL, 0, err) < 0)
 		return -1;
 	return receive_walk(&visit, err);
 }
@@ -265,8 +265,7 @@ int driver_find(struct driver *driver, const char *const *globs, size_t globs_le
 		result = err_set(err, ERR_LIMIT, "cannot search: more than %d patterns or %d bytes",
 				 WIRE_GLOBS, WIRE_BYTES);
 	else
-		result =
-			fd_send(driver->handle.control_fd, message.data, message.len, NULL, 0, err);
+		result = driver_send(driver, message.data, message.len, NULL, 0, err);
 	buf_release(&message);
 	return result < 0 ? -1 : receive_walk(&visit, err);
 }

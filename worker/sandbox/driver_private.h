@@ -24,6 +24,10 @@ union driver_message {
 int driver_recv(struct driver *driver, int timeout_ms, union driver_message *ret, size_t *ret_len,
 		int *ret_fds, size_t *ret_fds_len, struct err *err) MUST_CHECK;
 
+/* As fd_send; when init is gone, the error is what it has said last. */
+int driver_send(struct driver *driver, const void *data, size_t len, const int *fds, size_t fds_len,
+		struct err *err) MUST_CHECK;
+
 /* Waits for WIRE_OK. */
 int driver_await(struct driver *driver, int timeout_ms, struct err *err) MUST_CHECK;
 

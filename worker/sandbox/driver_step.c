@@ -91,7 +91,7 @@ static int send_step(struct driver *driver, struct wire_step *head, const struct
 		len += words->len;
 	}
 	(void)memcpy(message, head, sizeof(*head));
-	return fd_send(driver->handle.control_fd, message, len, fds, fds_len, err);
+	return driver_send(driver, message, len, fds, fds_len, err);
 }
 
 static int request(struct running *running, struct err *err)
@@ -150,7 +150,7 @@ static int kill_step(struct running *running, struct err *err)
 		return 0;
 	running->killed = true;
 	running->killed_us = clock_mono_us();
-	return fd_send(running->driver->handle.control_fd, &kind, sizeof(kind), NULL, 0, err);
+	return driver_send(running->driver, &kind, sizeof(kind), NULL, 0, err);
 }
 
 static int hit(struct running *running, enum box_limit limit, int64_t value, struct err *err)

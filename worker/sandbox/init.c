@@ -26,15 +26,12 @@
 
 /* --- answers ------------------------------------------------------------------ */
 
-static void send_failed(int sock, const struct err *err)
+/* Both halves outside wait for it, or will. */
+static NORETURN void give_up(const struct init *init, const struct err *err)
 {
-	struct wire_failed message = {
-		.kind = WIRE_FAILED, .err_kind = err->kind, .number = err->number};
-
-	_Static_assert(sizeof(message.message) <= sizeof(err->message), "a cut, not an overrun");
-	(void)memcpy(message.message, err->message, sizeof(message.message) - 1);
-	if (fd_send(sock, &message, sizeof(message), NULL, 0, NULL) < 0)
-		_exit(1);
+	(void)wire_send_failed(init->host_fd, err);
+	(void)wire_send_failed(init->control_fd, err);
+	_exit(1);
 }
 
 static void send_kind(int sock, uint32_t kind, const int *fds, size_t fds_len)
@@ -45,10 +42,10 @@ static void send_kind(int sock, uint32_t kind, const int *fds, size_t fds_len)
 
 void init_reply(struct init *init, int result, const struct err *err)
 {
-	if (result < 0)
-		send_failed(init->control_fd, err);
-	else
+	if (result == 0)
 		send_kind(init->control_fd, WIRE_OK, NULL, 0);
+	else if (wire_send_failed(init->control_fd, err) < 0)
+		_exit(1);
 }
 
 /* --- the host -------------------------------------------------------------------- */
@@ -96,10 +93,8 @@ static void on_host(struct init *init)
 
 	if (len < (ssize_t)sizeof(uint32_t) || *(uint32_t *)init->message != WIRE_ATTACH)
 		_exit(0);
-	if (attach(init, (size_t)len, fds, fds_len, &err) < 0) {
-		send_failed(init->host_fd, &err);
-		_exit(1); /* a driver may be waiting already */
-	}
+	if (attach(init, (size_t)len, fds, fds_len, &err) < 0)
+		give_up(init, &err);
 	send_kind(init->host_fd, WIRE_ATTACHED, NULL, 0);
 }
 
@@ -244,10 +239,8 @@ NORETURN void init_main(const struct init_start *start)
 			     .work_fd = -1,
 			     .layer_fd = -1,
 			     .landlock_fd = -1};
-	if (init_setup(&init, start, &err) < 0) {
-		send_failed(init.host_fd, &err);
-		_exit(1);
-	}
+	if (init_setup(&init, start, &err) < 0)
+		give_up(&init, &err);
 	send_kind(init.host_fd, WIRE_HELLO, NULL, 0);
 	serve(&init);
 }

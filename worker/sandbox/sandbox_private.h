@@ -71,6 +71,14 @@ struct wire_failed {
 	char message[256];
 };
 
+/* As fd_recv, from init. */
+ssize_t wire_recv(int sock, void *data, size_t size, int *fds, size_t *ret_fds_len,
+		  struct err *err) MUST_CHECK;
+
+int wire_send_failed(int sock, const struct err *err);
+/* As the error that it tells of; always -1. */
+int wire_failed(const struct wire_failed *message, struct err *err) MUST_CHECK;
+
 struct wire_attach {
 	uint32_t kind;
 	uint32_t direct;	  /* the workspace has no layer */

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -353,11 +354,84 @@ static void test_hostile_driver(void **state)
 	boxtest_close(&test);
 }
 
+/* The process of a pidfd. */
+static pid_t pid_of(int pidfd)
+{
+	char path[64], *at;
+	struct buf text;
+	pid_t pid;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	buf_init(&text, 4096);
+	assert_int_equal(fd_read_file(path, 4096, &text, NULL), 0);
+	at = strstr(buf_text(&text), "\nPid:");
+	assert_non_null(at);
+	pid = (pid_t)strtol(at + 5, NULL, 10);
+	buf_release(&text);
+	return pid;
+}
+
+/* As the user of the process, for root may lack the capability for others. */
+static void allow_files(const struct box *box, rlim_t files)
+{
+	const struct rlimit limit = {files, files};
+	pid_t target = pid_of(box_pidfd(box)), pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (geteuid() == 0 &&
+		    (setgid(BOXTEST_UID_BASE) < 0 || setuid(BOXTEST_UID_BASE) < 0))
+			_exit(1);
+		_exit(prlimit(target, RLIMIT_NOFILE, &limit, NULL) < 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* init has so few descriptors that it cannot attach: neither half waits for long,
+ * and the driver hears init's own words where init had any. */
+static void test_failed_attach(void **state)
+{
+	const char *const argv[] = {"true", NULL};
+	const struct driver_step step = {.argv = argv, .env = boxtest_env, .tty_fd = -1};
+	const struct driver_hooks hooks = {.watch_fd = -1};
+	const struct box_workspace workspace = {.lower_fd = -1};
+	bool worked = false, told = false;
+	struct boxtest test;
+
+	(void)state;
+	boxtest_open_host(&test, "unit-failed");
+	for (rlim_t files = 4; files < 64 && !worked; files++) {
+		struct driver_outcome outcome;
+		struct box_handle handle;
+		struct driver driver;
+		struct err err = {0};
+
+		assert_int_equal(box_new(test.host, 0, &test.box, &err), 0);
+		allow_files(test.box, files);
+		box_handle_take(test.box, &handle);
+		driver_init(&driver, &handle, &boxtest_limits);
+		/* An init that is gone already is seen by either. */
+		if (box_attach(test.box, &workspace, &boxtest_limits, &err) < 0 ||
+		    driver_step(&driver, &step, &hooks, &outcome, &err) < 0)
+			told = told || strstr(err.message, "cannot open the workspace") != NULL;
+		else
+			worked = outcome.started && outcome.exit_code == 0;
+		driver_release(&driver);
+		box_free(test.box);
+		test.box = NULL;
+	}
+	assert_true(told);
+	assert_true(worked);
+	boxtest_close(&test);
+}
+
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_nothing_left), cmocka_unit_test(test_half_made),
-	cmocka_unit_test(test_two_boxes),    cmocka_unit_test(test_driver_leaves),
-	cmocka_unit_test(test_killed_box),   cmocka_unit_test(test_killed_host),
-	cmocka_unit_test(test_one_box_only), cmocka_unit_test(test_hostile_driver),
+	cmocka_unit_test(test_nothing_left),  cmocka_unit_test(test_half_made),
+	cmocka_unit_test(test_two_boxes),     cmocka_unit_test(test_driver_leaves),
+	cmocka_unit_test(test_killed_box),    cmocka_unit_test(test_killed_host),
+	cmocka_unit_test(test_one_box_only),  cmocka_unit_test(test_hostile_driver),
+	cmocka_unit_test(test_failed_attach),
 };
 
 int main(void)
