@@ -235,6 +235,7 @@ NORETURN void init_main(const struct init_start *start)
 			     .signal_fd = -1,
 			     .notify_fd = -1,
 			     .proc_fd = -1,
+			     .oom_fd = -1,
 			     .mount_ns_fd = -1,
 			     .work_fd = -1,
 			     .layer_fd = -1,

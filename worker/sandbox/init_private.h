@@ -38,6 +38,8 @@ struct init {
 	int landlock_fd;		 /* rules of steps; -1: none */
 	long route_sockets;		 /* at most, of the job at a time */
 	int proc_fd;			 /* a writable /proc */
+	int oom_fd;			 /* its own /proc/self/oom_score_adj */
+	char oom_score[16];		 /* that it has between steps */
 	int mount_ns_fd;
 	int work_fd;  /* top of the workspace, as it is seen */
 	int layer_fd; /* top of the layer */

@@ -235,6 +235,18 @@ static int write_self(const struct init *init, const char *file, const char *tex
 	return 0;
 }
 
+/* For init_step.c, when init is not dumpable any more. */
+static int keep_oom_score(struct init *init, struct err *err)
+{
+	ssize_t n;
+
+	init->oom_fd = openat(init->proc_fd, "self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	if (init->oom_fd < 0)
+		return err_sys(err, "cannot open '/proc/self/oom_score_adj'");
+	n = pread(init->oom_fd, init->oom_score, sizeof(init->oom_score) - 1, 0);
+	return n > 0 ? 0 : err_sys(err, "cannot read '/proc/self/oom_score_adj'");
+}
+
 static int enter_user_namespace(struct init *init, const struct init_start *start, struct err *err)
 {
 	char uid_map[64], gid_map[64];
@@ -248,7 +260,7 @@ static int enter_user_namespace(struct init *init, const struct init_start *star
 		return err_sys(err, "cannot set dumpable");
 	if (write_self(init, "setgroups", "deny", err) < 0 ||
 	    write_self(init, "uid_map", uid_map, err) < 0 ||
-	    write_self(init, "gid_map", gid_map, err) < 0)
+	    write_self(init, "gid_map", gid_map, err) < 0 || keep_oom_score(init, err) < 0)
 		return -1;
 	if (start->host->user_mode &&
 	    quotas_set(&start->host->quotas, init->proc_fd, QUOTA_SHARES_BOX, err) < 0)

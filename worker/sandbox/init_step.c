@@ -218,22 +218,6 @@ static void set_limits(const struct child *child)
 			  limits->processes + BOX_INIT_PROCESSES);
 }
 
-/* First to go when memory is short, before init and before all of the host.
- * Only a dumpable process owns its file; no job runs while init is one. */
-static void raise_oom_score(const struct child *child)
-{
-	int fd = -1;
-	bool done;
-
-	(void)prctl(PR_SET_DUMPABLE, 1);
-	fd = openat(child->init->proc_fd, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	done = fd >= 0 && write(fd, "1000", 4) == 4;
-	(void)prctl(PR_SET_DUMPABLE, 0);
-	if (!done)
-		give_up(child, "cannot raise the oom score");
-	(void)close(fd);
-}
-
 static void drop_capability(const struct child *child)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -304,7 +288,6 @@ static NORETURN void run_child(const struct child *child)
 	const struct sigaction usual = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
-	raise_oom_score(child);
 	confine(child);
 	set_streams(child);
 	set_limits(child);
@@ -347,6 +330,30 @@ static __attribute__((noinline)) pid_t spawn(const struct child *child)
 	return pid;
 }
 
+/* A step is the first to go when memory is short, before all of the host; init
+ * itself only until the step has its score from it. */
+static bool set_oom_score(const struct init *init, const char *score)
+{
+	size_t len = strlen(score);
+
+	return pwrite(init->oom_fd, score, len, 0) == (ssize_t)len;
+}
+
+static pid_t spawn_step(const struct child *child)
+{
+	const struct init *init = child->init;
+	pid_t pid;
+
+	if (!set_oom_score(init, "1000")) {
+		child->failure->what = "cannot raise the oom score";
+		return -1;
+	}
+	pid = spawn(child);
+	if (pid < 0)
+		child->failure->what = "cannot make a process";
+	return pid;
+}
+
 /* From the box's own /dev/pts. init must not make it its own by opening it. */
 static int make_tty(struct request *request, int *ret_master_fd, struct err *err)
 {
@@ -381,10 +388,9 @@ static int launch(struct init *init, struct request *request, struct err *err)
 	child.stdout_fd = out[1];
 	child.stderr_fd = errors[1];
 	init->step = (struct init_step){.started_us = clock_mono_us()};
-	pid = spawn(&child);
+	pid = spawn_step(&child);
 	if (pid < 0) {
 		failure.number = errno;
-		failure.what = "cannot make a process";
 		result = send_not_started(init, &failure, err);
 	} else if (failure.what != NULL) {
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -395,6 +401,7 @@ static int launch(struct init *init, struct request *request, struct err *err)
 		result = send_started(init, (int[]){out[0], errors[0]}, own_tty ? 1 : (tty ? 0 : 2),
 				      err);
 	}
+	(void)set_oom_score(init, init->oom_score);
 out:
 	for (int i = 0; i < 2; i++) {
 		fd_close(out[i]);
