@@ -93,6 +93,7 @@ void task_move(struct task *task, enum job_state state, int64_t at_us)
 	task->state = state;
 	task->state_at_us[state] = at_us;
 	finish_event_state(task, state, at_us);
+	log_debug("job state", "job", task->job.id, "state", job_state_name(state), NULL);
 }
 
 /* --- slots ------------------------------------------------------------ */

@@ -50,7 +50,8 @@ class Chaos(sbxtest.Case):
     def start(self, name, **config):
         config.setdefault("worker__poison_cap", 100)
         config.setdefault("worker__max_attempts", 20)
-        self.worker = self.worker_of(name, log__level="info", **config)
+        config.setdefault("log__level", "info")
+        self.worker = self.worker_of(name, **config)
         return self.worker.start()
 
     def keep_running(self):

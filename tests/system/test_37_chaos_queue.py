@@ -1,8 +1,10 @@
 """Chaos of the queue: kills amid a stream of jobs, in each state of a job, of the broker amid
 traffic, and a broker without memory. See chaos.py.
 """
+import re
 import secrets
 import subprocess
+import threading
 import unittest
 
 import msgpack
@@ -12,9 +14,11 @@ from chaos import GROWTH_KIB, LASTING, LONG, ROLES, SCALE, Chaos
 # A job with a diff, a step and an artifact goes through these.
 STATES = ("received", "admitted", "fetched", "snapshotted", "checked", "patched", "prepared",
           "running", "reported", "collected", "settled", "published")
-# Those that last long enough to be hit whenever it is tried.
+# Those that last long enough to be hit when one waits for them.
 LASTING_STATES = ("admitted", "snapshotted", "patched", "prepared", "running", "reported",
                   "collected", "settled")
+
+LIFE_S = 0.015  # of a job with a diff and the shortest step, from its first byte sent
 
 
 class States:
@@ -128,6 +132,34 @@ class Kills(Chaos):
             missing = [state for state in LASTING_STATES
                        if not any(counts[state] for counts in hits.values())]
             self.assertEqual(missing, [])
+
+    def strike(self, role, job):
+        """Kills at a moment of the job's life that chance chooses, be it before it has begun: its
+        state as the worker had it in its log, or None."""
+        self.await_worker()
+        victims = sbxtest.poll(lambda: self.pids_of(role), role, 30)
+        strike = threading.Timer(self.random.uniform(0, LIFE_S), self.kill_these, (role, victims))
+        strike.start()
+        self.publish(job)
+        strike.join()
+        states = re.findall(rf'msg="job state" job={job["id"]} state=(\w+)', self.worker.log())
+        return states[-1] if states else None
+
+    def test_kills_at_any_moment_of_a_short_job(self):
+        """States that are over before anybody outside has heard of them are hit by chance."""
+        self.start("moments", log__level="debug")
+        hits = {}
+        kills, most = (6 * int(10 * SCALE), 3000) if LONG else (24, 24)
+        number = 0
+        while number < kills or (number < most and not set(STATES) <= set(hits)):
+            role = ROLES[number % len(ROLES)]
+            state = self.strike(role, sbxtest.job_of(self.repo, self.diff, ["true"]))
+            hits[state or "none yet"] = hits.get(state or "none yet", 0) + 1
+            number += 1
+        self.judge("kills at any moment of a short job", kills=number, **{
+            f"in {state}": count for state, count in sorted(hits.items())})
+        if LONG:
+            self.assertEqual(set(STATES) - set(hits), set())
 
     # --- the broker -----------------------------------------------------------
 
