@@ -162,37 +162,31 @@ static int put_env(void *ctx, const struct option_row *row, const char *value, s
 	return tree_put_pair(c->arena, c->env, row->path, value, err);
 }
 
-static int put_patch(void *ctx, const struct option_row *row, const char *value, struct err *err)
+/* Files are read at the end, so only where they are is kept here. */
+static int keep_path(const char *value, const char **ret_path, struct err *err)
 {
-	struct compose *c = composing(ctx);
-
-	(void)row;
 	if (*value == '\0')
 		return err_set(err, ERR_INPUT, "the value is empty");
-	c->patch_path = value;
+	*ret_path = value;
 	return 0;
+}
+
+static int put_patch(void *ctx, const struct option_row *row, const char *value, struct err *err)
+{
+	(void)row;
+	return keep_path(value, &composing(ctx)->patch_path, err);
 }
 
 static int put_files(void *ctx, const struct option_row *row, const char *value, struct err *err)
 {
-	struct compose *c = composing(ctx);
-
 	(void)row;
-	if (*value == '\0')
-		return err_set(err, ERR_INPUT, "the value is empty");
-	c->files_path = value;
-	return 0;
+	return keep_path(value, &composing(ctx)->files_path, err);
 }
 
 static int put_bundle(void *ctx, const struct option_row *row, const char *value, struct err *err)
 {
-	struct compose *c = composing(ctx);
-
 	(void)row;
-	if (*value == '\0')
-		return err_set(err, ERR_INPUT, "the value is empty");
-	c->bundle_path = value;
-	return 0;
+	return keep_path(value, &composing(ctx)->bundle_path, err);
 }
 
 /* --- steps ------------------------------------------------------------ */
@@ -356,10 +350,21 @@ bool compose_init(struct compose *compose, struct arena *arena, struct value *tr
 	return !arena->exhausted;
 }
 
+/* What was read, in the job's own memory; NULL when that is used up. */
+static struct value *bin_copy(struct arena *arena, const struct buf *buf)
+{
+	const char *copy =
+		arena_memdup(arena, buf->data != NULL ? buf->data : (const uint8_t *)"", buf->len);
+
+	if (copy == NULL)
+		return NULL;
+	return value_bin(arena, (struct bytes){(const uint8_t *)copy, buf->len});
+}
+
 static int read_patch(struct compose *c, struct err *err)
 {
 	CLEANUP(buf_release) struct buf diff = {0};
-	const char *copy;
+	struct value *copy;
 	int rc;
 
 	buf_init(&diff, LIMIT_DIFF_BYTES);
@@ -369,12 +374,10 @@ static int read_patch(struct compose *c, struct err *err)
 		rc = fd_read_file(c->patch_path, LIMIT_DIFF_BYTES, &diff, err);
 	if (rc < 0)
 		return err_prefix(err, "--patch");
-	copy = arena_memdup(c->arena, diff.data != NULL ? diff.data : (const uint8_t *)"",
-			    diff.len);
+	copy = bin_copy(c->arena, &diff);
 	if (copy == NULL)
 		return err_set(err, ERR_LIMIT, "out of memory");
-	return tree_put(c->arena, c->tree, "patch.diff",
-			value_bin(c->arena, (struct bytes){(const uint8_t *)copy, diff.len}), err);
+	return tree_put(c->arena, c->tree, "patch.diff", copy, err);
 }
 
 /* What takes the place of a repository that the file of the job names; `key` is
@@ -411,19 +414,17 @@ static int read_bundle(struct compose *c, struct err *err)
 {
 	struct value *source = replace_source(c, "commit");
 	CLEANUP(buf_release) struct buf bundle = {0};
-	const char *copy;
+	struct value *copy;
 
 	if (c->repo_given || c->files_path != NULL)
 		return err_set(err, ERR_INPUT, "--bundle and %s: only one can be the base",
 			       c->repo_given ? "--repo" : "--files");
 	if (fd_read_file(c->bundle_path, LIMIT_FILES_BYTES, &bundle, err) < 0)
 		return err_prefix(err, "--bundle");
-	copy = arena_memdup(c->arena, bundle.data != NULL ? bundle.data : (const uint8_t *)"",
-			    bundle.len);
+	copy = bin_copy(c->arena, &bundle);
 	if (copy == NULL || source == NULL)
 		return err_set(err, ERR_LIMIT, "out of memory");
-	value_put(c->arena, source, "bundle",
-		  value_bin(c->arena, (struct bytes){(const uint8_t *)copy, bundle.len}));
+	value_put(c->arena, source, "bundle", copy);
 	return tree_put(c->arena, c->tree, "source", source, err);
 }
 
