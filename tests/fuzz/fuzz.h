@@ -1,6 +1,6 @@
 /*
  * fuzz.h - what the fuzz targets share: the entry point, an oracle's question,
- * and the cutting of an input into parts.
+ * the cutting of an input into parts, and the choice among several parsers.
  */
 #ifndef SBX_TESTS_FUZZ_H
 #define SBX_TESTS_FUZZ_H
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/defs.h"
 #include "base/text.h"
 
@@ -56,6 +57,21 @@ static inline char *fuzz_text(struct bytes part)
 		(void)memcpy(text, part.data, part.len);
 	text[part.len] = '\0';
 	return text;
+}
+
+/* One of the parsers of a target that has several. */
+typedef void fuzz_taker(struct arena *arena, struct bytes input);
+
+/* The first byte chooses who takes the rest, with an arena for that one input. */
+static inline void fuzz_choose(fuzz_taker *const *takers, size_t len, size_t arena_bytes,
+			       struct bytes input)
+{
+	size_t which = fuzz_byte(&input) % len;
+	struct arena arena;
+
+	arena_init(&arena, arena_bytes);
+	takers[which](&arena, input);
+	arena_release(&arena);
 }
 
 /* Text for a person: UTF-8, and nothing that a terminal obeys but line

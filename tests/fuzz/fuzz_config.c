@@ -167,14 +167,9 @@ static void read_url(struct arena *arena, struct bytes input)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const takers[])(struct arena * arena, struct bytes input) = {
-		read_config, set_key, match_glob, read_numbers, read_url};
-	struct bytes input = {data, size};
-	size_t which = fuzz_byte(&input) % ARRAY_LEN(takers);
-	struct arena arena;
+	static fuzz_taker *const takers[] = {read_config, set_key, match_glob, read_numbers,
+					     read_url};
 
-	arena_init(&arena, ARENA_BYTES);
-	takers[which](&arena, input);
-	arena_release(&arena);
+	fuzz_choose(takers, ARRAY_LEN(takers), ARENA_BYTES, (struct bytes){data, size});
 	return 0;
 }

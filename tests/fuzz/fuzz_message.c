@@ -133,14 +133,9 @@ static void take_letter(struct arena *arena, struct bytes input)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const takers[])(struct arena * arena, struct bytes input) = {
-		take_body, print_result, take_events, take_control, take_letter};
-	struct bytes input = {data, size};
-	size_t which = fuzz_byte(&input) % ARRAY_LEN(takers);
-	struct arena arena;
+	static fuzz_taker *const takers[] = {take_body, print_result, take_events, take_control,
+					     take_letter};
 
-	arena_init(&arena, 2 * LIMIT_ARENA_BYTES);
-	takers[which](&arena, input);
-	arena_release(&arena);
+	fuzz_choose(takers, ARRAY_LEN(takers), 2 * LIMIT_ARENA_BYTES, (struct bytes){data, size});
 	return 0;
 }
