@@ -11,12 +11,9 @@
  * away yet, and all that is left once it has had its time.
  */
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
 #include <sched.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,44 +24,28 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
-#include "worker/sandbox/driver.h"
+#include "tests/bench/boxbench.h"
 
 enum {
-	SLOTS = 2,
 	RUNS_MAX = 1000000,
 	WINDOW_MAX = 1000,
 	SPAWN_EVERY = 10,
 	LOOK_EVERY = 100,
 	SETTLE_TRIES = 100,
 	SETTLE_MS = 100,
-	UID_BASE = 1900000000,
 };
 
 static const char instance[] = "bench-soak";
-
-static const struct box_limits limits = {.wall_ms = 60000,
-					 .memory_bytes = 512 << 20,
-					 .disk_bytes = 64 << 20,
-					 .inodes = 10000,
-					 .processes = 64,
-					 .open_files = 256};
 
 /* Of one slot, in memory that its process shares with the first. */
 struct record {
 	int64_t most_networks;
 	int64_t descriptors, processes; /* more at the end than after the first run */
-	int64_t box_us[RUNS_MAX / SLOTS];
-	int64_t spawn_us[RUNS_MAX / SLOTS / SPAWN_EVERY];
+	int64_t box_us[RUNS_MAX / BENCH_SLOTS];
+	int64_t spawn_us[RUNS_MAX / BENCH_SLOTS / SPAWN_EVERY];
 };
-
-static NORETURN void fail(const char *what, const struct err *err)
-{
-	(void)fprintf(stderr, "bench_soak: %s: %s\n", what, err->message);
-	exit(1);
-}
 
 /* --- what there is --------------------------------------------------------------- */
 
@@ -144,46 +125,18 @@ static int64_t count_children(void)
 
 /* --- runs -------------------------------------------------------------------------- */
 
-static int64_t spawn_once(void)
-{
-	static char *const argv[] = {"/bin/true", NULL};
-	int64_t start_us = clock_mono_us();
-	const struct err err = {.message = "failed"};
-	int status;
-	pid_t pid;
-
-	if (posix_spawn(&pid, argv[0], NULL, NULL, argv, environ) != 0 ||
-	    waitpid(pid, &status, 0) != pid || status != 0)
-		fail("posix_spawn", &err);
-	return clock_mono_us() - start_us;
-}
-
 /* From nothing to nothing. */
 static int64_t box_once(struct box_host *host, unsigned slot, const struct box_workspace *workspace)
 {
-	static const char *const argv[] = {"/bin/true", NULL};
-	static const char *const env[] = {"PATH=/usr/bin:/bin", NULL};
 	const struct driver_hooks hooks = {.watch_fd = -1};
-	const struct driver_step step = {.argv = argv, .env = env, .tty_fd = -1};
 	int64_t start_us = clock_mono_us();
-	struct driver_outcome outcome;
-	struct box_handle handle;
-	struct driver driver;
 	struct err err = {0};
 	struct box *box;
 
-	if (box_new(host, slot, &box, &err) < 0 || box_attach(box, workspace, &limits, &err) < 0)
-		fail("box", &err);
-	box_handle_take(box, &handle);
-	driver_init(&driver, &handle, &limits);
-	if (driver_step(&driver, &step, &hooks, &outcome, &err) < 0)
-		fail("driver_step", &err);
-	driver_release(&driver);
+	if (box_new(host, slot, &box, &err) < 0)
+		bench_fail("box_new", &err);
+	(void)bench_run_us(box, workspace, bench_true, &hooks);
 	box_free(box);
-	if (outcome.exit_code != 0) {
-		(void)err_set(&err, ERR_PEER, "exit code %d", outcome.exit_code);
-		fail(argv[0], &err);
-	}
 	return clock_mono_us() - start_us;
 }
 
@@ -195,7 +148,7 @@ static void run_slot(struct box_host *host, unsigned slot, const struct box_work
 	for (size_t i = 0; i < runs; i++) {
 		record->box_us[i] = box_once(host, slot, workspace);
 		if (i % SPAWN_EVERY == 0)
-			record->spawn_us[i / SPAWN_EVERY] = spawn_once();
+			record->spawn_us[i / SPAWN_EVERY] = bench_spawn_us();
 		if (i == 0)
 			descriptors = count_entries("/proc/self/fd");
 		if (i % LOOK_EVERY == 0) {
@@ -213,27 +166,21 @@ static void run_slot(struct box_host *host, unsigned slot, const struct box_work
 
 /* --- what came of it ------------------------------------------------------------------ */
 
-static double mean_ms(struct record *const records[SLOTS], bool spawns, size_t from, size_t len)
+static double mean_ms(struct record *const records[BENCH_SLOTS], bool spawns, size_t from,
+		      size_t len)
 {
 	double sum = 0;
 
-	for (size_t slot = 0; slot < SLOTS; slot++)
+	for (size_t slot = 0; slot < BENCH_SLOTS; slot++)
 		for (size_t i = from; i < from + len; i++)
 			sum += (double)(spawns ? records[slot]->spawn_us[i]
 					       : records[slot]->box_us[i]);
-	return sum / (double)(len * SLOTS) / 1000;
+	return sum / (double)(len * BENCH_SLOTS) / 1000;
 }
 
-static void print(const char *name, double value, const char *unit, const char *note)
+static void print_means(struct record *const records[BENCH_SLOTS], size_t runs)
 {
-	(void)printf("{\"name\": \"%s\", \"value\": %.4f, \"unit\": \"%s\", \"note\": \"%s\"}\n",
-		     name, value, unit, note);
-	(void)fflush(stdout);
-}
-
-static void print_means(struct record *const records[SLOTS], size_t runs)
-{
-	size_t window = runs / 10 < WINDOW_MAX / SLOTS ? runs / 10 : WINDOW_MAX / SLOTS;
+	size_t window = runs / 10 < WINDOW_MAX / BENCH_SLOTS ? runs / 10 : WINDOW_MAX / BENCH_SLOTS;
 	size_t spawns = window / SPAWN_EVERY;
 	double first = mean_ms(records, false, 0, window);
 	double last = mean_ms(records, false, runs - window, window);
@@ -241,26 +188,26 @@ static void print_means(struct record *const records[SLOTS], size_t runs)
 	double now = mean_ms(records, true, runs / SPAWN_EVERY - spawns, spawns);
 	char name[64], note[128];
 
-	(void)snprintf(name, sizeof(name), "first %zu runs, mean", window * SLOTS);
+	(void)snprintf(name, sizeof(name), "first %zu runs, mean", window * BENCH_SLOTS);
 	(void)snprintf(note, sizeof(note), "%.2f x posix_spawn meanwhile, %.3f ms", first / then,
 		       then);
-	print(name, first, "ms", note);
-	(void)snprintf(name, sizeof(name), "last %zu runs, mean", window * SLOTS);
+	bench_print(name, first, "ms", note);
+	(void)snprintf(name, sizeof(name), "last %zu runs, mean", window * BENCH_SLOTS);
 	(void)snprintf(note, sizeof(note),
 		       "%.2f x posix_spawn meanwhile, %.3f ms: %.2f x as much as at first",
 		       last / now, now, last / now / (first / then));
-	print(name, last, "ms", note);
+	bench_print(name, last, "ms", note);
 }
 
 /* The kernel clears away for a while; what stays is left behind. Other programs
  * of the machine have network namespaces, too: those are told and not counted. */
-static void print_left(struct record *const records[SLOTS], int64_t mounts, int64_t networks)
+static void print_left(struct record *const records[BENCH_SLOTS], int64_t mounts, int64_t networks)
 {
 	int64_t left = 0, processes = 0, descriptors = 0, most = 0;
 	int64_t more = 0;
 	char note[256];
 
-	for (size_t slot = 0; slot < SLOTS; slot++) {
+	for (size_t slot = 0; slot < BENCH_SLOTS; slot++) {
 		processes += records[slot]->processes;
 		descriptors += records[slot]->descriptors;
 		if (records[slot]->most_networks > most)
@@ -280,33 +227,34 @@ static void print_left(struct record *const records[SLOTS], int64_t mounts, int6
 		       (long long)(left - processes - descriptors), (long long)processes,
 		       (long long)descriptors, (long long)networks, (long long)most,
 		       (long long)more);
-	print("left behind", (double)left, "things", note);
+	bench_print("left behind", (double)left, "things", note);
 }
 
 /* --- all of it ------------------------------------------------------------------------- */
 
 static void soak(struct box_host *host, const struct box_workspace *workspace, size_t runs)
 {
-	struct record *records[SLOTS];
+	struct record *records[BENCH_SLOTS];
 	int64_t mounts = count_mounts(), networks = count_networks(), start_us = clock_mono_us();
 	struct err err = {.message = "failed"};
 	int status;
 
-	for (unsigned slot = 0; slot < SLOTS; slot++) {
+	for (unsigned slot = 0; slot < BENCH_SLOTS; slot++) {
 		records[slot] = mmap(NULL, sizeof(*records[slot]), PROT_READ | PROT_WRITE,
 				     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (records[slot] == MAP_FAILED)
-			fail("memory", &err);
+			bench_fail("memory", &err);
 		if (fork() != 0)
 			continue;
 		run_slot(host, slot, workspace, runs, records[slot]);
 		_exit(0);
 	}
-	for (unsigned slot = 0; slot < SLOTS; slot++)
+	for (unsigned slot = 0; slot < BENCH_SLOTS; slot++)
 		if (wait(&status) < 0 || status != 0)
-			fail("a slot", &err);
-	print("boxes, two slots",
-	      (double)(runs * SLOTS) * 1e6 / (double)(clock_mono_us() - start_us), "/s", "");
+			bench_fail("a slot", &err);
+	bench_print("boxes, two slots",
+		    (double)(runs * BENCH_SLOTS) * 1e6 / (double)(clock_mono_us() - start_us), "/s",
+		    "");
 	print_means(records, runs);
 	print_left(records, mounts, networks);
 }
@@ -314,31 +262,24 @@ static void soak(struct box_host *host, const struct box_workspace *workspace, s
 int main(int argc, char **argv)
 {
 	const struct box_config config = {
-		.instance = instance, .uid_base = UID_BASE, .slots = SLOTS};
+		.instance = instance, .uid_base = BENCH_UID_BASE, .slots = BENCH_SLOTS};
 	struct box_workspace workspace = {.lower_fd = -1};
 	struct box_host *host;
 	struct err err = {0};
-	struct stat st;
 	int64_t runs;
 
-	if (argc != 3 || !text_parse_int(argv[1], &runs) || runs < 10 * SLOTS * SPAWN_EVERY ||
+	if (argc != 3 || !text_parse_int(argv[1], &runs) || runs < 10 * BENCH_SLOTS * SPAWN_EVERY ||
 	    runs > RUNS_MAX) {
 		(void)fputs("usage: bench_soak RUNS LOWER\n", stderr);
 		return 2;
 	}
-	workspace.lower_fd = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (workspace.lower_fd < 0 || fstat(workspace.lower_fd, &st) < 0) {
-		(void)err_sys(&err, "cannot open");
-		fail(argv[2], &err);
-	}
-	workspace.lower_uid = st.st_uid;
-	workspace.lower_gid = st.st_gid;
+	bench_open_lower(argv[2], &workspace);
 	/* What others mount meanwhile is not ours to count. */
 	if (unshare(CLONE_NEWNS) == 0)
 		(void)mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 	if (box_host_open(&host, &config, &err) < 0)
-		fail("box_host_open", &err);
-	soak(host, &workspace, (size_t)runs / SLOTS);
+		bench_fail("box_host_open", &err);
+	soak(host, &workspace, (size_t)runs / BENCH_SLOTS);
 	box_host_close(host);
 	fd_close(workspace.lower_fd);
 	return 0;

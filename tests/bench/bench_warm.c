@@ -22,48 +22,30 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
-#include "worker/sandbox/driver.h"
+#include "tests/bench/boxbench.h"
 
 enum {
 	ROUNDS_MAX = 100000,
 	IDLE_ROUNDS = 12,
 	IDLE_MS = 250,
-	SLOTS = 2,
-	UID_BASE = 1900000000,
 	CALLS = 2000000,
 };
-
-static const struct box_limits limits = {.wall_ms = 60000,
-					 .memory_bytes = 512 << 20,
-					 .disk_bytes = 64 << 20,
-					 .inodes = 10000,
-					 .processes = 64,
-					 .open_files = 256};
 
 struct bench {
 	struct box_host *host;
 	struct box_workspace workspace;
 	unsigned slot;
 };
-
-static NORETURN void fail(const char *what, const struct err *err)
-{
-	(void)fprintf(stderr, "bench_warm: %s: %s\n", what, err->message);
-	exit(1);
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -77,13 +59,6 @@ static int64_t percentile(int64_t *us, size_t len, size_t percent)
 {
 	qsort(us, len, sizeof(*us), compare);
 	return us[len * percent / 100];
-}
-
-static void print(const char *name, double value, const char *unit, const char *note)
-{
-	(void)printf("{\"name\": \"%s\", \"value\": %.4f, \"unit\": \"%s\", \"note\": \"%s\"}\n",
-		     name, value, unit, note);
-	(void)fflush(stdout);
 }
 
 static void print_times(const char *name, int64_t *us, size_t len, double base_us)
@@ -101,27 +76,13 @@ static void print_times(const char *name, int64_t *us, size_t len, double base_u
 
 /* --- one run ------------------------------------------------------------------ */
 
-static int64_t spawn_once(void)
-{
-	static char *const argv[] = {"/bin/true", NULL};
-	int64_t start_us = clock_mono_us();
-	const struct err err = {.message = "failed"};
-	int status;
-	pid_t pid;
-
-	if (posix_spawn(&pid, argv[0], NULL, NULL, argv, environ) != 0 ||
-	    waitpid(pid, &status, 0) != pid || status != 0)
-		fail("posix_spawn", &err);
-	return clock_mono_us() - start_us;
-}
-
 static struct box *make(struct bench *bench)
 {
 	struct err err = {0};
 	struct box *box;
 
 	if (box_new(bench->host, bench->slot, &box, &err) < 0)
-		fail("box_new", &err);
+		bench_fail("box_new", &err);
 	return box;
 }
 
@@ -142,43 +103,11 @@ static void on_output(void *ctx, enum driver_stream stream, const void *data, si
 	}
 }
 
-/* From what is to be run to its end, seen by who asked for it. */
-static int64_t run_in(struct bench *bench, struct box *box, const char *const *argv,
-		      char *ret_output, size_t size)
-{
-	static const char *const env[] = {"PATH=/usr/bin:/bin", NULL};
-	int64_t start_us = clock_mono_us();
-	struct output output = {ret_output, size, 0};
-	const struct driver_hooks hooks = {.output = on_output, .watch_fd = -1, .ctx = &output};
-	const struct driver_step step = {.argv = argv, .env = env, .tty_fd = -1};
-	struct driver_outcome outcome;
-	struct box_handle handle;
-	struct driver driver;
-	struct err err = {0};
-	int64_t took_us;
-
-	if (box_attach(box, &bench->workspace, &limits, &err) < 0)
-		fail("box_attach", &err);
-	box_handle_take(box, &handle);
-	driver_init(&driver, &handle, &limits);
-	if (driver_step(&driver, &step, &hooks, &outcome, &err) < 0)
-		fail("driver_step", &err);
-	took_us = clock_mono_us() - start_us;
-	driver_release(&driver);
-	if (outcome.exit_code != 0) {
-		(void)err_set(&err, ERR_PEER, "exit code %d, signal %d, %s limit, %s%s",
-			      outcome.exit_code, outcome.signal, box_limit_name(outcome.limit),
-			      outcome.syscall, outcome.start_error);
-		fail(argv[0], &err);
-	}
-	return took_us;
-}
-
 static int64_t true_in(struct bench *bench, struct box *box)
 {
-	static const char *const argv[] = {"/bin/true", NULL};
+	const struct driver_hooks hooks = {.watch_fd = -1};
 
-	return run_in(bench, box, argv, NULL, 0);
+	return bench_run_us(box, &bench->workspace, bench_true, &hooks);
 }
 
 /* --- one at a time ----------------------------------------------------------------- */
@@ -192,7 +121,7 @@ static double one_at_a_time(struct bench *bench, int64_t *spawn, int64_t *warm, 
 		struct box *box = make(bench);
 		int64_t start_us;
 
-		spawn[i] = spawn_once();
+		spawn[i] = bench_spawn_us();
 		warm[i] = true_in(bench, box);
 		box_free(box);
 		start_us = clock_mono_us();
@@ -243,7 +172,7 @@ static void loop_boxes(struct bench *bench, size_t rounds)
 static void loop_spawns(size_t rounds)
 {
 	for (size_t i = 0; i < rounds; i++)
-		(void)spawn_once();
+		(void)bench_spawn_us();
 }
 
 static double per_second(struct bench *bench, size_t rounds, bool boxes)
@@ -251,11 +180,11 @@ static double per_second(struct bench *bench, size_t rounds, bool boxes)
 	int64_t start_us = clock_mono_us();
 	const struct err err = {.message = "failed"};
 
-	for (unsigned slot = 0; slot < SLOTS; slot++) {
+	for (unsigned slot = 0; slot < BENCH_SLOTS; slot++) {
 		pid_t pid = fork();
 
 		if (pid < 0)
-			fail("fork", &err);
+			bench_fail("fork", &err);
 		if (pid > 0)
 			continue;
 		bench->slot = slot;
@@ -265,13 +194,13 @@ static double per_second(struct bench *bench, size_t rounds, bool boxes)
 			loop_spawns(rounds);
 		_exit(0);
 	}
-	for (unsigned slot = 0; slot < SLOTS; slot++) {
+	for (unsigned slot = 0; slot < BENCH_SLOTS; slot++) {
 		int status;
 
 		if (wait(&status) < 0 || status != 0)
-			fail("two slots", &err);
+			bench_fail("two slots", &err);
 	}
-	return (double)rounds * SLOTS * 1e6 / (double)(clock_mono_us() - start_us);
+	return (double)rounds * BENCH_SLOTS * 1e6 / (double)(clock_mono_us() - start_us);
 }
 
 static void two_at_a_time(struct bench *bench, const char *name, size_t rounds)
@@ -281,21 +210,21 @@ static void two_at_a_time(struct bench *bench, const char *name, size_t rounds)
 
 	(void)snprintf(note, sizeof(note), "%.2f x two loops of posix_spawn, %.0f /s",
 		       boxes / spawns, spawns);
-	print(name, boxes, "/s", note);
+	bench_print(name, boxes, "/s", note);
 }
 
 /* The same for a host that uses network namespaces anew. */
 static void two_with_old_networks(const struct bench *bench, size_t rounds)
 {
 	const struct box_config config = {.instance = "bench-warm",
-					  .uid_base = UID_BASE + SLOTS,
-					  .slots = SLOTS,
+					  .uid_base = BENCH_UID_BASE + BENCH_SLOTS,
+					  .slots = BENCH_SLOTS,
 					  .reuse_networks = true};
 	struct bench other = *bench;
 	struct err err = {0};
 
 	if (box_host_open(&other.host, &config, &err) < 0)
-		fail("box_host_open", &err);
+		bench_fail("box_host_open", &err);
 	two_at_a_time(&other, "two slots, networks used anew", rounds);
 	box_host_close(other.host);
 }
@@ -344,6 +273,8 @@ static void filter_cost(struct bench *bench, const char *self)
 	const char *const inside[] = {"./bench_warm", "calls", NULL};
 	struct bench here = *bench;
 	char text[64] = "", folder[512], note[128];
+	struct output output = {text, sizeof(text), 0};
+	const struct driver_hooks hooks = {.output = on_output, .watch_fd = -1, .ctx = &output};
 	struct box *box;
 	double out, in, least;
 
@@ -351,7 +282,7 @@ static void filter_cost(struct bench *bench, const char *self)
 	*strrchr(folder, '/') = '\0';
 	here.workspace.lower_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	box = make(&here);
-	(void)run_in(&here, box, inside, text, sizeof(text));
+	(void)bench_run_us(box, &here.workspace, inside, &hooks);
 	box_free(box);
 	fd_close(here.workspace.lower_fd);
 	out = call_ns();
@@ -360,7 +291,7 @@ static void filter_cost(struct bench *bench, const char *self)
 	(void)snprintf(note, sizeof(note),
 		       "%.1f ns outside: %+.1f %%; a filter of one line: %+.1f %%", out,
 		       (in / out - 1) * 100, (least / out - 1) * 100);
-	print("getppid under the filter", in, "ns", note);
+	bench_print("getppid under the filter", in, "ns", note);
 }
 
 /* --- for others ----------------------------------------------------------------------------- */
@@ -385,17 +316,10 @@ static void serve(struct bench *bench)
 static void open_all(struct bench *bench, const struct box_config *config, const char *lower)
 {
 	struct err err = {0};
-	struct stat st;
 
-	bench->workspace.lower_fd = open(lower, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (bench->workspace.lower_fd < 0 || fstat(bench->workspace.lower_fd, &st) < 0) {
-		(void)err_sys(&err, "cannot open");
-		fail(lower, &err);
-	}
-	bench->workspace.lower_uid = st.st_uid;
-	bench->workspace.lower_gid = st.st_gid;
+	bench_open_lower(lower, &bench->workspace);
 	if (box_host_open(&bench->host, config, &err) < 0)
-		fail("box_host_open", &err);
+		bench_fail("box_host_open", &err);
 }
 
 static void measure(struct bench *bench, size_t rounds)
@@ -406,7 +330,7 @@ static void measure(struct bench *bench, size_t rounds)
 	double base_us;
 
 	if (us == NULL || readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-		fail("start", &err);
+		bench_fail("start", &err);
 	base_us = one_at_a_time(bench, us, us + rounds, us + 2 * rounds, rounds);
 	free(us);
 	after_idling(bench, base_us);
@@ -418,7 +342,7 @@ static void measure(struct bench *bench, size_t rounds)
 int main(int argc, char **argv)
 {
 	const struct box_config config = {
-		.instance = "bench-warm", .uid_base = UID_BASE, .slots = SLOTS};
+		.instance = "bench-warm", .uid_base = BENCH_UID_BASE, .slots = BENCH_SLOTS};
 	struct bench bench = {.workspace = {.lower_fd = -1}};
 	struct err err = {0};
 	int64_t rounds = 0;
@@ -436,7 +360,7 @@ int main(int argc, char **argv)
 	else
 		measure(&bench, (size_t)rounds);
 	if (box_host_sweep(bench.host, config.instance, &err) < 0)
-		fail("sweep", &err);
+		bench_fail("sweep", &err);
 	box_host_close(bench.host);
 	fd_close(bench.workspace.lower_fd);
 	return 0;
