@@ -6,10 +6,9 @@
  *	              \------------ retry time ---------/     (refused: over, an error)
  *
  * Each connection is an epoch; tags belong to one. After a failure the
- * connection is destroyed and made again after a while that doubles up to
- * BACKOFF_MAX_MS, with a random half of it, so that a hundred workers do not
- * come back in step. What makes no sense to repeat (access refused, a queue of
- * another kind) ends in an error from consumer_dispatch.
+ * connection is destroyed and made again after a while (queue/consuming.h), half
+ * of it random. What makes no sense to repeat (access refused, a queue of another
+ * kind) ends in an error from consumer_dispatch.
  *
  * A queue that was deleted is noticed by the broker's cancel; reconnecting
  * declares it again, or, when passive, waits until the operator has.
@@ -17,24 +16,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-#include "base/clock.h"
-#include "base/text.h"
 #include "queue/amqp_private.h"
+#include "queue/consuming.h"
 
 enum {
-	QUEUES_MAX = 3,
 	/* The consumer of the control stream is named by the place behind them. */
-	CONTROL = QUEUES_MAX,
+	CONTROL = CONSUMING_QUEUES_MAX,
 	CONTROL_PREFETCH = 256,
-	BACKOFF_MIN_MS = 250,
-	BACKOFF_MAX_MS = 15000,
-	/* One dispatch hands out no more than this, so that the loop around it
-	 * gets to its other descriptors. */
-	DISPATCH_DELIVERIES = 64,
 	DISPATCH_FRAMES = 2048,
-	PREFETCH_MAX = 65535,
 	/* How long a queue of one's own waits for its owner to come back. */
 	OWN_QUEUE_EXPIRES_MS = 600000,
 	TAG_BYTES = 32,
@@ -49,16 +39,13 @@ struct rabbit_consumer {
 	struct consumer_hooks hooks;
 	enum source source;
 	const char *key;
-	const char *queues[QUEUES_MAX];
-	size_t queues_len;
-	const char *control; /* the stream, or NULL */
-	uint64_t *unsettled; /* tags handed out, in no order */
+	struct consuming_queues queues; /* and the stream */
+	uint64_t *unsettled;		/* tags handed out, in no order */
 	size_t unsettled_len;
 	size_t unsettled_max;
 	uint64_t epoch;
 	unsigned generation; /* of the consumers: how often the prefetch changed */
-	int64_t retry_at_us;
-	int64_t backoff_ms;
+	struct consuming_retry retry;
 	bool more;    /* the last dispatch left frames behind */
 	bool stopped; /* by consumer_stop */
 	/* A write failed. Nothing is torn down in the midst of a hook: the next
@@ -81,31 +68,10 @@ static const struct rabbit_consumer *from_const_base(const struct consumer *cons
 
 static int name_queues(struct rabbit_consumer *c, struct err *err)
 {
-	static const enum job_priority order[] = {PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW};
-	char name[TOPOLOGY_NAME_BYTES];
-	char uuid[TEXT_UUID_BYTES];
-	const char *suffix = c->source == SOURCE_DEAD ? "dead" : "results";
-	size_t room;
-
-	if (c->source == SOURCE_JOBS) {
-		for (size_t i = 0; i < ARRAY_LEN(order); i++) {
-			topology_name(c->config.prefix, topology_job_suffix(order[i]), name);
-			c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
-		}
-		topology_name(c->config.prefix, "control", name);
-		if (c->hooks.control != NULL)
-			c->control = arena_strdup(&c->arena, name);
-	} else if (c->key != NULL) {
-		text_uuid7(uuid);
-		topology_name(c->config.prefix, "reply", name);
-		c->queues[c->queues_len++] = arena_printf(&c->arena, "%s.%s", name, uuid);
-	} else {
-		topology_name(c->config.prefix, suffix, name);
-		c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
-	}
+	consuming_queues(&c->arena, c->config.prefix, c->source, c->key, c->hooks.control != NULL,
+			 &c->queues);
 	/* After a change of the prefetch what the old one allowed may still come. */
-	room = c->config.prefetch > CONSUMER_ROOM ? c->config.prefetch : CONSUMER_ROOM;
-	c->unsettled_max = c->queues_len * room * 2;
+	c->unsettled_max = c->queues.len * consuming_room(c->config.prefetch) * 2;
 	c->unsettled = arena_array(&c->arena, c->unsettled_max, sizeof(*c->unsettled));
 	return c->arena.exhausted ? err_set(err, ERR_LIMIT, "out of memory for a consumer") : 0;
 }
@@ -127,15 +93,16 @@ static int make_own_queue(struct rabbit_consumer *c, struct err *err)
 	};
 	amqp_table_t arguments = {lasting ? 1 : 0, &expires};
 
-	(void)snprintf(what, sizeof(what), "make the queue '%s'", c->queues[0]);
-	(void)amqp_queue_declare(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(c->queues[0]), 0,
-				 lasting, !lasting, !lasting, arguments);
+	(void)snprintf(what, sizeof(what), "make the queue '%s'", c->queues.names[0]);
+	(void)amqp_queue_declare(c->link.state, RABBIT_CHANNEL,
+				 amqp_cstring_bytes(c->queues.names[0]), 0, lasting, !lasting,
+				 !lasting, arguments);
 	if (rabbit_link_check(&c->link, what, err) < 0)
 		return -1;
 	topology_name(c->config.prefix, c->source == SOURCE_EVENTS ? "events" : "results",
 		      exchange);
-	(void)snprintf(what, sizeof(what), "bind the queue '%s'", c->queues[0]);
-	(void)amqp_queue_bind(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(c->queues[0]),
+	(void)snprintf(what, sizeof(what), "bind the queue '%s'", c->queues.names[0]);
+	(void)amqp_queue_bind(c->link.state, RABBIT_CHANNEL, amqp_cstring_bytes(c->queues.names[0]),
 			      amqp_cstring_bytes(exchange), amqp_cstring_bytes(c->key),
 			      amqp_empty_table);
 	return rabbit_link_check(&c->link, what, err);
@@ -172,7 +139,8 @@ static int consume_control(struct rabbit_consumer *c, struct err *err)
 		.value = {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes("first")},
 	};
 
-	return consume(c, CONTROL, c->control, CONTROL_PREFETCH, (amqp_table_t){1, &offset}, err);
+	return consume(c, CONTROL, c->queues.control, CONTROL_PREFETCH, (amqp_table_t){1, &offset},
+		       err);
 }
 
 static int set_up(struct rabbit_consumer *c, struct err *err)
@@ -181,10 +149,11 @@ static int set_up(struct rabbit_consumer *c, struct err *err)
 		return -1;
 	if (c->key != NULL && make_own_queue(c, err) < 0)
 		return -1;
-	if (c->control != NULL && consume_control(c, err) < 0)
+	if (c->queues.control != NULL && consume_control(c, err) < 0)
 		return -1;
-	for (size_t i = 0; i < c->queues_len; i++) {
-		if (consume(c, i, c->queues[i], c->config.prefetch, amqp_empty_table, err) < 0)
+	for (size_t i = 0; i < c->queues.len; i++) {
+		if (consume(c, i, c->queues.names[i], c->config.prefetch, amqp_empty_table, err) <
+		    0)
 			return -1;
 	}
 	return 0;
@@ -201,7 +170,7 @@ static int connect_now(struct rabbit_consumer *c, struct err *err)
 	}
 	c->epoch++;
 	c->unsettled_len = 0;
-	c->backoff_ms = BACKOFF_MIN_MS;
+	consuming_retry_reset(&c->retry);
 	c->more = true; /* deliveries may have come along with the answers */
 	rabbit_inbound_reset(&c->inbound);
 	c->broken = false;
@@ -212,18 +181,6 @@ static int connect_now(struct rabbit_consumer *c, struct err *err)
 
 /* --- losing and making connections ------------------------------------ */
 
-static void schedule(struct rabbit_consumer *c)
-{
-	uint32_t dice;
-	int64_t wait_ms = c->backoff_ms;
-
-	if (getrandom(&dice, sizeof(dice), 0) != sizeof(dice))
-		dice = (uint32_t)clock_mono_us();
-	wait_ms = wait_ms / 2 + (int64_t)(dice % (uint64_t)(wait_ms / 2 + 1));
-	c->retry_at_us = clock_mono_us() + wait_ms * 1000;
-	c->backoff_ms = c->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : c->backoff_ms * 2;
-}
-
 static void lose(struct rabbit_consumer *c, const struct err *why)
 {
 	bool was_blocked = c->link.blocked;
@@ -233,25 +190,20 @@ static void lose(struct rabbit_consumer *c, const struct err *why)
 	c->unsettled_len = 0;
 	c->more = false;
 	c->broken = false;
-	schedule(c);
+	consuming_retry_schedule(&c->retry, true);
 	if (was_blocked && c->hooks.blocked != NULL)
 		c->hooks.blocked(c->hooks.ctx, false, "");
 	if (c->hooks.lost != NULL)
 		c->hooks.lost(c->hooks.ctx, why);
 }
 
-static bool is_final(const struct err *err)
-{
-	return err->kind == ERR_UNSUPPORTED || err->kind == ERR_CONFLICT || err->kind == ERR_INPUT;
-}
-
 static int try_again(struct rabbit_consumer *c, struct err *err)
 {
 	struct err why = {0};
 
-	if (c->stopped || clock_mono_us() < c->retry_at_us || connect_now(c, &why) == 0)
+	if (c->stopped || !consuming_retry_due(&c->retry) || connect_now(c, &why) == 0)
 		return 0;
-	if (is_final(&why)) {
+	if (consuming_is_final(&why)) {
 		if (err != NULL)
 			*err = why;
 		return -1;
@@ -313,7 +265,7 @@ static int deliver_control(struct rabbit_consumer *c, struct err *err)
 	int status;
 
 	delivery->epoch = c->epoch;
-	delivery->queue = c->control;
+	delivery->queue = c->queues.control;
 	c->hooks.control(c->hooks.ctx, delivery);
 	status = send_settle(c, delivery->tag, SETTLE_ACK);
 	return rabbit_link_check_status(&c->link, status, "settle a delivery", err);
@@ -325,9 +277,9 @@ static int deliver(struct rabbit_consumer *c, struct err *err)
 	struct delivery *delivery = &in->delivery;
 	size_t i = (size_t)(in->consumer[0] - '0');
 
-	if (in->kind == INBOUND_DELIVER && i == CONTROL && c->control != NULL)
+	if (in->kind == INBOUND_DELIVER && i == CONTROL && c->queues.control != NULL)
 		return deliver_control(c, err);
-	if (in->kind != INBOUND_DELIVER || i >= c->queues_len || in->consumer[1] != '.')
+	if (in->kind != INBOUND_DELIVER || i >= c->queues.len || in->consumer[1] != '.')
 		return err_set(err, ERR_PEER, "the broker sent a message nobody asked for");
 	if (c->stopped) {
 		int status = send_settle(c, delivery->tag, SETTLE_HANDBACK);
@@ -338,7 +290,7 @@ static int deliver(struct rabbit_consumer *c, struct err *err)
 		return err_set(err, ERR_PEER, "the broker sent more than the prefetch allows");
 	c->unsettled[c->unsettled_len++] = delivery->tag;
 	delivery->epoch = c->epoch;
-	delivery->queue = c->queues[i];
+	delivery->queue = c->queues.names[i];
 	delivery->priority = topology_job_priority(delivery->key);
 	if (c->source == SOURCE_DEAD)
 		rabbit_inbound_tell_death(in);
@@ -416,7 +368,7 @@ static int pump(struct rabbit_consumer *c, struct err *err)
 		if (c->broken)
 			return err_set(err, c->broken_why.kind, "%s", c->broken_why.message);
 		deliveries += got;
-		if (deliveries >= DISPATCH_DELIVERIES)
+		if (deliveries >= CONSUMING_DELIVERIES)
 			break;
 	}
 	c->more = true;
@@ -447,14 +399,12 @@ static int rabbit_fd(const struct consumer *base)
 static int rabbit_timeout_ms(const struct consumer *base)
 {
 	const struct rabbit_consumer *c = from_const_base(base);
-	int64_t left_ms;
 
 	if (c->link.state != NULL)
 		return c->more || c->broken ? 0 : rabbit_link_timeout_ms(&c->link);
 	if (c->stopped)
 		return -1;
-	left_ms = (c->retry_at_us - clock_mono_us() + 999) / 1000;
-	return left_ms < 0 ? 0 : (int)left_ms;
+	return consuming_left_ms(c->retry.at_us);
 }
 
 static void send_method(struct rabbit_consumer *c, amqp_method_number_t id, void *method,
@@ -466,7 +416,7 @@ static void send_method(struct rabbit_consumer *c, amqp_method_number_t id, void
 
 static void cancel_consumers(struct rabbit_consumer *c)
 {
-	for (size_t i = 0; i < c->queues_len; i++) {
+	for (size_t i = 0; i < c->queues.len; i++) {
 		amqp_basic_cancel_t cancel = {.nowait = 1};
 		char tag[TAG_BYTES];
 
@@ -489,12 +439,12 @@ static void rabbit_prefetch(struct consumer *base, unsigned prefetch)
 	cancel_consumers(c);
 	c->generation++;
 	send_method(c, AMQP_BASIC_QOS_METHOD, &qos, "set the prefetch");
-	for (size_t i = 0; i < c->queues_len; i++) {
+	for (size_t i = 0; i < c->queues.len; i++) {
 		amqp_basic_consume_t consume = {.nowait = 1};
 		char tag[TAG_BYTES];
 
 		name_consumer(c, i, tag);
-		consume.queue = amqp_cstring_bytes(c->queues[i]);
+		consume.queue = amqp_cstring_bytes(c->queues.names[i]);
 		consume.consumer_tag = amqp_cstring_bytes(tag);
 		send_method(c, AMQP_BASIC_CONSUME_METHOD, &consume, "consume");
 	}
@@ -513,8 +463,8 @@ static void rabbit_ask(struct consumer *base)
 	struct rabbit_consumer *c = from_base(base);
 	char dead[TOPOLOGY_NAME_BYTES];
 
-	for (size_t i = 0; i < c->queues_len; i++)
-		ask_one(c, c->queues[i]);
+	for (size_t i = 0; i < c->queues.len; i++)
+		ask_one(c, c->queues.names[i]);
 	topology_name(c->config.prefix, "dead", dead);
 	ask_one(c, dead);
 }
@@ -535,10 +485,10 @@ static void remove_own_queue(struct rabbit_consumer *c)
 {
 	amqp_queue_delete_t method = {.nowait = 1};
 
-	if (c->key == NULL || c->source != SOURCE_RESULTS || c->queues_len == 0 ||
+	if (c->key == NULL || c->source != SOURCE_RESULTS || c->queues.len == 0 ||
 	    c->link.state == NULL || c->broken)
 		return;
-	method.queue = amqp_cstring_bytes(c->queues[0]);
+	method.queue = amqp_cstring_bytes(c->queues.names[0]);
 	(void)amqp_send_method(c->link.state, RABBIT_CHANNEL, AMQP_QUEUE_DELETE_METHOD, &method);
 }
 
@@ -569,12 +519,12 @@ static int rabbit_open(struct consumer **ret, const struct carrier_config *confi
 	c->consumer.ops = &rabbit_consumer_ops;
 	c->hooks = *hooks;
 	c->source = source;
-	c->backoff_ms = BACKOFF_MIN_MS;
+	consuming_retry_reset(&c->retry);
 	if (rabbit_config_copy(&c->arena, config, &c->config, err) < 0)
 		goto fail;
-	if (c->config.prefetch > PREFETCH_MAX) {
+	if (c->config.prefetch > CONSUMING_PREFETCH_MAX) {
 		(void)err_set(err, ERR_INPUT, "a prefetch of %u is beyond %d", c->config.prefetch,
-			      PREFETCH_MAX);
+			      CONSUMING_PREFETCH_MAX);
 		goto fail;
 	}
 	if (source == SOURCE_RESULTS || source == SOURCE_EVENTS)

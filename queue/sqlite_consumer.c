@@ -25,19 +25,14 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/text.h"
+#include "queue/consuming.h"
 #include "queue/sqlite_private.h"
 #include "schema/limits.h"
 
 enum {
-	QUEUES_MAX = 3,
-	PREFETCH_MAX = 65535,
-	DISPATCH_DELIVERIES = 64,
 	SETTLES_MAX = 256,
 	LOOK_MS = 1000,
 	BLIND_MS = 50,
-	BACKOFF_MIN_MS = 250,
-	BACKOFF_MAX_MS = 15000,
 	DELIVERY_BYTES = LIMIT_CARRIED_BYTES + (1 << 20),
 };
 
@@ -61,11 +56,9 @@ struct lite_consumer {
 	struct consumer_hooks hooks;
 	enum source source;
 	const char *key;
-	const char *queues[QUEUES_MAX];
-	const char *control; /* the queue that is read, not taken from; or NULL */
-	int64_t control_seq; /* of the last one read */
-	size_t held_of[QUEUES_MAX];
-	size_t queues_len;
+	struct consuming_queues queues; /* that of control is read, not taken from */
+	int64_t control_seq;		/* of the last one read */
+	size_t held_of[CONSUMING_QUEUES_MAX];
 	struct held *unsettled; /* in no order */
 	size_t unsettled_len;
 	struct settled settled[SETTLES_MAX]; /* not yet written */
@@ -76,8 +69,7 @@ struct lite_consumer {
 	int leases_watch;
 	int kept_lock_fd; /* keeps a lost membership's lock, or -1 */
 	int64_t sweep_at_us;
-	int64_t retry_at_us;
-	int64_t backoff_ms;
+	struct consuming_retry retry;
 	bool more; /* there may be more to take at once */
 	bool stopped;
 	bool broken; /* a write failed: the next dispatch tears down */
@@ -146,7 +138,7 @@ static int subscribe(struct lite_consumer *c, struct err *err)
 {
 	sqlite3_stmt *statement = lite_statement(&c->lite, LITE_SUBSCRIBE);
 
-	lite_bind_text(statement, 1, c->queues[0]);
+	lite_bind_text(statement, 1, c->queues.names[0]);
 	lite_bind_text(statement, 2, c->config.prefix);
 	(void)sqlite3_bind_int64(statement, 3, c->source);
 	lite_bind_text(statement, 4, c->key);
@@ -181,7 +173,7 @@ static int connect_now(struct lite_consumer *c, struct err *err)
 	fd_cleanup(&c->kept_lock_fd);
 	c->epoch++;
 	c->control_seq = 0;
-	c->backoff_ms = BACKOFF_MIN_MS;
+	consuming_retry_reset(&c->retry);
 	c->sweep_at_us = 0;
 	c->more = true;
 	if (c->hooks.connected != NULL)
@@ -207,24 +199,18 @@ static void lose(struct lite_consumer *c, const struct err *why)
 	memset(c->held_of, 0, sizeof(c->held_of));
 	c->more = false;
 	c->broken = false;
-	c->retry_at_us = clock_mono_us() + c->backoff_ms * 1000;
-	c->backoff_ms = c->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : c->backoff_ms * 2;
+	consuming_retry_schedule(&c->retry, false);
 	if (c->hooks.lost != NULL)
 		c->hooks.lost(c->hooks.ctx, why);
-}
-
-static bool is_final(const struct err *err)
-{
-	return err->kind == ERR_UNSUPPORTED || err->kind == ERR_CONFLICT || err->kind == ERR_INPUT;
 }
 
 static int try_again(struct lite_consumer *c, struct err *err)
 {
 	struct err why = {0};
 
-	if (c->stopped || clock_mono_us() < c->retry_at_us || connect_now(c, &why) == 0)
+	if (c->stopped || !consuming_retry_due(&c->retry) || connect_now(c, &why) == 0)
 		return 0;
-	if (is_final(&why)) {
+	if (consuming_is_final(&why)) {
 		if (err != NULL)
 			*err = why;
 		return -1;
@@ -330,7 +316,7 @@ static int list_queue(struct lite_consumer *c, size_t queue, size_t most, struct
 	sqlite3_stmt *statement = lite_statement(&c->lite, LITE_READY);
 	int got;
 
-	lite_bind_text(statement, 1, c->queues[queue]);
+	lite_bind_text(statement, 1, c->queues.names[queue]);
 	(void)sqlite3_bind_int64(statement, 2, (int64_t)most);
 	(void)sqlite3_bind_int64(statement, 3, INT64_MAX);
 	while ((got = lite_step(&c->lite, statement, "read", err)) == 1)
@@ -339,14 +325,14 @@ static int list_queue(struct lite_consumer *c, size_t queue, size_t most, struct
 }
 
 /* What could be claimed now, the highest priority first. */
-static int list_ready(struct lite_consumer *c, struct held list[DISPATCH_DELIVERIES],
+static int list_ready(struct lite_consumer *c, struct held list[CONSUMING_DELIVERIES],
 		      size_t *ret_len, struct err *err)
 {
 	*ret_len = 0;
-	for (size_t i = 0; i < c->queues_len; i++) {
+	for (size_t i = 0; i < c->queues.len; i++) {
 		size_t most = c->config.prefetch;
 		size_t room = c->held_of[i] < most ? most - c->held_of[i] : 0;
-		size_t left = DISPATCH_DELIVERIES - *ret_len;
+		size_t left = CONSUMING_DELIVERIES - *ret_len;
 
 		room = room < left ? room : left;
 		if (room > 0 && list_queue(c, i, room, list, ret_len, err) < 0)
@@ -364,7 +350,7 @@ static int hold(struct lite_consumer *c, const struct held *held, struct err *er
 	return lite_run(&c->lite, statement, "claim from", err);
 }
 
-static int claim(struct lite_consumer *c, struct held list[DISPATCH_DELIVERIES], size_t *ret_len,
+static int claim(struct lite_consumer *c, struct held list[CONSUMING_DELIVERIES], size_t *ret_len,
 		 struct err *err)
 {
 	if (list_ready(c, list, ret_len, err) < 0)
@@ -424,11 +410,11 @@ static int read_control_row(struct lite_consumer *c, int64_t seq, struct err *er
 /* Every worker reads all of it, in the order it was written. */
 static int read_control(struct lite_consumer *c, struct err *err)
 {
-	for (int i = 0; c->control != NULL && i < DISPATCH_DELIVERIES; i++) {
+	for (int i = 0; c->queues.control != NULL && i < CONSUMING_DELIVERIES; i++) {
 		sqlite3_stmt *statement = lite_statement(&c->lite, LITE_AFTER);
 		int64_t seq;
 
-		lite_bind_text(statement, 1, c->control);
+		lite_bind_text(statement, 1, c->queues.control);
 		(void)sqlite3_bind_int64(statement, 2, c->control_seq);
 		if (lite_number(&c->lite, statement, "read", 0, &seq, err) < 0)
 			return -1;
@@ -438,13 +424,13 @@ static int read_control(struct lite_consumer *c, struct err *err)
 		if (read_control_row(c, seq, err) < 0)
 			return -1;
 	}
-	c->more = c->control != NULL;
+	c->more = c->queues.control != NULL;
 	return 0;
 }
 
 static int take(struct lite_consumer *c, struct err *err)
 {
-	struct held list[DISPATCH_DELIVERIES];
+	struct held list[CONSUMING_DELIVERIES];
 	size_t len;
 
 	if (c->stopped)
@@ -461,7 +447,7 @@ static int take(struct lite_consumer *c, struct err *err)
 		else if (deliver(c, &list[i], err) < 0)
 			return -1;
 	}
-	c->more = c->more || len == DISPATCH_DELIVERIES;
+	c->more = c->more || len == CONSUMING_DELIVERIES;
 	return 0;
 }
 
@@ -517,8 +503,8 @@ static int lite_fd(const struct consumer *base)
 static int lite_timeout_ms(const struct consumer *base)
 {
 	const struct lite_consumer *c = from_const_base(base);
-	int64_t at_us = c->retry_at_us;
-	int64_t left_ms;
+	int64_t at_us = c->retry.at_us;
+	int left_ms;
 
 	if (c->lite.db == NULL && c->stopped)
 		return -1;
@@ -528,10 +514,10 @@ static int lite_timeout_ms(const struct consumer *base)
 		at_us = c->member.beat_at_us < c->sweep_at_us ? c->member.beat_at_us
 							      : c->sweep_at_us;
 	}
-	left_ms = (at_us - clock_mono_us() + 999) / 1000;
+	left_ms = consuming_left_ms(at_us);
 	if (c->lite.db != NULL && is_blind(c) && left_ms > BLIND_MS)
 		left_ms = BLIND_MS;
-	return left_ms < 0 ? 0 : (int)left_ms;
+	return left_ms;
 }
 
 static void lite_prefetch(struct consumer *base, unsigned prefetch)
@@ -557,8 +543,8 @@ static void lite_ask(struct consumer *base)
 
 	if (c->lite.db == NULL || c->hooks.depth == NULL)
 		return;
-	for (size_t i = 0; i < c->queues_len; i++)
-		ask_one(c, c->queues[i]);
+	for (size_t i = 0; i < c->queues.len; i++)
+		ask_one(c, c->queues.names[i]);
 	topology_name(c->config.prefix, "dead", dead);
 	ask_one(c, dead);
 }
@@ -590,30 +576,10 @@ static void lite_consumer_close(struct consumer *base)
 
 static int name_queues(struct lite_consumer *c)
 {
-	static const enum job_priority order[] = {PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW};
-	char name[TOPOLOGY_NAME_BYTES];
-	char uuid[TEXT_UUID_BYTES];
-	size_t room;
-
-	if (c->source == SOURCE_JOBS) {
-		for (size_t i = 0; i < ARRAY_LEN(order); i++) {
-			topology_name(c->config.prefix, topology_job_suffix(order[i]), name);
-			c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
-		}
-		topology_name(c->config.prefix, "control", name);
-		if (c->hooks.control != NULL)
-			c->control = arena_strdup(&c->arena, name);
-	} else if (c->key != NULL) {
-		text_uuid7(uuid);
-		c->queues[c->queues_len++] =
-			arena_printf(&c->arena, "%s.reply.%s", c->config.prefix, uuid);
-	} else {
-		topology_name(c->config.prefix, c->source == SOURCE_DEAD ? "dead" : "results",
-			      name);
-		c->queues[c->queues_len++] = arena_strdup(&c->arena, name);
-	}
-	room = c->config.prefetch > CONSUMER_ROOM ? c->config.prefetch : CONSUMER_ROOM;
-	c->unsettled = arena_array(&c->arena, c->queues_len * room, sizeof(*c->unsettled));
+	consuming_queues(&c->arena, c->config.prefix, c->source, c->key, c->hooks.control != NULL,
+			 &c->queues);
+	c->unsettled = arena_array(&c->arena, c->queues.len * consuming_room(c->config.prefetch),
+				   sizeof(*c->unsettled));
 	return c->arena.exhausted ? -1 : 0;
 }
 
@@ -628,9 +594,9 @@ static int copy_config(struct lite_consumer *c, const struct carrier_config *con
 		.heartbeat_s = config->heartbeat_s == 0 ? LITE_HEARTBEAT_S : config->heartbeat_s,
 		.name = config->name == NULL ? NULL : arena_strdup(&c->arena, config->name),
 	};
-	if (c->config.prefetch > PREFETCH_MAX || c->config.heartbeat_s > 3600)
+	if (c->config.prefetch > CONSUMING_PREFETCH_MAX || c->config.heartbeat_s > 3600)
 		return err_set(err, ERR_INPUT, "a prefetch is at most %d, a heartbeat 3600 s",
-			       PREFETCH_MAX);
+			       CONSUMING_PREFETCH_MAX);
 	if (c->arena.exhausted || name_queues(c) < 0)
 		return err_set(err, ERR_LIMIT, "out of memory for a consumer");
 	return 0;
@@ -651,7 +617,7 @@ static int lite_consumer_open(struct consumer **ret, const struct carrier_config
 	c->lite.lock_fd = c->watch_fd = c->kept_lock_fd = -1;
 	c->hooks = *hooks;
 	c->source = source;
-	c->backoff_ms = BACKOFF_MIN_MS;
+	consuming_retry_reset(&c->retry);
 	if (key != NULL && (source == SOURCE_RESULTS || source == SOURCE_EVENTS))
 		c->key = arena_strdup(&c->arena, key);
 	if (copy_config(c, config, err) < 0 || connect_now(c, err) < 0) {
