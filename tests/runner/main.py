@@ -84,14 +84,17 @@ class Runner:
         log = os.path.join(self.logs, program.name.replace("/", "-") + ".log")
         started = time.monotonic()
         with open(log, "wb") as stream:
+            absent = program.not_built()
+            if absent:
+                stream.write(f"{absent}\n".encode())
+                return counts.Counts(failed=1), 0.0, absent, log
             try:
                 child = subprocess.Popen(program.argv, stdin=subprocess.DEVNULL, stdout=stream,
                                          stderr=subprocess.STDOUT, cwd=ROOT,
                                          env={**self.env, **program.env}, start_new_session=True)
             except OSError as error:
-                stream.write(f"cannot start: {error}; is it built?\n".encode())
-                stream.flush()
-                return counts.Counts(failed=1), 0.0, str(error), log
+                stream.write(f"cannot start: {error}\n".encode())
+                return counts.Counts(failed=1), 0.0, f"cannot start: {error}", log
             self.running.add(child)
             try:
                 status = child.wait(program.timeout_s)

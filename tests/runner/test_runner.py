@@ -10,7 +10,7 @@ import unittest.mock
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from runner import counts, leftovers, main  # noqa: E402
+from runner import counts, leftovers, main, programs  # noqa: E402
 
 CMOCKA = """\
 [==========] Running 4 test(s).
@@ -137,6 +137,24 @@ class Whole(unittest.TestCase):
         done = self.run_it("--only", "unit/base/test_text")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stdout.split("\n")[-2], "0 passed, 1 failed, 0 skipped")
+
+    def test_who_has_not_built_is_told_what_to_call(self):
+        for name, missing, target in (
+                ("unit/base/test_text", "/tests/unit/base/test_text;", "unit-tests"),
+                ("fuzz/tap", "/tests/fuzz/replay_tap;", "unit-tests"),
+                ("system/test_05*", "/bin/sbx-box and 4 more;", "all"),
+                ("attack/test_classes", "/bin/sbx-box and ", "all-tests")):
+            with self.subTest(name):
+                said = self.run_it("--only", name).stdout
+                self.assertRegex(said, rf"not built: /\S+{missing}.*'make -j2 B=\S+ {target}'")
+                self.assertNotIn("Errno", said)
+
+    def test_the_usual_folders_need_not_be_named(self):
+        top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        for where, mark, call in (("build", "", "make -j2 all"),
+                                  ("build/san", "+san", "make -j2 SAN=1 all"),
+                                  ("other/place", "", "make -j2 B=other/place all")):
+            self.assertEqual(programs.make(top, os.path.join(top, where), mark, "all"), call)
 
     def test_a_pattern_without_a_program_is_an_error(self):
         self.assertEqual(self.run_it("--only", "no-such-program").returncode, 2)
