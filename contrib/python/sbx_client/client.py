@@ -5,7 +5,6 @@ made again: jobs without a confirm are sent again under the same id, which
 workers recognise, and the queue for results outlives the connection by ten
 minutes.
 """
-import os
 import time
 import uuid
 
@@ -13,18 +12,10 @@ import msgpack
 import pika
 
 from .bulk import ROUTING_KEYS, Bulk, properties_of
+from .connection import LOST, Connection, NotConfirmed, SbxError
 from .result import Result
 
 QUEUE_EXPIRES_MS = 600000
-RETRY_S = 0.5
-
-
-class SbxError(Exception):
-    """What this package raises."""
-
-
-class NotConfirmed(SbxError):
-    """The broker did not take a job, or did not say so in time."""
 
 
 class WaitTimeout(SbxError):
@@ -35,20 +26,13 @@ def tenant_of(job):
     return job.tenant or "default"
 
 
-class Client:
+class Client(Connection):
     """`url` is the environment's SBX_QUEUE_URL when it is not given."""
 
     def __init__(self, url=None, prefix="sbx", timeout=30, name="sbx_client"):
-        url = url or os.environ.get("SBX_QUEUE_URL")
-        if not url:
-            raise SbxError("no queue is named; give a url or set SBX_QUEUE_URL")
+        super().__init__(url, timeout, name)
         self.prefix = prefix
         self.timeout = timeout
-        self._parameters = pika.URLParameters(url)
-        self._parameters.client_properties = {"connection_name": name}
-        self._parameters.retry_delay = RETRY_S
-        self._parameters.connection_attempts = max(1, int(timeout / RETRY_S))
-        self._connection = self._channel = None
         self._queue = f"{prefix}.reply.{uuid.uuid4()}"
         self._keys = set()  # what the queue is bound by; empty: there is none yet
         self._wanted = {}  # id -> run
@@ -56,22 +40,9 @@ class Client:
         self._results = {}  # id -> Result, not handed out yet
         self._retry(self._connect)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
     def close(self):
         """Removes the queue for results; what was not read is in the shared one still."""
-        try:
-            if self._channel and self._channel.is_open and self._keys:
-                self._channel.queue_delete(self._queue)
-            if self._connection and self._connection.is_open:
-                self._connection.close()
-        except pika.exceptions.AMQPError:
-            pass
-        self._connection = self._channel = None
+        super().close()
 
     # --- sending --------------------------------------------------------
 
@@ -162,14 +133,14 @@ class Client:
 
     # --- connections ----------------------------------------------------
 
-    def _connect(self):
-        if self._channel and self._channel.is_open:
-            return
-        self._connection = pika.BlockingConnection(self._parameters)
-        self._channel = self._connection.channel()
+    def _joined(self):
         self._channel.confirm_delivery()
         if self._keys:
             self._listen()
+
+    def _leave(self):
+        if self._keys:
+            self._channel.queue_delete(self._queue)
 
     def _listen(self):
         """The queue with all its bindings; each step may be repeated."""
@@ -187,7 +158,6 @@ class Client:
             try:
                 self._connect()
                 return work()
-            except (pika.exceptions.AMQPConnectionError,
-                    pika.exceptions.ChannelWrongStateError) as error:
+            except LOST as error:
                 if time.monotonic() > deadline:
                     raise NotConfirmed(f"no connection: {error!r}") from error

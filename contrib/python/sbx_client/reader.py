@@ -11,49 +11,30 @@ Repetitions across restarts and readers have the same `job` and `run`, by which
 a store drops them.
 """
 import collections
-import os
 import time
 
 import msgpack
 import pika
 
-from .client import RETRY_S, NotConfirmed, SbxError
+from .connection import LOST, Connection, NotConfirmed
 from .result import Result
 
 REMEMBERED = 50000
 
 
-class Reader:
+class Reader(Connection):
     """`url` is the environment's SBX_QUEUE_URL when it is not given."""
 
     def __init__(self, url=None, prefix="sbx", timeout=30, name="sbx_reader", prefetch=16):
-        url = url or os.environ.get("SBX_QUEUE_URL")
-        if not url:
-            raise SbxError("no queue is named; give a url or set SBX_QUEUE_URL")
+        super().__init__(url, timeout, name)
         self._queue = f"{prefix}.results"
         self._prefetch = prefetch
-        self._parameters = pika.URLParameters(url)
-        self._parameters.client_properties = {"connection_name": name}
-        self._parameters.retry_delay = RETRY_S
-        self._parameters.connection_attempts = max(1, int(timeout / RETRY_S))
-        self._connection = self._channel = None
         self._done = collections.OrderedDict()  # message ids, the oldest first
         self._connect()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
     def close(self):
         """What was handed out and not done with is delivered again."""
-        try:
-            if self._connection and self._connection.is_open:
-                self._connection.close()
-        except pika.exceptions.AMQPError:
-            pass
-        self._connection = self._channel = None
+        super().close()
 
     def results(self, idle=None):
         """Yields results as they come; ends when none has come for `idle` seconds."""
@@ -70,7 +51,7 @@ class Reader:
                         self._note(properties.message_id)
                         last = time.monotonic()
                     self._channel.basic_ack(method.delivery_tag)
-            except (pika.exceptions.AMQPConnectionError, pika.exceptions.ChannelWrongStateError):
+            except LOST:
                 self._channel = None  # all that was not acked comes again
 
     def _note(self, message_id):
@@ -80,12 +61,11 @@ class Reader:
         if len(self._done) > REMEMBERED:
             self._done.popitem(last=False)
 
-    def _connect(self):
-        if self._channel and self._channel.is_open:
-            return
+    def _dial(self):
         try:
-            self._connection = pika.BlockingConnection(self._parameters)
+            return super()._dial()
         except pika.exceptions.AMQPConnectionError as error:
             raise NotConfirmed(f"no connection: {error!r}") from error
-        self._channel = self._connection.channel()
+
+    def _joined(self):
         self._channel.basic_qos(prefetch_count=self._prefetch)
