@@ -74,6 +74,20 @@ class Manuals(sbxtest.Case):
     def test_the_completion_has_each_option(self):
         self.each(self.check_completion)
 
+    def test_everything_tells_the_makefile_s_version(self):
+        version = re.search(r"^VERSION := (\S+)$", self.text(sbxtest.ROOT, "Makefile"),
+                            re.MULTILINE)[1]
+        self.each(lambda name: self.assertEqual(self.program(name, "--version").stdout,
+                                                f"{name} {version}\n"))
+        mkroot = os.path.join(sbxtest.ROOT, "contrib/roots/mkroot")
+        done = subprocess.run([mkroot, "--version"], stdin=subprocess.DEVNULL, text=True,
+                              capture_output=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, f"mkroot {version}\n"))
+        package = os.path.join(sbxtest.ROOT, "contrib/python")
+        self.assertIn(f'\nversion = "{version}"\n', self.text(package, "pyproject.toml"))
+        self.assertIn(f'\n__version__ = "{version}"\n',
+                      self.text(package, "sbx_client/__init__.py"))
+
     def test_the_manual_pages_are_in_order(self):
         if not shutil.which("groff"):
             raise unittest.SkipTest("groff is not installed")
