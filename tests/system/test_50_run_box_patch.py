@@ -53,6 +53,17 @@ class Run(Local):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("no-such.json", done.stderr)
 
+    def test_both_names_of_what_may_be_missing(self):
+        done = self.program("sbx-run", "--allow-missing", "seccomp", "x.json")
+        self.assertEqual(done.returncode, sbxtest.EXIT["usage"])
+        self.assertEqual(done.stderr, "sbx-run: --allow-missing 'seccomp': expected 'cgroup'\n")
+        for words in (["--allow-missing", "cgroup"], ["--allow-missing=cgroup"],
+                      ["--allow-missing-cgroup"]):
+            with self.subTest(words=words):
+                status, result = self.run_job(sbxtest.job_of(self.repo, steps=["true"]), *words)
+                self.assert_verdict(result, "passed")
+                self.assertEqual(status, 0)
+
     def test_what_steps_use(self):
         busy = ["python3 -c 'import time; end = time.thread_time() + 0.3\n"
                 "while time.thread_time() < end: pass'; head -c 5000 /dev/zero"]

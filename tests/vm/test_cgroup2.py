@@ -338,7 +338,7 @@ class Runs(Case):
 
     def test_user_without(self):
         group = self.group("plain.scope")
-        self.assert_runs(group, USER, "--allow-missing-cgroup")
+        self.assert_runs(group, USER, "--allow-missing", "cgroup")
         code, result = self.run_job(group, USER, steps=[{"run": ["true"]}], max_attempts=1)
         self.assertEqual((code, result["reason"]["code"]), (3, "policy.cgroup"), result)
 

@@ -33,8 +33,9 @@ static const char help[] =
 	"      --config FILE      configuration as of sbx-worker (default /etc/sbx/worker.ini)\n"
 	"      --set S.NAME=VALUE one setting, as [S] NAME in the file; may be repeated\n"
 	"      --state-dir DIR    where commits and checkouts are kept between runs\n"
-	"      --allow-missing-cgroup\n"
+	"      --allow-missing cgroup\n"
 	"                         run although this user has no cgroup: the result says so\n"
+	"                         (as one word, --allow-missing-cgroup, it is its older name)\n"
 	"  -h, --help             this text\n"
 	"      --version          the version\n"
 	"\n"
@@ -74,6 +75,7 @@ enum {
 	OPT_SET,
 	OPT_STATE,
 	OPT_MISSING,
+	OPT_MISSING_CGROUP,
 	OPT_VERSION
 };
 
@@ -85,7 +87,8 @@ static const struct option long_options[] = {
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"set", required_argument, NULL, OPT_SET},
 	{"state-dir", required_argument, NULL, OPT_STATE},
-	{"allow-missing-cgroup", no_argument, NULL, OPT_MISSING},
+	{"allow-missing", required_argument, NULL, OPT_MISSING},
+	{"allow-missing-cgroup", no_argument, NULL, OPT_MISSING_CGROUP},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{NULL, 0, NULL, 0},
@@ -126,6 +129,14 @@ static int parse_option(struct run *run, int option)
 		add_set(run, arena_printf(&run->arena, "worker.state_dir=%s", optarg));
 		return -1;
 	case OPT_MISSING:
+		if (strcmp(optarg, "cgroup") != 0) {
+			(void)fprintf(stderr, "sbx-run: --allow-missing '%s': expected 'cgroup'\n",
+				      optarg);
+			return EXIT_USAGE;
+		}
+		add_set(run, "sandbox.allow_missing=cgroup");
+		return -1;
+	case OPT_MISSING_CGROUP:
 		add_set(run, "sandbox.allow_missing=cgroup");
 		return -1;
 	case OPT_VERSION:
