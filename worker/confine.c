@@ -16,6 +16,7 @@
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -34,9 +35,11 @@
 #define FILE_BYTES (1ull << 30) /* one memory file */
 enum { FILES_MOST = 1024 };
 
-static int limit_memory(struct err *err)
+/* Who has no uid of its own shares with the jobs the account of descriptors on
+ * their way, and can send none when that is above its bound of open files. */
+static int limit_memory(bool own_uid, struct err *err)
 {
-	static const struct {
+	const struct {
 		__rlimit_resource_t what;
 		rlim_t most;
 	} rows[] = {
@@ -44,7 +47,7 @@ static int limit_memory(struct err *err)
 		{RLIMIT_DATA, DATA_BYTES},
 #endif
 		{RLIMIT_FSIZE, FILE_BYTES},
-		{RLIMIT_NOFILE, FILES_MOST},
+		{RLIMIT_NOFILE, own_uid ? FILES_MOST : RLIM_INFINITY},
 		{RLIMIT_CORE, 0},
 	};
 	/* A memory file that is too large is an error, no end. */
@@ -249,7 +252,7 @@ int confine_executor(int store_fd, uid_t uid, gid_t gid, struct err *err)
 {
 	if (fchdir(store_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		return err_sys(err, "cannot make the store the executor's root");
-	if (role_drop(uid, gid, 0, err) < 0 || limit_memory(err) < 0)
+	if (role_drop(uid, gid, 0, err) < 0 || limit_memory(uid != ROLE_SAME_UID, err) < 0)
 		return -1;
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
 		return err_sys(err, "cannot tie the executor to its parent");

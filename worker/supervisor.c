@@ -396,15 +396,15 @@ static int turn(struct supervisor *self, struct err *err)
 
 /* --- start and end ---------------------------------------------------- */
 
-/* A result on its way holds a descriptor, and so does each executor; the other
- * processes inherit the bound. */
+/* A result on its way holds a descriptor, and so does each executor. The other
+ * processes inherit the bound, which is above that of the jobs (host.c). */
 static void raise_descriptors(void)
 {
 	struct rlimit files;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= LOOP_FDS)
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
 		return;
-	files.rlim_cur = files.rlim_max < LOOP_FDS ? files.rlim_max : LOOP_FDS;
+	files.rlim_cur = files.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
 

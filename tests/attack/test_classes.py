@@ -71,6 +71,7 @@ CLASSES = {
     "setsid and double fork": ["test_survivor"],
     "SIGSTOP": ["test_survivor", "test_stuck"],
     "PDEATHSIG taken back": ["test_survivor"],
+    "descriptors on their way, counted by user": ["test_descriptors_on_their_way"],
     "fork bomb": ["test_fork_bomb"],
     "set-id helpers": ["test_privilege"],
     "vfork and other waits that signals do not end": ["test_stuck"],

@@ -102,6 +102,16 @@ class Neighbours:
         self.assertEqual(done.stdout, b"contained\n")
         self.finish(first)
 
+    def test_descriptors_on_their_way(self):
+        first = self.start("inflight", "8", options=["--files", "100000"])
+        self.assertEqual(first.stdout.readline(), b"ready\n")
+        try:  # so many words that they are sent as a file
+            for _ in range(3):
+                self.finish(self.start("inflight", "0", "x" * 10000))
+        finally:
+            first.kill()
+            first.communicate()
+
     def test_what_the_machine_has_for_all(self):
         for what, most in (("contexts", 4096), ("terminals", 256)):
             with self.subTest(what):

@@ -1,11 +1,50 @@
 """The main road for a worker that an ordinary user starts."""
+import array
+import errno
 import os
+import resource
 import secrets
+import socket
 
 import sbxtest
 
 # Outside of what a machine gives out, and not the range that workers use as root.
 USER = 61000 + secrets.randbelow(4000)
+
+# Sends descriptors that nobody receives, as many as the kernel lets it.
+SEND_ALL = """
+import array, itertools, signal, socket
+for pair in (socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in itertools.count()):
+    try:
+        globals().setdefault("kept", []).append(pair)
+        while True:
+            pair[0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+                                      array.array("i", [0] * 253))], socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        continue
+    except OSError:
+        break
+signal.pause()
+"""
+
+
+def can_send(files):
+    """Whether a process of the user that may have so many descriptors open can send one."""
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+        os.setgid(USER)
+        os.setuid(USER)
+        pair = socket.socketpair()
+        try:
+            pair[0].sendmsg(
+                [b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0]))])
+        except OSError as error:
+            os._exit(error.errno)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in (0, errno.ETOOMANYREFS), status
+    return status == 0
 
 
 def setUpModule():
@@ -38,7 +77,7 @@ class WithoutPermission(sbxtest.Case):
 
 class MainRoad(sbxtest.WorkerCase):
     user = USER
-    config = {"sandbox__allow_missing": "cgroup"}
+    config = {"sandbox__allow_missing": "cgroup", "worker__slots": 2}
 
     def test_every_process_of_the_worker_is_the_users(self):
         for pid in [self.worker.process.pid, *self.worker.processes()]:
@@ -70,6 +109,17 @@ class MainRoad(sbxtest.WorkerCase):
                               sandbox__allow_missing="cgroup").check()
         self.assertEqual(done.returncode, 1)
         self.assertIn("every job is rejected", done.stdout)
+
+    def test_descriptors_on_their_way_stop_no_other_job(self):
+        greedy = sbxtest.job_of(self.repo, steps=[["/usr/bin/python3", "-c", SEND_ALL]],
+                                limits={"wall_ms": 4000})
+        self.client.publish(greedy)
+        sbxtest.poll(lambda: not can_send(1024), "descriptors on their way")
+        # With words and files that are sent as descriptors themselves.
+        self.assert_verdict(self.run_job(self.repo.diff({"new": "n\n"}),
+                                         [["true", "x" * 10000]]), "passed")
+        self.assertFalse(can_send(1024))
+        self.assert_verdict(self.client.wait(greedy["id"]), "limit", "limit.wall")
 
     def test_what_was_used_is_said_without_control_groups(self):
         burn = "import time; end = time.process_time() + 0.2\nwhile time.process_time() < end: pass"

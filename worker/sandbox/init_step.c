@@ -196,6 +196,19 @@ static void set_shared_limits(const struct child *child)
 	set_limit(child, RLIMIT_SIGPENDING, signals, signals);
 }
 
+/* As many descriptors as a job may have open its user may have on their way, or
+ * nobody of that user can send one: our own processes may have twice as many. */
+static void set_files(const struct child *child, int64_t files)
+{
+	struct rlimit ours;
+
+	if (child->init->host->user_mode && getrlimit(RLIMIT_NOFILE, &ours) == 0 &&
+	    (files == 0 || (rlim_t)files > ours.rlim_max / 2))
+		files = (int64_t)(ours.rlim_max / 2);
+	if (files > 0)
+		set_limit(child, RLIMIT_NOFILE, files, files);
+}
+
 static void set_limits(const struct child *child)
 {
 	enum { STACK = 8 << 20, STACK_MOST = 64 << 20 };
@@ -206,8 +219,7 @@ static void set_limits(const struct child *child)
 	set_shared_limits(child);
 	set_limit(child, RLIMIT_RTPRIO, 0, 0);
 	set_limit(child, RLIMIT_NICE, 0, 0);
-	if (limits->open_files > 0)
-		set_limit(child, RLIMIT_NOFILE, limits->open_files, limits->open_files);
+	set_files(child, limits->open_files);
 	if (limits->file_bytes > 0)
 		set_limit(child, RLIMIT_FSIZE, limits->file_bytes, limits->file_bytes);
 	/* A backstop for each process; the driver watches all together. */
