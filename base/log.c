@@ -5,6 +5,7 @@
 #include "base/log.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,21 +71,32 @@ static void add_quoted(struct buf *line, const char *text)
 	buf_add_byte(line, '"');
 }
 
+static void add_key(struct buf *line, const char *key)
+{
+	if (settings.json)
+		buf_printf(line, "%s\"%s\":", line->len > 1 ? "," : "", key);
+	else
+		buf_printf(line, "%s%s=", line->len > 0 ? " " : "", key);
+}
+
 static void add_pair(struct buf *line, const char *key, const char *value)
 {
-	if (settings.json) {
-		buf_printf(line, "%s\"%s\":", line->len > 1 ? "," : "", key);
-		add_quoted(line, value);
-		return;
-	}
-	buf_printf(line, "%s%s=", line->len > 0 ? " " : "", key);
-	if (is_plain(value))
+	add_key(line, key);
+	if (!settings.json && is_plain(value))
 		buf_add_text(line, value);
 	else
 		add_quoted(line, value);
 }
 
+static void add_int(struct buf *line, const char *key, int64_t value)
+{
+	add_key(line, key);
+	buf_printf(line, "%" PRId64, value);
+}
+
 /* --- the line --------------------------------------------------------- */
+
+const char log_int_follows[] = "";
 
 void log_line(enum log_level level, const char *message, ...)
 {
@@ -105,8 +117,14 @@ void log_line(enum log_level level, const char *message, ...)
 	add_pair(&line, "msg", message);
 	va_start(args, message);
 	while ((key = va_arg(args, const char *)) != NULL) {
-		const char *value = va_arg(args, const char *);
+		const char *value;
 
+		if (key == log_int_follows) {
+			key = va_arg(args, const char *);
+			add_int(&line, key, va_arg(args, int64_t));
+			continue;
+		}
+		value = va_arg(args, const char *);
 		if (value != NULL)
 			add_pair(&line, key, value);
 	}

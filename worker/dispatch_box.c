@@ -444,12 +444,10 @@ static void on_attached(struct supervisor *self, struct ipc_box_attached *attach
 static void on_failed(struct supervisor *self, const struct ipc_box_failed *failed)
 {
 	struct task *task;
-	char number[16];
 
 	assert(failed->slot < self->slots_len && failed->root < self->roots.len);
 	task = self->slots[failed->slot].task;
-	(void)snprintf(number, sizeof(number), "%u", failed->slot);
-	log_error("cannot make sandbox, trying again", "slot", number, "root",
+	log_error("cannot make sandbox, trying again", LOG_INT("slot", failed->slot), "root",
 		  self->roots.items[failed->root].name, "error", failed->error, NULL);
 	if (failed->root == 0)
 		trouble(self, failed->error);

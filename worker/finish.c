@@ -380,16 +380,11 @@ static void send_result(struct task *task, struct bytes result)
 
 static void log_finished(const struct task *task)
 {
-	char run_us[24];
-	char overhead_us[24];
-
-	(void)snprintf(run_us, sizeof(run_us), "%lld", (long long)task->metrics.run_us);
-	(void)snprintf(overhead_us, sizeof(overhead_us), "%lld",
-		       (long long)task->metrics.overhead_us);
 	log_info("job finished", "job", task->job.id, "verdict", verdict_name(task->verdict),
 		 "reason",
 		 task->reason.code == REASON_NONE ? NULL : reason_code_name(task->reason.code),
-		 "run_us", run_us, "overhead_us", overhead_us, NULL);
+		 LOG_INT("run_us", task->metrics.run_us),
+		 LOG_INT("overhead_us", task->metrics.overhead_us), NULL);
 }
 
 void finish_result(struct task *task)
@@ -450,7 +445,6 @@ void finish_fault(struct task *task, enum reason_code code, const char *message,
 {
 	struct supervisor *self = task->supervisor;
 	int64_t cap = self->config->worker_max_attempts;
-	char attempt[24];
 
 	if (task->stop_sent) { /* what failed was cancelled: nothing to try again */
 		cancel_finish(task);
@@ -462,9 +456,8 @@ void finish_fault(struct task *task, enum reason_code code, const char *message,
 	task->attempts++;
 	if (task->job.max_attempts > 0 && task->job.max_attempts < cap)
 		cap = task->job.max_attempts;
-	(void)snprintf(attempt, sizeof(attempt), "%lld", (long long)task->attempts);
-	log_warn("attempt failed", "job", task->job.id, "attempt", attempt, "reason",
-		 reason_code_name(code), "error", message, NULL);
+	log_warn("attempt failed", "job", task->job.id, LOG_INT("attempt", task->attempts),
+		 "reason", reason_code_name(code), "error", message, NULL);
 	if (!crashed)
 		finish_attempt(task);
 	if (self->local == NULL && task->attempts < cap && code != REASON_JOB_POISON) {

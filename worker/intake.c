@@ -240,12 +240,11 @@ static const char *copy(struct task *task, const char *text)
 /* Only a part of it came: the broker itself has the whole. */
 static void reject_whole(struct supervisor *self, const struct delivery *delivery)
 {
-	char size[24];
 	struct err err = {0};
 
-	(void)snprintf(size, sizeof(size), "%llu", (unsigned long long)delivery->size_bytes);
 	log_warn("message refused", "id", delivery->id, "reason",
-		 reason_code_name(REASON_JOB_TOO_LARGE), "bytes", size, NULL);
+		 reason_code_name(REASON_JOB_TOO_LARGE), LOG_INT("bytes", delivery->size_bytes),
+		 NULL);
 	if (consumer_reject(self->consumer, delivery->epoch, delivery->tag, &err) < 0)
 		log_warn("cannot reject message", "error", err.message, NULL);
 }

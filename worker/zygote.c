@@ -252,12 +252,8 @@ static void executor_ended(struct slot *self)
 	if (status != 0 && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) &&
 	    now_us - self->made_at_us < RETRY_US)
 		self->retry_at_us = now_us + RETRY_US;
-	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
-		char number[16];
-
-		(void)snprintf(number, sizeof(number), "%d", WTERMSIG(status));
-		log_error("executor crashed", "signal", number, NULL);
-	}
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
+		log_error("executor crashed", LOG_INT("signal", WTERMSIG(status)), NULL);
 	fd_cleanup(&self->executor_pidfd);
 	box_kill(self->box);
 	self->state = SLOT_DYING;
