@@ -31,16 +31,23 @@ const char *err_kind_name(enum err_kind kind)
 
 /* --- filling ---------------------------------------------------------- */
 
+PRINTF_LIKE(4, 0)
+static int fill(struct err *err, enum err_kind kind, int number, const char *fmt, va_list args)
+{
+	if (err == NULL)
+		return -1;
+	err->kind = kind;
+	err->number = number;
+	(void)vsnprintf(err->message, sizeof(err->message), fmt, args);
+	return -1;
+}
+
 int err_set(struct err *err, enum err_kind kind, const char *fmt, ...)
 {
 	va_list args;
 
-	if (err == NULL)
-		return -1;
-	err->kind = kind;
-	err->number = 0;
 	va_start(args, fmt);
-	(void)vsnprintf(err->message, sizeof(err->message), fmt, args);
+	(void)fill(err, kind, 0, fmt, args);
 	va_end(args);
 	return -1;
 }
@@ -53,15 +60,28 @@ int err_sys(struct err *err, const char *fmt, ...)
 
 	if (err == NULL)
 		return -1;
-	err->kind = ERR_SYSTEM;
-	err->number = number;
 	va_start(args, fmt);
-	(void)vsnprintf(err->message, sizeof(err->message), fmt, args);
+	(void)fill(err, ERR_SYSTEM, number, fmt, args);
 	va_end(args);
 	used = strlen(err->message);
 	(void)snprintf(err->message + used, sizeof(err->message) - used, ": %s", strerror(number));
 	errno = number;
 	return -1;
+}
+
+int err_unreachable(struct err *err, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	(void)fill(err, ERR_PEER, ENOTCONN, fmt, args);
+	va_end(args);
+	return -1;
+}
+
+bool err_is_unreachable(const struct err *err)
+{
+	return err->kind == ERR_PEER && err->number == ENOTCONN;
 }
 
 int err_prefix(struct err *err, const char *fmt, ...)

@@ -36,12 +36,18 @@ enum err_kind {
 
 struct err {
 	enum err_kind kind;
-	int number; /* errno for ERR_SYSTEM, else 0 */
+	/* For ERR_SYSTEM its errno, for ERR_PEER ENOTCONN when there was nobody to
+	 * connect to; else 0. */
+	int number;
 	char message[ERR_MESSAGE_BYTES];
 };
 
 /* Fills `err` and returns -1, so that `return err_set(...)` reads well. */
 int err_set(struct err *err, enum err_kind kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* As err_set with ERR_PEER, for a connection that did not come about. */
+int err_unreachable(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+bool err_is_unreachable(const struct err *err);
 
 /* As err_set with ERR_SYSTEM: appends ": " and the text of `errno`. */
 int err_sys(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);

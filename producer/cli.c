@@ -102,15 +102,10 @@ void cli_note(const struct cli *cli, const char *fmt, ...)
 	va_end(args);
 }
 
-/* As the carrier says that nobody is there, queue/amqp_link.c. */
-static const char NO_BROKER[] = "cannot connect to 'amqp";
-
 int cli_fail_carrier(const struct err *err)
 {
-	bool no_broker =
-		err->kind == ERR_PEER && strncmp(err->message, NO_BROKER, strlen(NO_BROKER)) == 0;
-	const char *way_out =
-		no_broker ? " (a private one: contrib/broker/sbx-broker start DIR)" : "";
+	static const char private[] = " (a private one: contrib/broker/sbx-broker start DIR)";
+	const char *way_out = err_is_unreachable(err) ? private : "";
 
 	return cli_fail(err->kind == ERR_INPUT ? CLI_USAGE : CLI_ERROR, "%s%s", err->message,
 			way_out);

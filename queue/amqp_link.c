@@ -216,8 +216,8 @@ static int connect_error(struct rabbit_link *link, const struct url *url, int st
 {
 	switch (status) {
 	case AMQP_STATUS_HOSTNAME_RESOLUTION_FAILED:
-		return err_set(err, ERR_PEER, "cannot connect to '%s': the host '%s' is not known",
-			       link->where, url->host);
+		return err_unreachable(err, "cannot connect to '%s': the host '%s' is not known",
+				       link->where, url->host);
 	case AMQP_STATUS_TIMEOUT:
 		return err_set(err, ERR_TIMEOUT,
 			       "cannot connect to '%s': no answer; are host, port and firewall "
@@ -237,13 +237,13 @@ static int connect_error(struct rabbit_link *link, const struct url *url, int st
 			       "speak TLS?",
 			       link->where);
 	case AMQP_STATUS_SOCKET_ERROR: /* the library has lost which */
-		return err_set(err, ERR_PEER,
-			       "cannot connect to '%s': refused, or no way there; is the broker "
-			       "running?",
-			       link->where);
+		return err_unreachable(err,
+				       "cannot connect to '%s': refused, or no way there; is the "
+				       "broker running?",
+				       link->where);
 	default:
-		return err_set(err, ERR_PEER, "cannot connect to '%s': %s; is the broker running?",
-			       link->where, amqp_error_string2(status));
+		return err_unreachable(err, "cannot connect to '%s': %s; is the broker running?",
+				       link->where, amqp_error_string2(status));
 	}
 }
 

@@ -21,7 +21,8 @@
  * while or a process hung for longer than its lease (three heartbeats).
  *
  * Errors say by their kind whether trying again helps. ERR_PEER and
- * ERR_TIMEOUT: the connection is lost or was not made; it may come back.
+ * ERR_TIMEOUT: the connection is lost or was not made; it may come back. Where
+ * nobody was there to connect to, err_is_unreachable says so.
  * ERR_UNSUPPORTED (access refused), ERR_CONFLICT (a queue or exchange of that
  * name has other properties, or the message is larger than the broker takes),
  * ERR_NOT_FOUND (virtual host, queue or exchange missing) and ERR_INPUT (URL,

@@ -196,7 +196,8 @@ static int take_it(void *ctx, const struct delivery *delivery)
 
 /* --- users ------------------------------------------------------------ */
 
-static void expect_refusal(const struct carrier_config *wrong, enum err_kind kind, const char *text)
+/* Returns whether nobody was there at all. */
+static bool expect_refusal(const struct carrier_config *wrong, enum err_kind kind, const char *text)
 {
 	struct consumer_hooks hooks = {.delivered = on_delivered};
 	struct consumer *consumer;
@@ -211,6 +212,7 @@ static void expect_refusal(const struct carrier_config *wrong, enum err_kind kin
 		publisher_close(publisher);
 	else if (why.kind != kind || strstr(why.message, text) == NULL)
 		fail_msg("%s: %s", err_kind_name(why.kind), why.message);
+	return err_is_unreachable(&why);
 }
 
 static void a_wrong_url_says_what_is_wrong(void **state)
@@ -221,15 +223,15 @@ static void a_wrong_url_says_what_is_wrong(void **state)
 	(void)state;
 	wrong.url = url;
 	other_url(url, "amqp", "sbx:wrong", "127.0.0.1", 0, "");
-	expect_refusal(&wrong, ERR_UNSUPPORTED, "check user name and password");
+	assert_false(expect_refusal(&wrong, ERR_UNSUPPORTED, "check user name and password"));
 	other_url(url, "amqp", NULL, "127.0.0.1", 0, "nowhere");
-	expect_refusal(&wrong, ERR_NOT_FOUND, "virtual host");
+	assert_false(expect_refusal(&wrong, ERR_NOT_FOUND, "virtual host"));
 	other_url(url, "amqp", NULL, "127.0.0.1", free_port(), "");
-	expect_refusal(&wrong, ERR_PEER, "is the broker running?");
+	assert_true(expect_refusal(&wrong, ERR_PEER, "is the broker running?"));
 	other_url(url, "amqp", NULL, "no-such-host.invalid", 0, "");
-	expect_refusal(&wrong, ERR_PEER, "no-such-host.invalid");
+	assert_true(expect_refusal(&wrong, ERR_PEER, "no-such-host.invalid"));
 	other_url(url, "amqp", NULL, "127.0.0.1", tls_port, "");
-	expect_refusal(&wrong, ERR_PEER, "cannot");
+	assert_false(expect_refusal(&wrong, ERR_PEER, "cannot"));
 }
 
 static void a_user_without_configure_works_passively(void **state)
@@ -259,7 +261,7 @@ static void a_user_without_configure_works_passively(void **state)
 
 	/* Not even reading: refused when it consumes. */
 	ctl("set_permissions -p / least '' '.*' ''");
-	expect_refusal(&user, ERR_UNSUPPORTED, "permission");
+	(void)expect_refusal(&user, ERR_UNSUPPORTED, "permission");
 }
 
 static struct carrier_config limited_user(char url[256], const char *name, const char *configure,
@@ -425,25 +427,25 @@ static void tls_verifies_chain_and_host(void **state)
 	watcher_free(watcher);
 
 	tls.ca_file = NULL;
-	expect_refusal(&tls, ERR_UNSUPPORTED, "certificate was refused");
+	(void)expect_refusal(&tls, ERR_UNSUPPORTED, "certificate was refused");
 	(void)snprintf(ca, sizeof(ca), "%s/other.pem", node_dir);
 	tls.ca_file = ca;
-	expect_refusal(&tls, ERR_UNSUPPORTED, "certificate was refused");
+	(void)expect_refusal(&tls, ERR_UNSUPPORTED, "certificate was refused");
 	(void)snprintf(ca, sizeof(ca), "%s/ca.pem", node_dir);
 	other_url(url, "amqps", NULL, "localhost", tls_port, "");
-	expect_refusal(&tls, ERR_UNSUPPORTED, "hostname mismatch");
+	(void)expect_refusal(&tls, ERR_UNSUPPORTED, "hostname mismatch");
 	tls.insecure = true;
 	assert_done(carrier_declare(&tls, &err));
 	tls.insecure = false;
 
 	other_url(url, "amqps", NULL, "127.0.0.1", 0, "");
-	expect_refusal(&tls, ERR_PEER, "speak TLS?");
+	(void)expect_refusal(&tls, ERR_PEER, "speak TLS?");
 	other_url(url, "amqps", NULL, "127.0.0.1", tls_port, "");
 	(void)snprintf(ca, sizeof(ca), "%s/missing.pem", node_dir);
-	expect_refusal(&tls, ERR_INPUT, "missing.pem");
+	(void)expect_refusal(&tls, ERR_INPUT, "missing.pem");
 	(void)snprintf(ca, sizeof(ca), "%s/ca.pem", node_dir);
 	tls.cert_file = ca;
-	expect_refusal(&tls, ERR_INPUT, "key");
+	(void)expect_refusal(&tls, ERR_INPUT, "key");
 }
 
 static void large_messages_pass_through_tls(void **state)
