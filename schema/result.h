@@ -78,8 +78,9 @@ struct result_step {
 	struct result_use use;
 	struct bytes stdout_bytes; /* head, and tail when truncated */
 	struct bytes stderr_bytes;
-	int64_t truncated_bytes; /* left out of both */
-	const char *syscall;	 /* that the sandbox killed for, or NULL */
+	int64_t truncated_bytes;     /* left out of both */
+	const char *syscall;	     /* that the sandbox killed for, or NULL */
+	struct text_list limits_met; /* without having been ended by them */
 };
 
 struct result_case {

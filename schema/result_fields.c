@@ -192,6 +192,7 @@ static const struct field step_fields[] = {
 	{"stderr", BIN(struct result_step, stderr_bytes)},
 	{"truncated_bytes", COUNT(struct result_step, truncated_bytes)},
 	{"syscall", TEXT(struct result_step, syscall)},
+	{"limits_met", TEXTS(struct result_step, limits_met)},
 };
 
 static const struct map step_map = {FIELDS(step_fields), sizeof(struct result_step)};

@@ -276,6 +276,7 @@ static struct bytes last_lines(struct bytes text)
 
 static void print_step_end(struct printer *printer, const struct value *step)
 {
+	const struct value *met = value_get(step, "limits_met");
 	struct buf *out = printer->out;
 
 	if (get_int(step, "signal") > 0)
@@ -285,6 +286,12 @@ static void print_step_end(struct printer *printer, const struct value *step)
 	if (get_text(step, "syscall").len > 0) {
 		buf_add_text(out, "  system call ");
 		print_harmless(out, get_text(step, "syscall"));
+	}
+	if (list_len(met) > 0)
+		buf_add_text(out, "  met the limit");
+	for (size_t i = 0; i < list_len(met); i++) {
+		buf_add_byte(out, ' ');
+		print_harmless(out, bytes_of(met->list.items[i]));
 	}
 	buf_add_text(out, "  ");
 	print_duration(out, get_int(step, "wall_us"));

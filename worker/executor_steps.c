@@ -335,6 +335,17 @@ static void keep_use(const struct driver_outcome *outcome, struct result_step *r
 	};
 }
 
+static struct text_list limits_met(struct executor *self, const struct driver_outcome *outcome)
+{
+	const char **names = arena_array(&self->arena, BOX_LIMIT_COUNT, sizeof(*names));
+	size_t len = 0;
+
+	for (int i = 0; i < BOX_LIMIT_COUNT && names != NULL; i++)
+		if (outcome->met[i])
+			names[len++] = box_limit_name((enum box_limit)i);
+	return (struct text_list){names, len};
+}
+
 static int keep_outcome(struct executor *self, const struct job_step *step,
 			const struct driver_outcome *outcome, struct capture *capture,
 			struct result_step *ret, struct err *err)
@@ -352,6 +363,7 @@ static int keep_outcome(struct executor *self, const struct job_step *step,
 			       stream_truncated(&capture->streams[1]) + outcome->dropped_bytes;
 	if (outcome->syscall[0] != '\0')
 		ret->syscall = arena_strdup(&self->arena, outcome->syscall);
+	ret->limits_met = limits_met(self, outcome);
 	if (self->arena.exhausted)
 		return err_set(err, ERR_LIMIT, "out of memory");
 	return 0;

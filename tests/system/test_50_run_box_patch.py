@@ -79,6 +79,16 @@ class Run(Local):
             self.assertIn(each["memory_counter"], ("cgroup", "process"))
             self.assertGreater(each["page_faults"], 100)
 
+    def test_a_limit_that_a_step_met_and_passed_is_told(self):
+        job = sbxtest.job_of(self.repo, limits={"disk_bytes": 4 << 20}, steps=[
+            "head -c 8m /dev/zero > f 2>/dev/null; true", "rm f"])
+        _, result = self.run_job(job)
+        self.assert_verdict(result, "passed")
+        self.assertEqual([each.get("limits_met") for each in result["steps"]], [["disk"], None])
+        path = self.file("job.json", sbxtest.json_of(job))
+        done = self.program("sbx-run", "--state-dir", os.path.join(self.folder, "state"), path)
+        self.assertIn("met the limit disk", done.stdout)
+
     def test_a_long_step_tells_what_it_uses(self):
         path = self.file("job.json", sbxtest.json_of(sbxtest.job_of(self.repo, steps=["sleep 1"])))
         done = self.program("sbx-run", "--follow", "--set", "worker.sample=200ms", "--state-dir",
@@ -229,6 +239,14 @@ class Box(Local):
         done, outcome = self.box("--", "no-such-program")
         self.assertEqual((done.returncode, outcome["started"]), (127, False))
         self.assertTrue(outcome["start_error"])
+
+    def test_a_limit_that_was_met_is_told(self):
+        done, outcome = self.box("--disk", "4m", "--", "sh", "-c",
+                                 "head -c 8m /dev/zero > f 2>/dev/null; true")
+        self.assertEqual((done.returncode, outcome["limit"]), (0, "none"))
+        self.assertEqual(outcome["limits_met"], ["disk"])
+        self.assertIn("met the limit: disk", done.stderr)
+        self.assertEqual(self.box("--", "true")[1]["limits_met"], [])
 
     def test_the_directory_is_written_only_when_asked(self):
         here = os.path.join(self.folder, "here")

@@ -56,6 +56,18 @@ static void add_missing(struct buf *json, struct box_host *host)
 	buf_add_text(json, "]");
 }
 
+static void add_met(struct buf *json, const struct driver_outcome *outcome)
+{
+	size_t said = 0;
+
+	buf_add_text(json, ",\"limits_met\":[");
+	for (int i = 0; i < BOX_LIMIT_COUNT; i++)
+		if (outcome->met[i])
+			buf_printf(json, "%s\"%s\"", said++ == 0 ? "" : ",",
+				   box_limit_name((enum box_limit)i));
+	buf_add_text(json, "]");
+}
+
 static const char *workspace_name(const struct box_options *options)
 {
 	return options->write ? "direct" : options->empty ? "empty" : "overlay";
@@ -85,6 +97,7 @@ static void write_outcome(const struct box_options *options, struct box_host *ho
 		   (long long)outcome->context_switches, (long long)outcome->page_faults,
 		   (long long)outcome->disk_faults, (long long)outcome->throttled_us);
 	add_string(&json, "limit", box_limit_name(outcome->limit));
+	add_met(&json, outcome);
 	add_string(&json, "memory_counter", outcome->memory_is_groups ? "cgroup" : "process");
 	add_string(&json, "syscall", outcome->syscall);
 	add_string(&json, "start_error", outcome->start_error);
@@ -262,6 +275,10 @@ static int report(const struct box_options *options, const struct driver_outcome
 	if (outcome->syscall[0] != '\0')
 		(void)fprintf(stderr, "sbx-box: killed for the system call '%s'\n",
 			      outcome->syscall);
+	for (int i = 0; i < BOX_LIMIT_COUNT; i++)
+		if (outcome->met[i])
+			(void)fprintf(stderr, "sbx-box: the command met the limit: %s\n",
+				      box_limit_name((enum box_limit)i));
 	return outcome->signal != 0 ? 128 + outcome->signal : outcome->exit_code;
 }
 

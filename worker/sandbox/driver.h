@@ -92,8 +92,10 @@ struct driver_outcome {
 	int signal;    /* 0 when none */
 	enum box_limit limit;
 	int64_t limit_value; /* measured, in the limit's unit */
-	bool stopped;	     /* the watch asked for it */
-	char syscall[32];    /* the filter killed for it, else "" */
+	/* Those that the kernel held it to, and it went on: disk, inodes, processes. */
+	bool met[BOX_LIMIT_COUNT];
+	bool stopped;	  /* the watch asked for it */
+	char syscall[32]; /* the filter killed for it, else "" */
 	int64_t wall_us;
 	int64_t cpu_us;		   /* user and system, of the step and all it waited for */
 	int64_t memory_peak_bytes; /* see memory_is_groups */

@@ -11,7 +11,8 @@
  *
  * Which limits the kernel enforces by itself are found out afterwards, because
  * a program may meet them and go on: an OOM kill always counts; a full layer,
- * a refused fork or a refused write only when the step failed as well.
+ * a refused fork or a refused write only when the step failed as well. When it
+ * did not, the outcome still says that a full layer or a refused fork was met.
  *
  * Memory: the control group holds memory and layer together, so that files in
  * the layer do not eat the program's memory. What the processes have
@@ -431,6 +432,16 @@ static bool died_of(const struct driver_outcome *outcome, int signal)
 	return outcome->signal == signal || outcome->exit_code == 128 + signal;
 }
 
+/* A limit that the kernel held the step to, which a step that failed failed for. */
+static void meet(struct running *running, enum box_limit limit, int64_t value)
+{
+	struct driver_outcome *outcome = running->outcome;
+
+	if (outcome->exit_code != 0 && outcome->syscall[0] == '\0')
+		blame(running, limit, value);
+	outcome->met[limit] = outcome->limit != limit;
+}
+
 static void find_limit(struct running *running)
 {
 	const struct box_limits *limits = &running->driver->limits;
@@ -444,16 +455,14 @@ static void find_limit(struct running *running)
 	if (limits->cpu_ms > 0 && (cpu_us >= limits->cpu_ms * 1000 || died_of(outcome, SIGXCPU)))
 		blame(running, BOX_LIMIT_CPU,
 		      (cpu_us > outcome->cpu_us ? cpu_us : outcome->cpu_us) / 1000);
-	if (outcome->exit_code == 0 || outcome->syscall[0] != '\0')
-		return;
 	if (limits->file_bytes > 0 && died_of(outcome, SIGXFSZ))
 		blame(running, BOX_LIMIT_FILE, limits->file_bytes);
 	if (refused > running->refused_before)
-		blame(running, BOX_LIMIT_PROCESSES, limits->processes);
+		meet(running, BOX_LIMIT_PROCESSES, limits->processes);
 	if (running->end.inodes_full != 0)
-		blame(running, BOX_LIMIT_INODES, limits->inodes);
+		meet(running, BOX_LIMIT_INODES, limits->inodes);
 	if (running->end.disk_full != 0)
-		blame(running, BOX_LIMIT_DISK, limits->disk_bytes);
+		meet(running, BOX_LIMIT_DISK, limits->disk_bytes);
 }
 
 /* How much a counter went up, or `otherwise` where there is none. */

@@ -107,6 +107,7 @@ class StepResult(Record):
     stderr: bytes = b""
     truncated_bytes: Optional[int] = None
     syscall: Optional[str] = None
+    limits_met: list[str] = _list()
 
 
 @dataclasses.dataclass

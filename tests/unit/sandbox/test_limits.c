@@ -38,6 +38,19 @@ static void expect_limit(const struct box_limits *limits, const char *script,
 			 box_limit_name(expected), outcome.exit_code, outcome.signal);
 }
 
+/* The step went on past it, and the outcome says so: of no other one. */
+static void expect_met(const struct box_limits *limits, const char *script, enum box_limit expected)
+{
+	struct driver_outcome outcome = run_limited(limits, script);
+
+	assert_int_equal(outcome.exit_code, 0);
+	assert_int_equal(outcome.limit, BOX_LIMIT_NONE);
+	for (int i = 0; i < BOX_LIMIT_COUNT; i++)
+		if (outcome.met[i] != (i == (int)expected && expected != BOX_LIMIT_NONE))
+			fail_msg("'%s': met %s: %d", script, box_limit_name((enum box_limit)i),
+				 outcome.met[i]);
+}
+
 /* --- time ------------------------------------------------------------------------------ */
 
 static void test_wall(void **state)
@@ -172,7 +185,7 @@ static void test_disk(void **state)
 	}
 	expect_limit(&limits, "head -c 6m /dev/zero > f", BOX_LIMIT_NONE);
 	/* Met, but the step did not mind. */
-	expect_limit(&limits, "head -c 20m /dev/zero > f 2>/dev/null; true", BOX_LIMIT_NONE);
+	expect_met(&limits, "head -c 20m /dev/zero > f 2>/dev/null; true", BOX_LIMIT_DISK);
 	/* One limit for all of them together. */
 	expect_limit(&limits,
 		     "head -c 5m /dev/zero > f && head -c 5m /dev/zero 2>/dev/null > /tmp/f",
@@ -191,6 +204,10 @@ static void test_inodes(void **state)
 		     "i=0; while [ $i -lt 200 ]; do { : > f$i; } 2>/dev/null || exit 1; "
 		     "i=$((i+1)); done",
 		     BOX_LIMIT_INODES);
+	expect_met(&limits,
+		   "i=0; while [ $i -lt 200 ]; do echo > f$i; i=$((i+1)); done 2>/dev/null; true",
+		   BOX_LIMIT_INODES);
+	expect_met(&limits, "true", BOX_LIMIT_NONE);
 }
 
 static void test_file_size(void **state)
@@ -218,6 +235,12 @@ static void test_processes(void **state)
 		assert_int_not_equal(run_limited(&limits, bomb).exit_code, 0);
 	else
 		expect_limit(&limits, bomb, BOX_LIMIT_PROCESSES);
+	if (!boxtest_as_user)
+		expect_met(&limits,
+			   "python3 -c 'import os\ntry:\n  for i in range(100):\n"
+			   "    if os.fork()==0:\n      import time; time.sleep(60)\n"
+			   "except OSError: pass'",
+			   BOX_LIMIT_PROCESSES);
 	expect_limit(&limits, "for i in 1 2 3 4 5 6 7 8; do sleep 0.05 & done; wait",
 		     BOX_LIMIT_NONE);
 }
