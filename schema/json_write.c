@@ -14,6 +14,7 @@
 
 #include "base/terminal.h"
 #include "base/text.h"
+#include "schema/base64.h"
 #include "schema/value_private.h"
 
 struct writer {

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "schema/base64.h"
 #include "schema/value_private.h"
 
 enum { FIRST_ITEMS = 4 };

@@ -51,11 +51,4 @@ int value_exhausted(const struct arena *arena, struct err *err);
 void value_pack_map_head(size_t pairs, struct buf *out);
 void value_pack_pairs(const struct value *map, struct buf *out);
 
-/* --- base64 (base64.c, RFC 4648 section 4) ---------------------------- */
-
-void base64_encode(struct bytes bytes, struct buf *out);
-
-/* False when the text is not base64 with its padding, or exhausted. */
-bool base64_decode(struct arena *arena, struct bytes text, struct bytes *ret);
-
 #endif

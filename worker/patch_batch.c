@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "schema/base64.h"
 #include "schema/limits.h"
 #include "schema/value.h"
 
@@ -51,81 +52,6 @@ struct request {
 	bool recover;
 	struct bytes diff;
 };
-
-/* --- base 64 (RFC 4648, section 4) --------------------------------------- */
-
-enum { NO_DIGIT = 255, DIGITS_PER_GROUP = 4, BYTES_PER_GROUP = 3 };
-
-static const uint8_t *digit_values(void)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-				     "0123456789+/";
-	static uint8_t values[256];
-
-	if (values[0] == 0) {
-		(void)memset(values, NO_DIGIT, sizeof(values));
-		for (uint8_t i = 0; digits[i] != '\0'; i++)
-			values[(uint8_t)digits[i]] = i;
-	}
-	return values;
-}
-
-/* Up to four digits, the lower bits of `ret` filled with zeros; false when one
- * is none. The values of digits have six bits, NO_DIGIT has more. */
-static bool take_group(const uint8_t *values, const uint8_t *text, size_t len, uint32_t *ret)
-{
-	uint32_t group = 0, all = 0;
-
-	for (size_t i = 0; i < DIGITS_PER_GROUP; i++) {
-		uint8_t value = i < len ? values[text[i]] : 0;
-
-		all |= value;
-		group = group << 6 | value;
-	}
-	*ret = group;
-	return all < 64;
-}
-
-/* The same of four digits: nearly all groups are so. */
-static inline bool take_whole_group(const uint8_t *values, const uint8_t *text, uint32_t *ret)
-{
-	uint32_t a = values[text[0]], b = values[text[1]], c = values[text[2]], d = values[text[3]];
-
-	*ret = a << 18 | b << 12 | c << 6 | d;
-	return (a | b | c | d) < 64;
-}
-
-static bool decode(struct arena *arena, struct bytes text, struct bytes *ret)
-{
-	uint8_t *data =
-		arena_alloc(arena, text.len / DIGITS_PER_GROUP * BYTES_PER_GROUP + BYTES_PER_GROUP);
-	const uint8_t *values = digit_values();
-	uint32_t group = 0;
-	size_t len = 0, at = 0;
-
-	while (text.len > 0 && text.data[text.len - 1] == '=')
-		text.len--;
-	if (data == NULL || text.len % DIGITS_PER_GROUP == 1)
-		return false;
-	for (; at + DIGITS_PER_GROUP <= text.len; at += DIGITS_PER_GROUP) {
-		const uint8_t *four = text.data + at;
-
-		if (!take_whole_group(values, four, &group))
-			return false;
-		data[len++] = (uint8_t)(group >> 16);
-		data[len++] = (uint8_t)(group >> 8);
-		data[len++] = (uint8_t)group;
-	}
-	if (at < text.len) {
-		if (!take_group(values, text.data + at, text.len - at, &group))
-			return false;
-		data[len++] = (uint8_t)(group >> 16);
-		if (text.len - at == 3)
-			data[len++] = (uint8_t)(group >> 8);
-	}
-	*ret = (struct bytes){data, len};
-	return true;
-}
 
 /* --- requests -------------------------------------------------------------- */
 
@@ -179,7 +105,7 @@ static bool read_diff(struct batch *batch, const struct value *field, struct byt
 	text = field->bytes;
 	if (cut.len > 0 && text.len == strlen(MARK) && memcmp(text.data, MARK, text.len) == 0)
 		text = cut;
-	return decode(&batch->arena, text, ret);
+	return base64_decode(&batch->arena, text, ret);
 }
 
 static int read_request(struct batch *batch, const struct value *tree, struct bytes cut,

@@ -6,11 +6,11 @@
  *	 "mode": "strict", "diff_base64": "..."}
  *	{"id": "1", "ok": true, "tree": "...", "reason": null, "adjusted": []}
  *
- * `strip` is 1 and `mode` "strict" when absent. A refused diff answers ok
- * false with the reason's code and a message; so does a line that cannot be
- * read or a repository that cannot be opened (job.* and source.*). Repositories
- * stay open, nothing is written to them, and memory does not grow with the
- * number of lines.
+ * The diff is as schema/base64.h says. `strip` is 1 and `mode` "strict" when
+ * absent. A refused diff answers ok false with the reason's code and a message; so
+ * does a line that cannot be read or a repository that cannot be opened (job.* and
+ * source.*). Repositories stay open, nothing is written to them, and memory does
+ * not grow with the number of lines.
  */
 #ifndef SBX_WORKER_PATCH_BATCH_H
 #define SBX_WORKER_PATCH_BATCH_H

@@ -164,7 +164,7 @@ class PatchCli(sbxtest.Case):
         self.assertEqual([each["id"] for each in answers if each["tree"] == tree],
                          ["plain", "first", "escaped", "both", "text", "element", "bare"])
         self.assertEqual([(each["id"], each["reason"]) for each in answers if not each["ok"]],
-                         [("inside", "job.invalid"), ("mark", "patch.empty"),
+                         [("inside", "job.invalid"), ("mark", "job.invalid"),
                           ("odd", "job.invalid"), (None, "job.malformed")])
 
     def test_a_batch_does_not_grow(self):
