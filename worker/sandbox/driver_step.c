@@ -6,8 +6,8 @@
  *
  * One poll loop over the control socket, both streams and the caller's watch.
  * Deadlines are computed before each wait; counters that the kernel does not
- * tell of by itself are read every BOX_TICK_MS, so a step that is shorter pays
- * nothing. The first limit that is seen ends the step and is the one reported.
+ * tell of by itself are read every BOX_TICK_MS or sooner, so a step that is shorter
+ * pays nothing. The first limit that is seen ends the step and is the one reported.
  *
  * Which limits the kernel enforces by itself are found out afterwards, because
  * a program may meet them and go on: an OOM kill always counts; a full layer,
@@ -17,7 +17,9 @@
  * Memory: the control group holds memory and layer together, so that files in
  * the layer do not eat the program's memory. What the processes have
  * themselves (anonymous memory) is compared with the memory limit at each tick,
- * and the kernel has the last word on the sum.
+ * which comes the sooner the closer they are to it, and the kernel has the last
+ * word on the sum. It cannot hold the two apart: it charges a page of a tmpfs to
+ * the group of whoever writes it, and what a group has is one number.
  */
 #include <assert.h>
 #include <errno.h>
@@ -47,6 +49,7 @@ struct running {
 	int64_t started_us;
 	int64_t output_us; /* when the last output came */
 	int64_t ticked_us;
+	int64_t tick_us; /* from there to the next look */
 	int64_t oom_before;
 	int64_t refused_before;
 	int64_t cpu_before_us;
@@ -232,11 +235,25 @@ static int64_t own_memory(const struct running *running)
 	return anon >= 0 ? anon : driver_meter(running->driver, BOX_METER_MEMORY_STAT, "rss");
 }
 
+/* When to look again: before the processes could have come from here to the limit,
+ * as fast as a machine hands out memory. -1: what they have is not known. */
+static int64_t next_tick_us(const struct running *running, int64_t memory)
+{
+	enum { LEAST_US = 2000, BYTES_EACH_US = 4096 };
+	int64_t room = running->driver->limits.memory_bytes + BOX_INIT_MEMORY_BYTES - memory;
+	int64_t soon_us = room / BYTES_EACH_US;
+
+	if (memory < 0 || soon_us > BOX_TICK_MS * 1000)
+		return BOX_TICK_MS * 1000;
+	return soon_us < LEAST_US ? LEAST_US : soon_us;
+}
+
 static int check_counters(struct running *running, struct err *err)
 {
 	const struct box_limits *limits = &running->driver->limits;
 	int64_t cpu_us = driver_cpu_us(running->driver), memory = own_memory(running);
 
+	running->tick_us = next_tick_us(running, memory);
 	cpu_us -= running->driver->cpu_base_us;
 	if (oom_kills(running) > running->oom_before) {
 		/* What was too much is gone with who was killed for it. */
@@ -275,7 +292,7 @@ static int64_t sooner(int64_t a_us, int64_t b_us)
 static int wait_ms(const struct running *running, int64_t now)
 {
 	const struct box_limits *limits = &running->driver->limits;
-	int64_t at = running->ticked_us + BOX_TICK_MS * 1000;
+	int64_t at = running->ticked_us + running->tick_us;
 
 	if (running->killed)
 		return BOX_TICK_MS;
@@ -299,7 +316,7 @@ static int look(struct running *running, struct err *err)
 	}
 	if (check_clocks(running, now, err) < 0)
 		return -1;
-	if (now - running->ticked_us < BOX_TICK_MS * 1000)
+	if (now - running->ticked_us < running->tick_us)
 		return 0;
 	running->ticked_us = now;
 	if (running->hooks->sample_ms > 0 && running->outcome->started &&
@@ -544,6 +561,8 @@ static int run(struct running *running, struct err *err)
 	}
 	running->cpu_before_us = cpu_us;
 	running->sampled_us = running->started_us;
+	running->tick_us =
+		next_tick_us(running, driver->handle.meter_fds[BOX_METER_MEMORY_STAT] < 0 ? -1 : 0);
 	running->throttled_before_us = driver_throttled_us(driver);
 	running->read_before = driver_io_bytes(driver, "rbytes");
 	running->written_before = driver_io_bytes(driver, "wbytes");

@@ -154,6 +154,36 @@ static void test_memory(void **state)
 	expect_limit(&limits, "head -c 30m /dev/zero > f && " EAT(40), BOX_LIMIT_NONE);
 }
 
+static int compare_values(const void *a, const void *b)
+{
+	int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+
+	return (one > other) - (one < other);
+}
+
+/* The sooner the closer it comes to the limit, what the processes have is looked at:
+ * a program that takes memory as fast as it can does not get far, whatever the
+ * kernel would let it have for files. */
+static void test_memory_taken_fast(void **state)
+{
+	enum { RUNS = 5 };
+	struct box_limits limits = boxtest_limits;
+	int64_t values[RUNS];
+
+	(void)state;
+	limits.memory_bytes = 64 << 20;
+	limits.disk_bytes = 1 << 30;
+	for (int i = 0; i < RUNS; i++) {
+		struct driver_outcome outcome =
+			run_limited(&limits, "exec python3 -c 'x=bytearray(700<<20)'");
+
+		assert_int_equal(outcome.limit, BOX_LIMIT_MEMORY);
+		values[i] = outcome.limit_value;
+	}
+	qsort(values, RUNS, sizeof(values[0]), compare_values);
+	assert_in_range(values[RUNS / 2], 64 << 20, 80 << 20);
+}
+
 /* Each process is small; together they are not. */
 static void test_memory_of_many(void **state)
 {
@@ -393,6 +423,7 @@ static const struct CMUnitTest tests[] = {
 /* Only control groups can hold these. */
 static const struct CMUnitTest held_by_groups[] = {
 	cmocka_unit_test(test_memory),
+	cmocka_unit_test(test_memory_taken_fast),
 	cmocka_unit_test(test_memory_of_many),
 	cmocka_unit_test(test_cpu_quota),
 };
