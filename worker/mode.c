@@ -9,12 +9,9 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "worker/limits_row.h"
 
 /* --- the table -------------------------------------------------------- */
-
-#define MINUTE (60 * 1000LL)
-#define MIB    (1LL << 20)
-#define GIB    (1LL << 30)
 
 static const struct mode modes[] = {
 #define MODE(label, prof, all, wall, cpu, idle, memory, disk, inode, process, files, file, output, \
@@ -22,16 +19,7 @@ static const struct mode modes[] = {
 	{.name = #label,                                                                           \
 	 .profile = FILTER_##prof,                                                                 \
 	 .whole = all,                                                                             \
-	 .most = {.wall_ms = wall,                                                                 \
-		  .cpu_ms = cpu,                                                                   \
-		  .idle_ms = idle,                                                                 \
-		  .memory_bytes = memory,                                                          \
-		  .disk_bytes = disk,                                                              \
-		  .inodes = inode,                                                                 \
-		  .processes = process,                                                            \
-		  .open_files = files,                                                             \
-		  .file_bytes = file,                                                              \
-		  .output_bytes = output},                                                         \
+	 .most = LIMITS_ROW(wall, cpu, idle, memory, disk, inode, process, files, file, output),   \
 	 .doc = why},
 #include "worker/mode.def"
 #undef MODE

@@ -12,28 +12,16 @@
 
 #include "base/buf.h"
 #include "base/text.h"
+#include "worker/limits_row.h"
 
 /* --- the table -------------------------------------------------------- */
-
-#define SECOND 1000LL
-#define MINUTE (60 * SECOND)
-#define MIB    (1LL << 20)
-#define GIB    (1LL << 30)
 
 static const struct preset builtin[] = {
 #define PRESET(label, wall, cpu, idle, memory, disk, inode, process, files, file, output, why) \
 	{.name = #label,                                                                       \
 	 .doc = why,                                                                           \
-	 .limits = {.wall_ms = wall,                                                           \
-		    .cpu_ms = cpu,                                                             \
-		    .idle_ms = idle,                                                           \
-		    .memory_bytes = memory,                                                    \
-		    .disk_bytes = disk,                                                        \
-		    .inodes = inode,                                                           \
-		    .processes = process,                                                      \
-		    .open_files = files,                                                       \
-		    .file_bytes = file,                                                        \
-		    .output_bytes = output}},
+	 .limits =                                                                             \
+		 LIMITS_ROW(wall, cpu, idle, memory, disk, inode, process, files, file, output)},
 #include "worker/preset.def"
 #undef PRESET
 };
