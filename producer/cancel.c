@@ -33,7 +33,8 @@ struct cancel {
 static const struct option_row cancel_rows[] = {
 	{"run", "N", "this run of the jobs (1), after a replay", option_count, AT(wait.run)},
 	{"wait", NULL, "wait for the results", option_flag, AT(follow_up)},
-	{"tenant", "NAME", "of the jobs, with --wait (default)", option_text, AT(wait.tenant)},
+	{"tenant", "NAME", "with --wait: only results of this tenant", option_text,
+	 AT(wait.tenant)},
 };
 
 static int send_one(struct sender *sender, const struct wait *wait, const char *id, struct err *err)

@@ -44,7 +44,7 @@ static const struct cli_help follow_help = {
 #define AT(member) offsetof(struct wait, member), NULL
 
 static const struct option_row which_rows[] = {
-	{"tenant", "NAME", "of the jobs (default)", option_text, AT(tenant)},
+	{"tenant", "NAME", "only results of this tenant", option_text, AT(tenant)},
 	{"run", "N", "of this run or a later one, after a replay", option_count, AT(run)},
 };
 
@@ -206,7 +206,11 @@ static int open_queue(struct wait *wait, struct err *err)
 
 	own.prefetch = PREFETCH;
 	/* An id may have dots, which are words of a key. */
-	(void)snprintf(key, sizeof(key), "%s.%s", wait->tenant, id != NULL ? id : "#");
+	if (wait->tenant == NULL)
+		(void)snprintf(key, sizeof(key), "#%s%s", id != NULL ? "." : "",
+			       id != NULL ? id : "");
+	else
+		(void)snprintf(key, sizeof(key), "%s.%s", wait->tenant, id != NULL ? id : "#");
 	return consumer_open(&wait->consumer, &own, SOURCE_RESULTS, key, &hooks, err);
 }
 
@@ -333,13 +337,12 @@ int wait_begin(struct wait *wait, const struct cli_help *help, const struct opti
 		cli_common_options(&wait->cli),
 	};
 
-	wait->tenant = "default";
 	wait->run = 1;
 	ids_init(&wait->ids);
 	if (cli_begin(&wait->cli, help, groups, ARRAY_LEN(groups), arena, argv, ret_rest,
 		      ret_exit) < 0)
 		return -1;
-	if (strlen(wait->tenant) > LIMIT_NAME_CHARS) {
+	if (wait->tenant != NULL && strlen(wait->tenant) > LIMIT_NAME_CHARS) {
 		*ret_exit = cli_fail(CLI_USAGE, "--tenant: at most %d bytes", LIMIT_NAME_CHARS);
 		return -1;
 	}

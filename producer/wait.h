@@ -19,7 +19,7 @@
 
 struct wait {
 	struct cli cli;
-	const char *tenant;
+	const char *tenant; /* NULL: of any */
 	int64_t run;
 	struct carrier_config config;
 	struct ids ids;

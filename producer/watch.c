@@ -161,7 +161,8 @@ static int open_results(struct watch *watch, const struct carrier_config *config
 	};
 	char key[KEY_BYTES];
 
-	(void)snprintf(key, sizeof(key), "%s.%s", watch->target.tenant, watch->target.id);
+	(void)snprintf(key, sizeof(key), "%s.%s",
+		       watch->target.tenant != NULL ? watch->target.tenant : "#", watch->target.id);
 	return consumer_open(&watch->results, config, SOURCE_RESULTS, key, &hooks, err);
 }
 

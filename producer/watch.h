@@ -21,7 +21,7 @@
 #include "queue/carrier.h"
 
 struct watch_target {
-	const char *tenant;
+	const char *tenant; /* NULL: any */
 	const char *id;
 	int64_t run;	    /* of this run or a later one */
 	const char *events; /* NULL: none; "*": all; "state" */

@@ -301,18 +301,32 @@ class Wait(BatchCase):
         self.assertEqual(done.returncode, 6)
         self.assertIn("no result of 'again' within 300 ms", done.stderr)
 
-    def test_the_tenant_is_part_of_the_key(self):
-        process = self.start("wait", "t.1", "t.2", "--tenant", "acme", "--json")
-        sbxtest.poll(lambda: self.is_waiting(process), "the queue of the waiting producer")
-        self.publish_result("t.1", tenant="acme")
-        self.publish_result("t.2", tenant="acme")
-        out, said = process.communicate(timeout=30)
-        self.assertEqual(process.returncode, 0, said)
-        self.assertEqual(len(out.splitlines()), 2)
+    def test_results_of_any_tenant_are_waited_for_unless_one_is_named(self):
+        for number, (options, binding) in enumerate((((), "#"), (("--tenant", "acme"), "acme.#"))):
+            ids = [f"t{number}.1", f"t{number}.2"]
+            process = self.start("wait", *ids, *options, "--json", "--timeout", "30s")
+            sbxtest.poll(lambda: self.is_waiting(process, binding), "the waiting producer's queue")
+            for job_id in ids:
+                self.publish_result(job_id, tenant="acme")
+            out, said = process.communicate(timeout=40)
+            self.assertEqual(process.returncode, 0, said)
+            self.assertEqual(len(out.splitlines()), 2)
 
-    def is_waiting(self, process):
-        bindings = self.control("list_bindings", "source_name", "routing_key")
-        return f"{self.prefix}.results\tacme.#" in bindings or process.poll() is not None
+    def test_one_job_of_any_tenant_is_waited_for_and_followed(self):
+        for command in ("wait", "follow"):
+            job_id = f"any.{command}"
+            process = self.start(command, job_id, "--json", "--timeout", "30s")
+            sbxtest.poll(lambda: self.is_waiting(process, f"#.{job_id}"), "its queue")
+            self.publish_result(f"other.{job_id}", "failed", tenant="acme.inc")
+            self.publish_result(job_id, tenant="acme.inc")
+            out, said = process.communicate(timeout=40)
+            self.assertEqual((process.returncode, json.loads(out)["job"]), (0, job_id), said)
+
+    def is_waiting(self, process, binding):
+        bindings = self.control("list_bindings", "source_name", "destination_name", "routing_key")
+        return any(line.startswith(f"{self.prefix}.results\t{self.prefix}.reply.") and
+                   line.endswith(f"\t{binding}") for line in bindings.splitlines()) or \
+            process.poll() is not None
 
     def test_a_batch_is_waited_for(self):
         done = self.submit("batch", "-", stdin='{"id":"p1"}\n{"id":"p2"}\n')

@@ -30,6 +30,13 @@ class EmbeddedBatch(EmbeddedCase):
         self.assertIn("8 skipped", done.stderr)
         self.assert_empty()
 
+    def test_jobs_of_several_tenants_are_waited_for(self):
+        jobs = [sbxtest.job_of(self.repo, id=f"many-{n}", tenant=f"tenant.{n}", steps=["sleep 1"])
+                for n in range(3)]
+        done = self.submit("batch", "-", stdin=self.lines(*jobs))
+        self.start()
+        self.assert_exit(self.submit("wait", "-", "--timeout", "60s", stdin=done.stdout), "passed")
+
     def test_following_a_job_that_was_sent_before(self):
         self.start()
         job = sbxtest.job_of(self.repo, steps=["sleep 2; echo a-late-line"])
