@@ -164,7 +164,21 @@ UNUSED static void kit_attached(unsigned slot, uint64_t serial, bool ok)
 	kit_send(kit.zygote, &message, sizeof(message), NULL, 0);
 }
 
+/* The executor has been given a job. */
+UNUSED static void assert_given(unsigned slot)
+{
+	struct ipc_exec_job order;
+
+	kit_turn();
+	fd_close(kit_receive(kit.executors[slot], IPC_EXEC_JOB, &order, sizeof(order)));
+}
+
 /* --- jobs ------------------------------------------------------------- */
+
+#define KIT_SOURCE "\"source\":{\"repo\":\"/srv/git/x\",\"commit\":\"main\"}"
+
+UNUSED static const char kit_steps_job[] =
+	"{\"id\":\"j\"," KIT_SOURCE ",\"steps\":[{\"run\":[\"true\"]}]}";
 
 /* A delivery of this JSON. */
 static void kit_deliver(const char *json, uint64_t epoch)
@@ -267,6 +281,37 @@ UNUSED static void kit_confirm(uint64_t tag)
 
 	kit_send(kit.publisher, &message, sizeof(message), NULL, 0);
 	kit_turn();
+}
+
+/* The attempt at kit_steps_job has ended as a fault of the executor, and will be
+ * tried again. */
+UNUSED static void assert_retried(uint64_t task)
+{
+	struct published published;
+
+	kit_turn();
+	published = kit_published();
+	assert_int_equal(published.route, ROUTE_RETRY);
+	assert_int_equal(published.tag, task);
+	assert_string_equal(published.id, "j");
+	assert_string_equal(published.reason, "host.executor");
+	assert_silent(kit.publisher);
+	assert_silent(kit.storekeeper);
+	kit_confirm(task);
+	assert_int_equal(kit_tasks(), 0);
+}
+
+UNUSED static void assert_result(uint64_t task, const char *verdict, const char *code)
+{
+	struct published published = kit_published();
+
+	assert_int_equal(published.route, ROUTE_RESULT);
+	assert_int_equal(published.tag, task);
+	assert_string_equal(published.verdict, verdict);
+	assert_string_equal(published.code, code);
+	assert_silent(kit.publisher);
+	kit_confirm(task);
+	assert_int_equal(kit_tasks(), 0);
 }
 
 /* --- start and end ---------------------------------------------------- */

@@ -2,21 +2,15 @@
  * test_cancel.c - a cancel that comes while the job's message is on its way
  * into a wait queue, or is there, with a real ledger below the supervisor.
  */
-#include <unistd.h>
-
 #include "base/log.h"
 #include "schema/control.h"
+#include "tests/unit/worker/ledger_kit.h"
 #include "tests/unit/worker/supervisor_kit.h"
 
-#define SOURCE "\"source\":{\"repo\":\"/srv/git/x\",\"commit\":\"main\"}"
-
-static const char job[] = "{\"id\":\"j\",\"stage\":\"s\",\"labels\":{\"a\":\"b\"}," SOURCE ","
+static const char job[] = "{\"id\":\"j\",\"stage\":\"s\",\"labels\":{\"a\":\"b\"}," KIT_SOURCE ","
 			  "\"patch\":{\"diff\":\"--- a/x\\n+++ b/x\\n@@ -1 +1 @@\\n-1\\n+2\\n\"},"
 			  "\"protect\":{\"paths\":[\"x\"]},\"tests\":{\"report\":[\"*.xml\"]},"
 			  "\"artifacts\":{\"paths\":[\"*.log\"]},\"steps\":[{\"run\":[\"true\"]}]}";
-
-static char dir[64];
-static char path[96];
 
 /* --- fixtures --------------------------------------------------------- */
 
@@ -25,27 +19,18 @@ static int setup(void **state)
 	struct err err = {0};
 
 	(void)kit_setup(state);
-	(void)snprintf(dir, sizeof(dir), "/tmp/sbx-cancel.XXXXXX");
-	if (mkdtemp(dir) == NULL)
+	if (ledger_dir_make() < 0)
 		return -1;
-	(void)snprintf(path, sizeof(path), "%s/ledger.db", dir);
-	must(ledger_open(&kit.self.ledger, path, &err), &err);
+	must(ledger_open(&kit.self.ledger, ledger_path, &err), &err);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	static const char *const tails[] = {"", "-wal", "-shm"};
-	char name[128];
-
 	ledger_close(kit.self.ledger);
 	kit.self.ledger = NULL;
 	(void)kit_teardown(state);
-	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
-		(void)snprintf(name, sizeof(name), "%s%s", path, tails[i]);
-		(void)unlink(name);
-	}
-	return rmdir(dir);
+	return ledger_dir_remove();
 }
 
 static void hear_cancel(const char *id)

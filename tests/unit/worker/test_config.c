@@ -1,59 +1,19 @@
 /* test_config.c - every way into the configuration, and what it refuses. Run
  * from the top of the tree: contrib/ is compared with what the table prints. */
-#include "worker/config.h"
+#include "tests/unit/worker/config_kit.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "base/fd.h"
 #include "queue/carrier.h"
 #include "schema/limits.h"
 
-enum { ARENA_BYTES = 16 << 20 };
-
-static struct arena arena;
-static struct config config;
-static struct err err;
-
-static int setup(void **state)
-{
-	(void)state;
-	arena_init(&arena, ARENA_BYTES);
-	err = (struct err){0};
-	return config_init(&config, &arena, &err);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	arena_release(&arena);
-	return 0;
-}
-
 static void assert_says(const char *message, const char *part)
 {
 	if (strstr(message, part) == NULL)
 		fail_msg("'%s' does not say '%s'", message, part);
-}
-
-static void assert_list(const struct text_list *list, const char *const *items)
-{
-	size_t i = 0;
-
-	for (; items[i] != NULL; i++) {
-		if (i >= list->len)
-			fail_msg("'%s' is not in the list", items[i]);
-		assert_string_equal(list->items[i], items[i]);
-	}
-	assert_int_equal(list->len, i);
-	if (i > 0)
-		assert_null(list->items[i]);
 }
 
 /* --- files ------------------------------------------------------------ */

@@ -7,10 +7,7 @@
 #include "base/log.h"
 #include "tests/unit/worker/supervisor_kit.h"
 
-#define SOURCE "\"source\":{\"repo\":\"/srv/git/x\",\"commit\":\"main\"}"
-
-static const char steps_job[] = "{\"id\":\"j\"," SOURCE ",\"steps\":[{\"run\":[\"true\"]}]}";
-static const char base_job[] = "{\"id\":\"b\"," SOURCE "}";
+static const char base_job[] = "{\"id\":\"b\"," KIT_SOURCE "}";
 
 /* A job with steps, up to the executor that has it. Returns its task. */
 static uint64_t give_job(unsigned slot)
@@ -21,7 +18,7 @@ static uint64_t give_job(unsigned slot)
 
 	kit_ready(slot);
 	kit_turn();
-	kit_deliver(steps_job, KIT_EPOCH);
+	kit_deliver(kit_steps_job, KIT_EPOCH);
 	kit_turn();
 	task = kit_fetched();
 	kit_turn();
@@ -64,36 +61,6 @@ static void assert_killed(unsigned slot, uint64_t serial)
 	(void)kit_receive(kit.zygote, IPC_BOX_KILL, &message, sizeof(message));
 	assert_int_equal(message.slot, slot);
 	assert_int_equal(message.serial, serial);
-}
-
-/* The attempt has ended as a fault of the executor, and will be tried again. */
-static void assert_retried(uint64_t task)
-{
-	struct published published;
-
-	kit_turn();
-	published = kit_published();
-	assert_int_equal(published.route, ROUTE_RETRY);
-	assert_int_equal(published.tag, task);
-	assert_string_equal(published.id, "j");
-	assert_string_equal(published.reason, "host.executor");
-	assert_silent(kit.publisher);
-	assert_silent(kit.storekeeper);
-	kit_confirm(task);
-	assert_int_equal(kit_tasks(), 0);
-}
-
-static void assert_result(uint64_t task, const char *verdict, const char *code)
-{
-	struct published published = kit_published();
-
-	assert_int_equal(published.route, ROUTE_RESULT);
-	assert_int_equal(published.tag, task);
-	assert_string_equal(published.verdict, verdict);
-	assert_string_equal(published.code, code);
-	assert_silent(kit.publisher);
-	kit_confirm(task);
-	assert_int_equal(kit_tasks(), 0);
 }
 
 /* --- the road --------------------------------------------------------- */
@@ -161,14 +128,6 @@ static void a_job_of_nothing_passes(void **state)
 	kit_deliver("{\"id\":\"n\"}", KIT_EPOCH);
 	kit_turn();
 	assert_result(1, "passed", "");
-}
-
-static void assert_given(unsigned slot)
-{
-	struct ipc_exec_job order;
-
-	kit_turn();
-	fd_close(kit_receive(kit.executors[slot], IPC_EXEC_JOB, &order, sizeof(order)));
 }
 
 /* What an executor hands over and the storekeeper does not believe is a crash. */
@@ -242,7 +201,7 @@ static void a_box_of_old_settings_is_made_anew(void **state)
 	kit_ready(0);
 	kit_turn();
 	assert_killed(0, kit.serial);
-	kit_deliver(steps_job, KIT_EPOCH);
+	kit_deliver(kit_steps_job, KIT_EPOCH);
 	kit_turn();
 	(void)kit_fetched();
 	kit_turn();
@@ -330,12 +289,12 @@ static void a_redelivery_joins(void **state)
 {
 	(void)state;
 	(void)give_job(0);
-	kit_deliver(steps_job, KIT_EPOCH + 1);
+	kit_deliver(kit_steps_job, KIT_EPOCH + 1);
 	kit_turn();
 	assert_int_equal(kit_tasks(), 1);
 	assert_int_equal(kit.self.tasks->epoch, KIT_EPOCH + 1);
 	assert_int_equal(kit.self.tasks->tag, 2);
-	kit_deliver(steps_job, KIT_EPOCH + 1); /* a second copy */
+	kit_deliver(kit_steps_job, KIT_EPOCH + 1); /* a second copy */
 	kit_turn();
 	assert_int_equal(kit_tasks(), 1);
 	assert_int_equal(kit.self.tasks->tag, 2);
@@ -349,7 +308,7 @@ static void an_id_belongs_to_one_content(void **state)
 
 	(void)state;
 	(void)give_job(0);
-	kit_deliver("{\"id\":\"j\"," SOURCE ",\"steps\":[{\"run\":[\"false\"]}]}", KIT_EPOCH);
+	kit_deliver("{\"id\":\"j\"," KIT_SOURCE ",\"steps\":[{\"run\":[\"false\"]}]}", KIT_EPOCH);
 	kit_turn();
 	published = kit_published();
 	assert_string_equal(published.verdict, "rejected");

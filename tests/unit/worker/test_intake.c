@@ -5,52 +5,10 @@
 #include "base/log.h"
 #include "tests/unit/worker/supervisor_kit.h"
 
-#define SOURCE "\"source\":{\"repo\":\"/srv/git/x\",\"commit\":\"main\"}"
-
-static const char steps_job[] = "{\"id\":\"j\"," SOURCE ",\"steps\":[{\"run\":[\"true\"]}]}";
-
-/* The attempt has ended as a fault of the executor, and will be tried again. */
-static void assert_retried(uint64_t task)
-{
-	struct published published;
-
-	kit_turn();
-	published = kit_published();
-	assert_int_equal(published.route, ROUTE_RETRY);
-	assert_int_equal(published.tag, task);
-	assert_string_equal(published.id, "j");
-	assert_string_equal(published.reason, "host.executor");
-	assert_silent(kit.publisher);
-	assert_silent(kit.storekeeper);
-	kit_confirm(task);
-	assert_int_equal(kit_tasks(), 0);
-}
-
-static void assert_result(uint64_t task, const char *verdict, const char *code)
-{
-	struct published published = kit_published();
-
-	assert_int_equal(published.route, ROUTE_RESULT);
-	assert_int_equal(published.tag, task);
-	assert_string_equal(published.verdict, verdict);
-	assert_string_equal(published.code, code);
-	assert_silent(kit.publisher);
-	kit_confirm(task);
-	assert_int_equal(kit_tasks(), 0);
-}
-
-static void assert_given(unsigned slot)
-{
-	struct ipc_exec_job order;
-
-	kit_turn();
-	fd_close(kit_receive(kit.executors[slot], IPC_EXEC_JOB, &order, sizeof(order)));
-}
-
 static void jobs_wait_for_a_slot(void **state)
 {
 	(void)state;
-	kit_deliver(steps_job, KIT_EPOCH);
+	kit_deliver(kit_steps_job, KIT_EPOCH);
 	kit_turn();
 	(void)kit_fetched();
 	kit_turn();
@@ -60,7 +18,7 @@ static void jobs_wait_for_a_slot(void **state)
 	assert_false(kit.self.tasks->waiting);
 }
 
-static const char other_job[] = "{\"id\":\"k\"," SOURCE ",\"steps\":[{\"run\":[\"true\"]}]}";
+static const char other_job[] = "{\"id\":\"k\"," KIT_SOURCE ",\"steps\":[{\"run\":[\"true\"]}]}";
 
 /* A host that is asked and says nothing holds up the jobs that name it, no slot. */
 static void who_has_its_base_goes_first(void **state)
@@ -70,7 +28,7 @@ static void who_has_its_base_goes_first(void **state)
 	(void)state;
 	kit.config.worker_slots = 1;
 	kit_ready(0);
-	kit_deliver(steps_job, KIT_EPOCH);
+	kit_deliver(kit_steps_job, KIT_EPOCH);
 	kit_turn();
 	(void)kit_receive(kit.storekeeper, IPC_STORE_FETCH, &silent, sizeof(silent));
 	assert_null(kit.slots[0].task);
@@ -85,7 +43,7 @@ static void who_has_its_base_goes_first(void **state)
 static void who_waits_too_long_has_expired(void **state)
 {
 	(void)state;
-	kit_deliver(steps_job, KIT_EPOCH);
+	kit_deliver(kit_steps_job, KIT_EPOCH);
 	kit_turn();
 	(void)kit_fetched();
 	kit_turn();
@@ -101,7 +59,7 @@ static void who_waits_too_long_has_expired(void **state)
  * again. That question is left unanswered here. */
 static void wait_until_stale(void)
 {
-	kit_deliver(steps_job, KIT_EPOCH);
+	kit_deliver(kit_steps_job, KIT_EPOCH);
 	kit_turn();
 	(void)kit_fetched();
 	kit_turn();
@@ -146,7 +104,7 @@ static void who_waits_is_dropped(void **state)
 
 	(void)state;
 	kit_ready(0);
-	kit_deliver(steps_job, KIT_EPOCH);
+	kit_deliver(kit_steps_job, KIT_EPOCH);
 	kit_turn();
 	(void)kit_receive(kit.storekeeper, IPC_STORE_FETCH, &asked, sizeof(asked));
 	intake_drop_waiting(&kit.self, true);
@@ -164,7 +122,7 @@ static void an_executor_that_dies_during_a_fetch_costs_nothing(void **state)
 	(void)state;
 	kit_ready(0);
 	kit_turn();
-	kit_deliver(steps_job, KIT_EPOCH);
+	kit_deliver(kit_steps_job, KIT_EPOCH);
 	fd_cleanup(&kit.executors[0]);
 	kit_turn();
 	(void)kit_fetched();

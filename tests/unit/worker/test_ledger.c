@@ -3,28 +3,17 @@
  * of them when the process is killed in between. Runs from the top of the tree,
  * where a file of version 1 is kept.
  */
-#include "worker/ledger.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "tests/unit/worker/ledger_kit.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 
-static char dir[64];
-static char path[96];
 static struct arena arena;
 
 static const struct ledger_key key_a = {"job-a", 1};
@@ -35,31 +24,15 @@ static const struct bytes result_a = {(const uint8_t *)"re\0sult", 7};
 static int setup(void **state)
 {
 	(void)state;
-	(void)snprintf(dir, sizeof(dir), "/tmp/sbx-ledger.XXXXXX");
-	if (mkdtemp(dir) == NULL)
-		return -1;
-	(void)snprintf(path, sizeof(path), "%s/ledger.db", dir);
 	arena_init(&arena, 16 << 20);
-	return 0;
-}
-
-static void remove_files(void)
-{
-	static const char *const tails[] = {"", "-wal", "-shm"};
-	char name[128];
-
-	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
-		(void)snprintf(name, sizeof(name), "%s%s", path, tails[i]);
-		(void)unlink(name);
-	}
+	return ledger_dir_make();
 }
 
 static int teardown(void **state)
 {
 	(void)state;
 	arena_release(&arena);
-	remove_files();
-	return rmdir(dir);
+	return ledger_dir_remove();
 }
 
 /* --- shorthands ------------------------------------------------------- */
@@ -75,7 +48,7 @@ static struct ledger *open_it(void)
 	struct ledger *ledger;
 	struct err err = {0};
 
-	must(ledger_open(&ledger, path, &err), &err);
+	must(ledger_open(&ledger, ledger_path, &err), &err);
 	return ledger;
 }
 
@@ -146,7 +119,7 @@ static struct seen unsent(struct ledger *ledger)
 /* The file's "user version" (https://sqlite.org/fileformat.html, 1.3). */
 static void set_version(uint8_t version)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int fd = open(ledger_path, O_WRONLY | O_CLOEXEC);
 
 	assert_int_equal(pwrite(fd, &version, 1, 63), 1);
 	fd_close(fd);
@@ -332,7 +305,7 @@ static int64_t file_size(void)
 {
 	struct stat st;
 
-	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(stat(ledger_path, &st), 0);
 	return st.st_size;
 }
 
@@ -465,7 +438,7 @@ static void the_history_is_read_beside_the_writer(void **state)
 					 .snapshots = {.after_patch = " abc"}};
 
 	(void)state;
-	must(ledger_open_read(&reader, path, &err), &err);
+	must(ledger_open_read(&reader, ledger_path, &err), &err);
 	for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
 		(void)begin(ledger, &jobs[i], digest_a);
 	start(ledger, &jobs[1]);
@@ -496,8 +469,8 @@ static void a_reader_makes_no_file(void **state)
 	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(ledger_open_read(&reader, path, &err), -1);
-	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(ledger_open_read(&reader, ledger_path, &err), -1);
+	assert_int_equal(access(ledger_path, F_OK), -1);
 }
 
 /* --- an older file ---------------------------------------------------- */
@@ -507,7 +480,7 @@ static void copy_v1(void)
 {
 	struct buf file;
 	struct err err = {0};
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(ledger_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
 	buf_init(&file, 1 << 20);
 	must(fd_read_file("tests/golden/ledger-v1.db", 1 << 20, &file, &err), &err);
@@ -526,7 +499,7 @@ static void an_older_file_is_taken_over(void **state)
 
 	(void)state;
 	copy_v1();
-	assert_int_equal(ledger_open_read(&ledger, path, &err), -1);
+	assert_int_equal(ledger_open_read(&ledger, ledger_path, &err), -1);
 	assert_non_null(strstr(err.message, "start its worker once"));
 	ledger = open_it();
 	entry = begin(ledger, &sent, digest_a);
@@ -569,7 +542,7 @@ static void live_and_be_killed(int calls)
 	if (pid == 0) {
 		struct ledger *ledger = NULL;
 		struct ledger_entry entry;
-		int bad = ledger_open(&ledger, path, NULL);
+		int bad = ledger_open(&ledger, ledger_path, NULL);
 
 		if (calls > 0)
 			bad |= ledger_begin(ledger, &key_a, digest_a, "tenant", &arena, &entry,
@@ -605,7 +578,7 @@ static void a_kill_between_calls_loses_none(void **state)
 		assert_int_equal(entry.known, calls > 2 ? LEDGER_FINISHED : LEDGER_NEW);
 		assert_int_equal(entry.crashes, calls == 2 ? 1 : 0);
 		ledger_close(ledger);
-		remove_files();
+		ledger_remove_files();
 	}
 }
 
@@ -631,7 +604,7 @@ static void a_newer_version_is_refused(void **state)
 	(void)state;
 	ledger_close(ledger);
 	set_version(99);
-	assert_int_equal(ledger_open(&ledger, path, &err), -1);
+	assert_int_equal(ledger_open(&ledger, ledger_path, &err), -1);
 	assert_int_equal(err.kind, ERR_UNSUPPORTED);
 	assert_non_null(strstr(err.message, "version 99"));
 }
@@ -640,13 +613,13 @@ static void garbage_is_a_clear_error(void **state)
 {
 	struct ledger *ledger = NULL;
 	struct err err = {0};
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(ledger_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
 	(void)state;
 	for (int i = 0; i < 1000; i++)
 		must(fd_write_all(fd, "this is no data base\n", 21, &err), &err);
 	fd_close(fd);
-	assert_int_equal(ledger_open(&ledger, path, &err), -1);
+	assert_int_equal(ledger_open(&ledger, ledger_path, &err), -1);
 	assert_null(ledger);
 	assert_non_null(strstr(err.message, "ledger"));
 	assert_non_null(strstr(err.message, "not a database"));

@@ -2,23 +2,12 @@
  * test_ledger_marks.c - what the ledger remembers about a job beside its
  * result: that it was cancelled, that a dead letter is due.
  */
-#include "worker/ledger.h"
+#include "tests/unit/worker/ledger_kit.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include <unistd.h>
 
 #include "base/clock.h"
 
-static char dir[64];
-static char path[96];
 static struct arena arena;
 static struct err err;
 
@@ -30,26 +19,15 @@ static const struct ledger_key key_b = {"job-b", 1};
 static int setup(void **state)
 {
 	(void)state;
-	(void)snprintf(dir, sizeof(dir), "/tmp/sbx-ledger.XXXXXX");
-	if (mkdtemp(dir) == NULL)
-		return -1;
-	(void)snprintf(path, sizeof(path), "%s/ledger.db", dir);
 	arena_init(&arena, 16 << 20);
-	return 0;
+	return ledger_dir_make();
 }
 
 static int teardown(void **state)
 {
-	static const char *const tails[] = {"", "-wal", "-shm"};
-	char name[128];
-
 	(void)state;
 	arena_release(&arena);
-	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
-		(void)snprintf(name, sizeof(name), "%s%s", path, tails[i]);
-		(void)unlink(name);
-	}
-	return rmdir(dir);
+	return ledger_dir_remove();
 }
 
 static void must(int rc)
@@ -62,7 +40,7 @@ static struct ledger *open_it(void)
 {
 	struct ledger *ledger;
 
-	must(ledger_open(&ledger, path, &err));
+	must(ledger_open(&ledger, ledger_path, &err));
 	return ledger;
 }
 
