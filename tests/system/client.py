@@ -120,6 +120,18 @@ class Client:
                 raise AssertionError(f"no dead letter within {timeout} s")
             self.connection.sleep(0.02)
 
+    def take_all(self, suffix):
+        """All messages that are ready in a queue, taken: [(method, properties, body)]."""
+        def take(channel):
+            found = []
+            while True:
+                got = channel.basic_get(self.name(suffix), auto_ack=True)
+                if got[0] is None:
+                    return found
+                found.append(got)
+
+        return self.with_channel(take)
+
     def depth(self, suffix):
         """Messages that are ready in a queue."""
         return self.with_channel(

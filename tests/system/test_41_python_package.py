@@ -9,6 +9,7 @@ import typing
 import msgpack
 import pika
 import sbxtest
+from submitting import SubmitCase
 
 PACKAGE = os.path.join(sbxtest.ROOT, "contrib/python")
 sys.path.insert(0, PACKAGE)
@@ -90,27 +91,13 @@ class Types(sbxtest.Case):
                          {"id": "x", "v": 1, "patch": {"diff": b"text"}, "mine": 1})
 
 
-class PackageCase(sbxtest.Case):
+class PackageCase(SubmitCase):
+    emptied = ("jobs", "jobs.high", "jobs.low", "results")
+
     def setUp(self):
-        done = self.program("sbx-submit", "--repo", "/r", "--commit", "c", "--queue",
-                            sbxtest.BROKER_URL, "--prefix", self.prefix)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        for suffix in ("jobs", "jobs.high", "jobs.low", "results"):
-            self.client.purge(suffix)
+        super().setUp()
         self.mine = Client(sbxtest.BROKER_URL, self.prefix, name=f"python {self.prefix}")
         self.addCleanup(self.mine.close)
-
-    def queued(self, suffix="jobs"):
-        def take(channel):
-            found = []
-            while True:
-                method, properties, body = channel.basic_get(self.client.name(suffix),
-                                                             auto_ack=True)
-                if method is None:
-                    return found
-                found.append((properties, msgpack.unpackb(body)))
-
-        return self.client.with_channel(take)
 
     def publish_result(self, job_id, verdict="passed", run=1, tenant="default"):
         result = {"v": 1, "job": job_id, "run": run, "attempt": 1, "verdict": verdict,

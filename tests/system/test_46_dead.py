@@ -7,21 +7,10 @@ import subprocess
 import msgpack
 import pika
 import sbxtest
+from submitting import SubmitCase
 
 
-class Dead(sbxtest.Case):
-    def setUp(self):
-        done = self.submit("--repo", "/r", "--commit", "c")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        for suffix in ("jobs", "jobs.high", "jobs.low", "dead"):
-            self.client.purge(suffix)
-
-    def command(self, *arguments):
-        return [*arguments, "--queue", sbxtest.BROKER_URL, "--prefix", self.prefix]
-
-    def submit(self, *arguments, stdin=None):
-        return self.program("sbx-submit", *self.command(*arguments), stdin=stdin)
-
+class Dead(SubmitCase):
     def bury(self, body, message_id=None, reply_to=None, **headers):
         """Puts a dead letter; a dict is a job."""
         if isinstance(body, dict):
@@ -39,12 +28,8 @@ class Dead(sbxtest.Case):
                 if self.client.depth(suffix)}
 
     def take(self, suffix="jobs"):
-        def got():
-            method, properties, body = self.client.with_channel(
-                lambda channel: channel.basic_get(self.client.name(suffix), auto_ack=True))
-            return (properties, msgpack.unpackb(body, strict_map_key=True)) if method else None
-
-        return sbxtest.poll(got, f"a message in {suffix}")
+        properties, body = super().take(suffix)
+        return properties, msgpack.unpackb(body, strict_map_key=True)
 
     def listed(self):
         done = self.submit("dead", "list", "--json")

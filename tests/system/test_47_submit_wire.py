@@ -15,52 +15,10 @@ import time
 import msgpack
 import pika
 import sbxtest
+from submitting import SubmitCase
 
 
-class SubmitCase(sbxtest.Case):
-    def setUp(self):
-        self.declare()
-        for suffix in ("jobs", "jobs.high", "jobs.low", "dead"):
-            self.client.purge(suffix)
-
-    def declare(self):
-        """Whoever publishes first makes the topology."""
-        done = self.submit("--repo", "/r", "--commit", "c")
-        self.assertEqual(done.returncode, 0, done.stderr)
-
-    def queue_options(self):
-        return ["--queue", sbxtest.BROKER_URL, "--prefix", self.prefix]
-
-    def submit(self, *arguments, stdin=None):
-        return self.program("sbx-submit", *arguments, *self.queue_options(), stdin=stdin)
-
-    def start(self, *arguments, **options):
-        """A sbx-submit that runs beside the test."""
-        command = [os.path.join(sbxtest.BIN, "sbx-submit"), *arguments, *self.queue_options()]
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
-                   "stderr": subprocess.PIPE, "text": True, **options}
-        process = subprocess.Popen(command, cwd=self.folder, env=sbxtest.clean_env(self.folder),
-                                   **options)
-        self.addCleanup(self.end, process)
-        return process
-
-    def end(self, process):
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream:
-                stream.close()
-
-    def take(self, suffix="jobs"):
-        """The next job of a queue: (properties, raw body)."""
-        def got():
-            method, properties, body = self.client.with_channel(
-                lambda channel: channel.basic_get(self.client.name(suffix), auto_ack=True))
-            return (properties, body) if method else None
-
-        return sbxtest.poll(got, f"a message in {suffix}")
-
+class WireCase(SubmitCase):
     def take_job(self, suffix="jobs"):
         return msgpack.unpackb(self.take(suffix)[1], strict_map_key=True)
 
@@ -82,7 +40,7 @@ class SubmitCase(sbxtest.Case):
                       "at_us": 1700000000123456, **fields})
 
 
-class Send(SubmitCase):
+class Send(WireCase):
     def test_a_file_arrives_as_it_is(self):
         job = {"v": 1, "id": "j-file", "labels": {"ü": "\u20ac"}, "priority": "low",
                "source": {"repo": "/r", "commit": "c", "subdir": "s"},
@@ -173,7 +131,7 @@ class Send(SubmitCase):
             self.assertIn("No space left", process.stderr.read())
 
 
-class Wait(SubmitCase):
+class Wait(WireCase):
     job = ["--repo", "/r", "--commit", "c"]
 
     def test_the_verdict_is_the_exit_code(self):
@@ -321,7 +279,7 @@ class Wait(SubmitCase):
         self.assertTrue(seen.startswith(b"\r\x1b[K"), seen)
 
 
-class Library(SubmitCase):
+class Library(WireCase):
     """The examples are compiled and run, so that they stay true."""
 
     def compile(self, name="enqueue"):

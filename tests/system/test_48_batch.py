@@ -9,37 +9,14 @@ import time
 import msgpack
 import pika
 import sbxtest
+from submitting import SubmitCase
 
 
-class BatchCase(sbxtest.Case):
-    def setUp(self):
-        done = self.submit("--repo", "/r", "--commit", "c")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        for suffix in ("jobs", "jobs.high", "jobs.low", "dead", "results"):
-            self.client.purge(suffix)
+class BatchCase(SubmitCase):
+    emptied = (*SubmitCase.emptied, "results")
 
-    def queue_options(self):
-        return ["--queue", sbxtest.BROKER_URL, "--prefix", self.prefix]
-
-    def submit(self, *arguments, stdin=None):
-        return self.program("sbx-submit", *arguments, *self.queue_options(), stdin=stdin,
-                            timeout=120)
-
-    def start(self, *arguments, **options):
-        process = subprocess.Popen(
-            [os.path.join(sbxtest.BIN, "sbx-submit"), *arguments, *self.queue_options()],
-            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
-               "text": True, "cwd": self.folder, "env": sbxtest.clean_env(self.folder), **options})
-        self.addCleanup(self.end, process)
-        return process
-
-    def end(self, process):
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream and not stream.closed:
-                stream.close()
+    def submit(self, *arguments, stdin=None, timeout=120):
+        return super().submit(*arguments, stdin=stdin, timeout=timeout)
 
     def file(self, name, lines):
         path = os.path.join(self.folder, name)
@@ -54,19 +31,9 @@ class BatchCase(sbxtest.Case):
             os.unlink(path)
         return path
 
-    def queued(self):
-        """All jobs that are queued, taken."""
-        def take(channel):
-            jobs = []
-            for suffix in ("jobs.high", "jobs", "jobs.low"):
-                while True:
-                    method, _, body = channel.basic_get(self.client.name(suffix), auto_ack=True)
-                    if method is None:
-                        break
-                    jobs.append(msgpack.unpackb(body))
-            return jobs
-
-        return self.client.with_channel(take)
+    def queued(self, *suffixes):
+        """The jobs of all queues, taken."""
+        return [job for _, job in super().queued(*suffixes or ("jobs.high", "jobs", "jobs.low"))]
 
     def publish_result(self, job_id, verdict="passed", run=1, tenant="default", **fields):
         result = {"v": 1, "job": job_id, "run": run, "attempt": 1, "worker": "test",

@@ -10,23 +10,12 @@ import time
 import msgpack
 import pika
 import sbxtest
+from submitting import SubmitCase
 
 HOUR_MS = 3600000
 
 
-class Filters(sbxtest.Case):
-    def setUp(self):
-        done = self.submit("--repo", "/r", "--commit", "c")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        for suffix in ("jobs", "jobs.high", "jobs.low", "dead"):
-            self.client.purge(suffix)
-
-    def command(self, *arguments):
-        return [*arguments, "--queue", sbxtest.BROKER_URL, "--prefix", self.prefix]
-
-    def submit(self, *arguments, stdin=None):
-        return self.program("sbx-submit", *self.command(*arguments), stdin=stdin)
-
+class Filters(SubmitCase):
     def bury(self, body, reason="host.fault", age_ms=0, **properties):
         message_id = body.get("id") if isinstance(body, dict) else None
         headers = {"x-sbx-reason": reason, "x-sbx-attempts": 3, "x-sbx-error": "why",
@@ -52,32 +41,13 @@ class Filters(sbxtest.Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         return [json.loads(line)["id"] for line in done.stdout.splitlines()]
 
-    def queued(self, suffix="jobs"):
-        def take(channel):
-            found = []
-            while True:
-                method, properties, body = channel.basic_get(self.client.name(suffix),
-                                                             auto_ack=True)
-                if method is None:
-                    return found
-                found.append((properties, msgpack.unpackb(body)))
-
-        return self.client.with_channel(take)
-
     def raw_letters(self):
         """Every letter as the broker has it, taken: (key, properties, body)."""
-        def take(channel):
-            found = []
-            while True:
-                method, properties, body = channel.basic_get(self.client.name("dead"),
-                                                             auto_ack=True)
-                if method is None:
-                    return found
-                properties.headers = {key: value for key, value in properties.headers.items()
-                                      if key != "x-delivery-count"}
-                found.append((method.routing_key, properties, body))
-
-        return self.client.with_channel(take)
+        found = self.client.take_all("dead")
+        for _, properties, _ in found:
+            properties.headers = {key: value for key, value in properties.headers.items()
+                                  if key != "x-delivery-count"}
+        return [(method.routing_key, properties, body) for method, properties, body in found]
 
     # --- which ----------------------------------------------------------
 
