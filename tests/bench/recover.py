@@ -223,7 +223,7 @@ def run(bench):
     print("recover: damaged diffs of real commits")
     os.environ["SBX_BIN"] = bench.bin
     from test_hostile import Cost  # pylint: disable=import-outside-toplevel
-    from test_patch_vs_git import Engine  # pylint: disable=import-outside-toplevel
+    from engine import Engine  # pylint: disable=import-outside-toplevel
     repositories = bench.options.repository or [ROOT]
     engine = Engine("--no-protect", "--mode", "recover", mode=None)
     rng = random.Random(1)

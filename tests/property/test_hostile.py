@@ -12,11 +12,9 @@ import sys
 import tempfile
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import hostile  # noqa: E402
-import patch_cases as cases  # noqa: E402
-from test_patch_vs_git import PROGRAM  # noqa: E402
+import hostile
+import patch_cases as cases
+from engine import PROGRAM
 
 SECONDS_MOST = 0.5  # of processor time; 0.1 is the aim
 MEGABYTES_MOST = 64

@@ -8,19 +8,13 @@ that it does not know are left out.
 import base64
 import itertools
 import json
-import os
 import random
-import shutil
 import subprocess
-import sys
-import tempfile
 import unicodedata
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import patch_cases as cases  # noqa: E402
-from test_patch_vs_git import PROGRAM, SEED  # noqa: E402
+import patch_cases as cases
+from engine import PROGRAM, SEED, RepoCase
 
 # Default_Ignorable_Code_Point of DerivedCoreProperties.txt, as far as assigned
 IGNORED = {0xad, 0x34f, 0x61c, 0x115f, 0x1160, 0x17b4, 0x17b5, 0x3164, 0xfeff, 0xffa0,
@@ -48,20 +42,13 @@ def new_file(path):
     return f'diff --git "a/{quoted}" "b/{quoted}"\nnew file mode 100644\n'.encode()
 
 
-class Names(unittest.TestCase):
+class Names(RepoCase):
     @classmethod
     def setUpClass(cls):
-        print(f"seed {SEED} (set SBX_SEED to repeat)", flush=True)
-        cls.folder = tempfile.mkdtemp(prefix="sbx-names-")
-        cls.repo = os.path.join(cls.folder, "repo.git")
-        subprocess.run(["git", "init", "-q", "--bare", cls.repo], env=cases.ENV, check=True)
+        super().setUpClass()
         importer = cases.Importer()
         mark = importer.commit({"base": (cases.FILE, b"x")})
         cls.base = importer.run(cls.repo)[mark][0]
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.folder, ignore_errors=True)
 
     def judge(self, diffs):
         """What is said of each diff: None or the reason with its message."""

@@ -6,89 +6,28 @@ and must give the real tree, which git's own `apply --cached` is asked for on a
 sample. On a base that has drifted, or with a damaged diff, the engine may
 refuse what git takes, but whatever git refuses it refuses, and where both
 accept they agree.
-
-Environment: SBX_PATCH (the program; else SBX_BIN/sbx-patch, else the build's),
-SBX_SEED (else random, printed; 1 in CI), SBX_SECONDS (default 40, for all tests).
+The environment that engine.py describes holds.
 """
-import base64
-import json
 import os
 import random
-import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import patch_cases as cases  # noqa: E402
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("SBX_BIN", os.path.join(ROOT, "build/bin"))
-PROGRAM = os.environ.get("SBX_PATCH", os.path.join(BIN, "sbx-patch"))
-# A developer's run explores; one in CI must be able to be repeated.
-SEED = int(os.environ.get("SBX_SEED") or (1 if os.environ.get("CI") == "true"
-                                          else secrets.randbelow(10 ** 9)))
-SECONDS = float(os.environ.get("SBX_SECONDS", "40"))
+import patch_cases as cases
+from engine import SECONDS, SEED, RepoCase
 
 HISTORY_STYLES = (["-M"], ["--no-renames", "-U0"], ["-C", "-U1", "--full-index"],
                   ["-B", "-M", "-U10"], ["--no-prefix", "-U2"], ["-M20%", "--patience"])
 
 
-class Engine:
-    """A running sbx-patch --batch."""
-
-    def __init__(self, *options, mode="strict"):
-        self.mode = mode
-        self.child = subprocess.Popen([PROGRAM, "--batch", *options], stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE)
-        self.count = 0
-
-    def ask(self, repo, commit, strip, diff):
-        self.count += 1
-        request = {"id": str(self.count), "repo": repo, "commit": commit, "strip": strip,
-                   "mode": self.mode, "diff_base64": base64.b64encode(diff).decode()}
-        self.child.stdin.write(json.dumps(request).encode() + b"\n")
-        self.child.stdin.flush()
-        line = self.child.stdout.readline()
-        if not line:
-            raise AssertionError(f"sbx-patch ended: {self.child.wait()}")
-        answer = json.loads(line)
-        assert answer["id"] == str(self.count), answer
-        return answer
-
-    def close(self):
-        self.child.stdin.close()
-        self.child.wait()
-        self.child.stdout.close()
-
-
-class Property(unittest.TestCase):
+class Property(RepoCase):
     @classmethod
     def setUpClass(cls):
-        print(f"seed {SEED} (set SBX_SEED to repeat)", flush=True)
-        cls.folder = tempfile.mkdtemp(prefix="sbx-property-")
-        cls.repo = os.path.join(cls.folder, "repo.git")
-        subprocess.run(["git", "init", "-q", "--bare", cls.repo], env=cases.ENV, check=True)
-        cls.engine = Engine("--no-protect")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.engine.close()
-        shutil.rmtree(cls.folder, ignore_errors=True)
-
-    def git_tree(self, repo, commit, strip, diff):
-        """The tree of git apply --cached, or None when git refuses."""
-        env = {"GIT_INDEX_FILE": os.path.join(self.folder, "index")}
-        cases.git(repo, "read-tree", commit, env=env)
-        status, _ = cases.git(repo, "apply", "--cached", "--unidiff-zero", f"-p{strip}", "-",
-                              data=diff, env=env, check=False)
-        if status:
-            return None
-        return cases.git(repo, "write-tree", env=env)[1].decode().strip()
+        super().setUpClass()
+        cls.engine = cls.engine_of("--no-protect")
 
     def complain(self, what, commit, diff, answer, **more):
         kept = os.path.join(tempfile.gettempdir(), "sbx-property-failure")
@@ -282,19 +221,8 @@ class Property(unittest.TestCase):
     # --- this repository ---------------------------------------------------------
 
     def test_own_history(self):
-        status, top = cases.git(ROOT, "rev-parse", "--show-toplevel", check=False)
-        _, commits = cases.git(ROOT, "rev-list", "--no-merges", "--min-parents=1", "HEAD",
-                               check=False)
-        _, shallow = cases.git(ROOT, "rev-parse", "--is-shallow-repository", check=False)
-        if status or not commits or shallow.strip() == b"true" or \
-                os.path.realpath(top.decode().strip()) != os.path.realpath(ROOT):
-            self.skipTest("this tree has no history of its own")
-        clone = os.path.join(self.folder, "own.git")
-        subprocess.run(["git", "clone", "-q", "--bare", "--no-local", ROOT, clone], env=cases.ENV,
-                       check=True)
         rng = random.Random(f"{SEED} history")
-        chosen = commits.decode().split()
-        rng.shuffle(chosen)
+        clone, chosen = self.own_history(rng)
         deadline = time.monotonic() + SECONDS * 0.3
         done = 0
         for number, commit in enumerate(chosen):

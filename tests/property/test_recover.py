@@ -5,26 +5,20 @@ place look right) and of this repository's own history are damaged in every kind
 that damage.py knows, with and without index lines, and given to
 `sbx-patch --batch` in recover mode. An accepted diff must give the real tree.
 Truncated, elided, reversed, already applied and ambiguous diffs must be refused.
-
-Environment: SBX_PATCH or SBX_BIN, SBX_SEED (else random, printed; 1 in CI), SBX_SECONDS
-(default 40, for all tests).
+The environment that engine.py describes holds.
 """
 import collections
 import copy
 import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import damage  # noqa: E402
-import patch_cases as cases  # noqa: E402
-from test_patch_vs_git import ROOT, SECONDS, SEED, Engine  # noqa: E402
+import damage
+import patch_cases as cases
+from engine import SECONDS, SEED, RepoCase
 
 NAMES = ["main.c", "src/node.c", "src/deep/item.py", "lib/user.py", "README", "tool"]
 EXACT_WANTED = 0.94
@@ -63,21 +57,12 @@ def tells_nothing(kind, files, indexed):
         any(line.endswith(b"\r") for line in lines)
 
 
-class Recover(unittest.TestCase):
+class Recover(RepoCase):
     @classmethod
     def setUpClass(cls):
-        print(f"seed {SEED} (set SBX_SEED to repeat)", flush=True)
-        cls.folder = tempfile.mkdtemp(prefix="sbx-recover-")
-        cls.repo = os.path.join(cls.folder, "repo.git")
-        subprocess.run(["git", "init", "-q", "--bare", cls.repo], env=cases.ENV, check=True)
-        cls.engine = Engine("--no-protect", "--mode", "recover", mode=None)
-        cls.strict = Engine("--no-protect")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.engine.close()
-        cls.strict.close()
-        shutil.rmtree(cls.folder, ignore_errors=True)
+        super().setUpClass()
+        cls.engine = cls.engine_of("--no-protect", "--mode", "recover", mode=None)
+        cls.strict = cls.engine_of("--no-protect")
 
     def report(self, tally, kind, repo, base, tree, diff, answer):
         tally.add(kind, "wrong")
@@ -245,19 +230,8 @@ class Recover(unittest.TestCase):
     # --- this repository ---------------------------------------------------------
 
     def test_own_history(self):
-        status, top = cases.git(ROOT, "rev-parse", "--show-toplevel", check=False)
-        _, commits = cases.git(ROOT, "rev-list", "--no-merges", "--min-parents=1", "HEAD",
-                               check=False)
-        _, shallow = cases.git(ROOT, "rev-parse", "--is-shallow-repository", check=False)
-        if status or not commits or shallow.strip() == b"true" or \
-                os.path.realpath(top.decode().strip()) != os.path.realpath(ROOT):
-            self.skipTest("this tree has no history of its own")
-        clone = os.path.join(self.folder, "own.git")
-        subprocess.run(["git", "clone", "-q", "--bare", "--no-local", ROOT, clone], env=cases.ENV,
-                       check=True)
         rng = random.Random(f"{SEED} history")
-        chosen = commits.decode().split()
-        rng.shuffle(chosen)
+        clone, chosen = self.own_history(rng)
         deadline = time.monotonic() + SECONDS * 0.3
         tally = Tally()
         for commit in chosen:

@@ -5,17 +5,12 @@ test_patch_vs_git.py draws at random and explores; here each style meets each ch
 a style says all of the change, ours is the real tree; where git refuses what is left, so do we.
 """
 import os
-import shutil
 import subprocess
-import sys
-import tempfile
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import patch_cases as cases  # noqa: E402
-from patch_cases import EXEC, FILE, GITLINK, LINK  # noqa: E402
-from test_patch_vs_git import Engine  # noqa: E402
+import patch_cases as cases
+from engine import RepoCase
+from patch_cases import EXEC, FILE, GITLINK, LINK
 
 MESSAGE = """Grüße: ein Betreff, der so lang ist, daß ihn jedes Programm umbrechen wird, äöü
 
@@ -120,12 +115,10 @@ def encoded(value):
     return mode, content if isinstance(content, bytes) else content.encode()
 
 
-class Styles(unittest.TestCase):
+class Styles(RepoCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="sbx-styles-")
-        cls.repo = os.path.join(cls.folder, "repo.git")
-        subprocess.run(["git", "init", "-q", "--bare", cls.repo], env=cases.ENV, check=True)
+        super().setUpClass()
         importer = cases.Importer()
         base = {path: encoded(value) for path, value in {**BASE, **KINDS}.items()}
         importer.commit(base)
@@ -140,19 +133,7 @@ class Styles(unittest.TestCase):
             commit = cases.git(cls.repo, "commit-tree", tree, "-p", cls.base,
                                data=(name + ": " + MESSAGE).encode())[1]
             cls.changes[name] = (commit.decode().strip(), tree)
-        cls.engine = Engine("--no-protect")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.engine.close()
-        shutil.rmtree(cls.folder, ignore_errors=True)
-
-    def git_tree(self, strip, diff):
-        env = {"GIT_INDEX_FILE": os.path.join(self.folder, "index")}
-        cases.git(self.repo, "read-tree", self.base, env=env)
-        status, _ = cases.git(self.repo, "apply", "--cached", "--unidiff-zero", f"-p{strip}", "-",
-                              data=diff, env=env, check=False)
-        return None if status else cases.git(self.repo, "write-tree", env=env)[1].decode().strip()
+        cls.engine = cls.engine_of("--no-protect")
 
     def check(self, strip, diff, tree):
         answer = self.engine.ask(self.repo, self.base, strip, diff)
@@ -183,7 +164,7 @@ class Styles(unittest.TestCase):
             for options in LOSSY:
                 diff = cases.git(self.repo, "diff", *options, self.base, commit)[1]
                 with self.subTest(change=name, options=options):
-                    self.check(1, diff, self.git_tree(1, diff))
+                    self.check(1, diff, self.git_tree(self.repo, self.base, 1, diff))
                     agreed += 1
         self.assertGreater(agreed, 100)
 

@@ -1,8 +1,6 @@
 """Dead letters that an independent client put there are listed, shown and replayed."""
 import json
-import os
 import signal
-import subprocess
 
 import msgpack
 import pika
@@ -149,16 +147,11 @@ class Dead(SubmitCase):
         ids = {f"i{number:03}" for number in range(300)}
         for each in sorted(ids):
             self.bury({"v": 1, "id": each})
-        process = subprocess.Popen(
-            [os.path.join(sbxtest.BIN, "sbx-submit"),
-             *self.command("replay", "--all", "--yes", "--json")],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-            env=sbxtest.clean_env(self.folder))
+        process = self.start("replay", "--all", "--yes", "--json", stderr=None)
         for _ in range(50):
             process.stdout.readline()
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process.stdout.close()
         # The broker notices the end of the connection in its own time.
         sbxtest.poll(lambda: self.client.depth("dead") + self.client.depth("jobs") >= len(ids),
                      lambda: f"all messages to be back: {self.depths()}")

@@ -182,11 +182,7 @@ class Filters(SubmitCase):
     def test_an_interrupted_replay_leaves_everything_in_order(self):
         for number in range(40):
             self.bury({"v": 1, "id": f"i{number:02}"}, "limit.wall" if number % 2 else "x")
-        process = subprocess.Popen(
-            [os.path.join(sbxtest.BIN, "sbx-submit"),
-             *self.command("replay", "--reason", "limit.*", "--yes", "--rate", "1/m")],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=sbxtest.clean_env(self.folder))
+        process = self.start("replay", "--reason", "limit.*", "--yes", "--rate", "1/m")
         self.assertEqual(process.stdout.readline(), "i01  sent as run 2, priority normal\n")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
