@@ -108,9 +108,9 @@ static int list_letters(struct arena *arena, char *const *argv)
 	if (code == CLI_DONE && !dead.cli.json)
 		cli_note(&dead.cli,
 			 dead.filter.matched == 0 ? "no dead letters"
-						  : "%" PRId64 " dead letters%s, %" PRId64
+						  : "%" PRId64 " dead %s%s, %" PRId64
 						    " not decodable",
-			 dead.filter.matched,
+			 dead.filter.matched, dead.filter.matched == 1 ? "letter" : "letters",
 			 dead.filter.matched == dead.filter.limit ? " shown" : "",
 			 dead.undecodable);
 	return code;

@@ -152,10 +152,6 @@ static int parse_value(struct arena *arena, const char *path, const char *text, 
 
 	if (!text_is_utf8(text, strlen(text)))
 		return err_set(err, ERR_INPUT, "the value is not UTF-8");
-	if (*text == '\0') {
-		*ret = value_str(arena, NULL);
-		return 0;
-	}
 	switch (type) {
 	case JOB_TYPE_INT:
 		return parse_int(arena, path, text, ret, err);
@@ -182,7 +178,7 @@ static int parse_value(struct arena *arena, const char *path, const char *text, 
 struct edit {
 	const char *path;
 	struct hops hops;
-	struct value *value;
+	struct value *value; /* NULL: what is there is taken away */
 };
 
 static int parse(struct arena *arena, const char *assignment, struct edit *ret, struct err *err)
@@ -198,7 +194,7 @@ static int parse(struct arena *arena, const char *assignment, struct edit *ret, 
 	    strcmp(ret->path, "v") == 0)
 		return err_set(err, ERR_INPUT, "'%s' is set by the replay itself", ret->path);
 	if (parse_path(arena, ret->path, &ret->hops, err) < 0 ||
-	    parse_value(arena, ret->path, equals + 1, &ret->value, err) < 0)
+	    (equals[1] != '\0' && parse_value(arena, ret->path, equals + 1, &ret->value, err) < 0))
 		return -1;
 	if (arena->exhausted)
 		return err_set(err, ERR_LIMIT, "out of memory");
@@ -214,6 +210,16 @@ int edit_check(const char *assignment, struct err *err)
 	return parse(&arena, assignment, &edit, err);
 }
 
+bool edit_is_unknown(const char *assignment)
+{
+	CLEANUP(arena_cleanup) struct arena arena = {0};
+	struct edit edit = {0};
+
+	arena_init(&arena, LIMIT_ARENA_BYTES);
+	return parse(&arena, assignment, &edit, NULL) == 0 && edit.value != NULL &&
+	       job_type_at(edit.path) == JOB_TYPE_UNKNOWN;
+}
+
 /* --- the job ---------------------------------------------------------- */
 
 static int enter_list(struct arena *arena, struct value *list, const struct edit *edit, size_t at,
@@ -225,8 +231,8 @@ static int enter_list(struct arena *arena, struct value *list, const struct edit
 		return err_set(err, ERR_INPUT, "'%s': there is a %s, not a list", edit->path,
 			       value_kind_name(list->kind));
 	if (index > list->list.len)
-		return err_set(err, ERR_INPUT, "'%s': the list has only %zu items", edit->path,
-			       list->list.len);
+		return err_set(err, ERR_INPUT, "'%s': the list has only %zu %s", edit->path,
+			       list->list.len, list->list.len == 1 ? "item" : "items");
 	if (index == list->list.len)
 		value_append(arena, list, fresh);
 	else if (at + 1 == edit->hops.len || list->list.items[index]->kind == VALUE_NULL)
@@ -257,13 +263,44 @@ static int enter_map(struct arena *arena, struct value *map, const struct edit *
 	return 0;
 }
 
+/* The map or list that holds the last hop; NULL when it is not there. */
+static struct value *holder_of(struct value *tree, const struct edit *edit)
+{
+	for (size_t at = 0; tree != NULL && at + 1 < edit->hops.len; at++) {
+		const struct hop *hop = &edit->hops.items[at];
+
+		if (hop->key != NULL)
+			tree = tree_item(tree, hop->key);
+		else if (tree->kind == VALUE_LIST && hop->index < tree->list.len)
+			tree = tree->list.items[hop->index];
+		else
+			tree = NULL;
+	}
+	return tree;
+}
+
+static void take_away(struct value *tree, const struct edit *edit)
+{
+	const struct hop *last = &edit->hops.items[edit->hops.len - 1];
+	struct value *holder = holder_of(tree, edit);
+
+	if (holder == NULL)
+		return;
+	if (last->key != NULL && holder->kind == VALUE_MAP)
+		tree_remove_key(holder, last->key);
+	else if (last->key == NULL && holder->kind == VALUE_LIST)
+		tree_remove_item(holder, last->index);
+}
+
 int edit_apply(struct arena *arena, struct value *tree, const char *assignment, struct err *err)
 {
 	struct edit edit = {0};
 
 	if (parse(arena, assignment, &edit, err) < 0)
 		return -1;
-	for (size_t at = 0; at < edit.hops.len; at++) {
+	if (edit.value == NULL)
+		take_away(tree, &edit);
+	for (size_t at = 0; edit.value != NULL && at < edit.hops.len; at++) {
 		bool is_last = at + 1 == edit.hops.len;
 		struct value *fresh = is_last				    ? edit.value
 				      : edit.hops.items[at + 1].key != NULL ? value_map(arena)

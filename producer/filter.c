@@ -101,9 +101,11 @@ int filter_missing(const struct filter *filter, int code)
 {
 	for (size_t i = 0; i < filter->ids.len; i++) {
 		if (!filter->found[i])
-			code = cli_fail(CLI_FAILED,
-					"no dead letter has the id '%s'; 'dead list' lists them",
-					filter->ids.items[i]);
+			code = cli_fail(CLI_FAILED, "no dead letter has the id '%s'; %s",
+					filter->ids.items[i],
+					strpbrk(filter->ids.items[i], "*?[") != NULL
+						? "patterns go with --id"
+						: "'dead list' lists them");
 	}
 	return code;
 }

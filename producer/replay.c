@@ -66,6 +66,8 @@ static int take_edit(void *ctx, const struct option_row *row, const char *value,
 		return err_set(err, ERR_INPUT, "at most %d edits", EDITS_MAX);
 	if (edit_check(value, err) < 0)
 		return -1;
+	if (edit_is_unknown(value))
+		cli_warn("--edit: %.*s: unknown field", (int)strcspn(value, "="), value);
 	replay->edits[replay->edits_len++] = value;
 	return 0;
 }
@@ -135,8 +137,10 @@ static void add_words(const struct replay *replay, const struct letter *letter,
 		terminal_add_text(out, reason->message);
 		buf_add_byte(out, '\n');
 	} else {
-		buf_printf(out, "  %s as run %" PRId64 ", priority %s\n",
-			   replay->dry_run ? "would be sent" : "sent", job->run,
+		buf_printf(out, "  %s as ", replay->dry_run ? "would be sent" : "sent");
+		if (strcmp(letter->id, job->id) != 0)
+			buf_printf(out, "%s, ", job->id);
+		buf_printf(out, "run %" PRId64 ", priority %s\n", job->run,
 			   job_priority_name(job->priority));
 	}
 }
@@ -153,6 +157,8 @@ static void add_tree(struct arena *arena, const struct replay *replay, const str
 				  value_str(arena, reason_code_name(reason->code)));
 			value_put(arena, map, "message", value_str(arena, reason->message));
 		} else {
+			if (strcmp(letter->id, job->id) != 0)
+				value_put(arena, map, "as", value_str(arena, job->id));
 			value_put(arena, map, "run", value_int(arena, job->run));
 			value_put(arena, map, "sent", value_bool(arena, !replay->dry_run));
 		}
@@ -315,6 +321,16 @@ static int conclude(struct replay *replay)
 	return code;
 }
 
+/* Of several jobs with the same id only the first would be done. */
+static bool gives_an_id(const struct replay *replay)
+{
+	for (size_t i = 0; i < replay->edits_len; i++) {
+		if (strncmp(replay->edits[i], "id=", 3) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int replay_letters(struct replay *replay, struct arena *arena, char *const *argv)
 {
 	struct option_group groups[] = {
@@ -333,6 +349,8 @@ static int replay_letters(struct replay *replay, struct arena *arena, char *cons
 		return cli_fail(CLI_ERROR, "%s", err.message);
 	if (!filter_is_given(&replay->filter))
 		return cli_fail(CLI_USAGE, "name the IDs to replay, a filter, or --all");
+	if (replay->filter.ids.len != 1 && gives_an_id(replay))
+		return cli_fail(CLI_USAGE, "--edit id= needs the one ID whose letter gets it");
 	if (cli_carrier(&replay->cli, "sbx-submit replay", &replay->config) < 0)
 		return CLI_USAGE;
 	if (filter_agree(&replay->filter, &replay->cli, &replay->config,

@@ -20,6 +20,28 @@ struct value *tree_item(struct value *map, const char *key)
 	return NULL;
 }
 
+void tree_remove_key(struct value *map, const char *key)
+{
+	size_t len = strlen(key);
+	size_t kept = 0;
+
+	for (size_t i = 0; i < map->map.len; i++) {
+		if (map->map.keys[i].len == len && memcmp(map->map.keys[i].data, key, len) == 0)
+			continue;
+		map->map.keys[kept] = map->map.keys[i];
+		map->map.items[kept++] = map->map.items[i];
+	}
+	map->map.len = kept;
+}
+
+void tree_remove_item(struct value *list, size_t index)
+{
+	for (size_t i = index; i + 1 < list->list.len; i++)
+		list->list.items[i] = list->list.items[i + 1];
+	if (index < list->list.len)
+		list->list.len--;
+}
+
 struct value *tree_real(struct arena *arena, double real)
 {
 	struct value *value = arena_alloc(arena, sizeof(*value));

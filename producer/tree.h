@@ -29,6 +29,10 @@ int tree_put_pair(struct arena *arena, struct value *tree, const char *path, con
 /* The item under `key` to be changed; NULL when absent or no map. */
 struct value *tree_item(struct value *map, const char *key);
 
+/* Takes away what stands there, if anything does. */
+void tree_remove_key(struct value *map, const char *key);
+void tree_remove_item(struct value *list, size_t index);
+
 struct value *tree_real(struct arena *arena, double real);
 
 #endif

@@ -49,6 +49,44 @@ class Filters(SubmitCase):
                                   if key != "x-delivery-count"}
         return [(method.routing_key, properties, body) for method, properties, body in found]
 
+    # --- edits ----------------------------------------------------------
+
+    def test_an_edit_of_an_unknown_field_is_warned_of(self):
+        self.bury({"v": 1, "id": "e1", "labels": {"a": "1", "b": "2"}, "future": 7})
+        done = self.submit("replay", "e1", "--edit", "limit.wall_ms=5m", "--edit", "labels.a=",
+                           "--edit", "future=")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("--edit: limit.wall_ms: unknown field", done.stderr)
+        self.assertEqual([body for _, body in self.queued()],
+                         [{"v": 1, "id": "e1", "labels": {"b": "2"}, "limit": {"wall_ms": "5m"},
+                           "replayed_from": "e1.1", "run": 2}])
+
+    def test_another_id_is_said_and_only_given_to_one_letter(self):
+        for job_id in ("o1", "o2"):
+            self.bury({"v": 1, "id": job_id})
+        for which in (["--all", "--yes"], ["o1", "o2"]):
+            done = self.submit("replay", *which, "--edit", "id=new")
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("one ID", done.stderr)
+        done = self.submit("replay", "o1", "--edit", "id=new")
+        self.assertEqual(done.stdout, "o1  sent as new, run 2, priority normal\n")
+        done = self.submit("replay", "o2", "--edit", "id=new2", "--json")
+        self.assertEqual(json.loads(done.stdout),
+                         {"id": "o2", "as": "new2", "run": 2, "sent": True})
+
+    def test_a_pattern_in_the_place_of_an_id_is_pointed_out(self):
+        self.bury({"v": 1, "id": "p1"})
+        done = self.submit("replay", "p*")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no dead letter has the id 'p*'; patterns go with --id", done.stderr)
+
+    def test_one_letter_is_no_letters(self):
+        self.bury({"v": 1, "id": "s1"})
+        self.assertEqual(self.submit("dead", "list").stderr, "1 dead letter, 0 not decodable\n")
+        self.bury({"v": 1, "id": "s2"})
+        self.assertEqual(self.submit("dead", "list", "--limit", "1").stderr,
+                         "1 dead letter shown, 0 not decodable\n")
+
     # --- which ----------------------------------------------------------
 
     def test_each_filter_and_all_together(self):
@@ -135,7 +173,7 @@ class Filters(SubmitCase):
         [(_, got)] = self.queued("jobs.low")
         self.assertEqual(got, {
             "v": 1, "id": "e1", "source": {"repo": "/r", "commit": "0123"},
-            "mine": {"keep": 1, "new": [1, 2]}, "stage": None, "priority": "low",
+            "mine": {"keep": 1, "new": [1, 2]}, "priority": "low",
             "steps": [{"run": ["make", "check", "-v"], "always": True, "stdin": b"x=y"},
                       {"shell": "true", "always": True}],
             "limits": {"memory_bytes": 2 << 30, "wall_ms": 300000, "cpus": 1.5},

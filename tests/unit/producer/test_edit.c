@@ -44,14 +44,43 @@ static void a_field_is_changed_where_it_is(void **state)
 			       "\"mine\":{\"x\":[]}}");
 	assert_becomes("steps[0].run[1]=c=d", "{\"id\":\"j\",\"steps\":[{\"run\":[\"a\",\"c=d\"]}],"
 					      "\"mine\":{\"x\":[]}}");
-	assert_becomes("steps[0].run[2]=", "{\"id\":\"j\",\"steps\":[{\"run\":[\"a\",\"b\",null]}],"
-					   "\"mine\":{\"x\":[]}}");
 	assert_becomes("mine.x[0][0].y=true", "{\"id\":\"j\",\"steps\":[{\"run\":[\"a\",\"b\"]}],"
 					      "\"mine\":{\"x\":[[{\"y\":true}]]}}");
 	assert_becomes("mine=no json {", "{\"id\":\"j\",\"steps\":[{\"run\":[\"a\",\"b\"]}],"
 					 "\"mine\":\"no json {\"}");
 	assert_becomes("mine.x=1,2", "{\"id\":\"j\",\"steps\":[{\"run\":[\"a\",\"b\"]}],"
 				     "\"mine\":{\"x\":\"1,2\"}}");
+}
+
+static void an_empty_value_takes_the_field_away(void **state)
+{
+	static const char untouched[] =
+		"{\"id\":\"j\",\"steps\":[{\"run\":[\"a\",\"b\"]}],\"mine\":{\"x\":[]}}";
+
+	(void)state;
+	assert_becomes("mine=", "{\"id\":\"j\",\"steps\":[{\"run\":[\"a\",\"b\"]}]}");
+	assert_becomes("steps=", "{\"id\":\"j\",\"mine\":{\"x\":[]}}");
+	assert_becomes("mine.x=", "{\"id\":\"j\",\"steps\":[{\"run\":[\"a\",\"b\"]}],\"mine\":{}}");
+	assert_becomes("steps[0].run[0]=",
+		       "{\"id\":\"j\",\"steps\":[{\"run\":[\"b\"]}],\"mine\":{\"x\":[]}}");
+	/* What is not there need not be taken away, nor made on the way. */
+	assert_becomes("steps[0].run[2]=", untouched);
+	assert_becomes("steps[3].run[2]=", untouched);
+	assert_becomes("labels.colour=", untouched);
+	assert_becomes("stage=", untouched);
+}
+
+static void fields_that_nobody_knows_are_known_as_such(void **state)
+{
+	(void)state;
+	assert_true(edit_is_unknown("limit.memory_bytes=2g"));
+	assert_true(edit_is_unknown("limits.memory=2g"));
+	assert_true(edit_is_unknown("future=1"));
+	assert_false(edit_is_unknown("future="));
+	assert_false(edit_is_unknown("limits.memory_bytes=2g"));
+	assert_false(edit_is_unknown("labels.colour=red"));
+	assert_false(edit_is_unknown("steps[0].run[1]=-v"));
+	assert_false(edit_is_unknown("steps[0].env.CC=clang"));
 }
 
 static void the_value_has_the_type_of_its_field(void **state)
@@ -147,6 +176,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_field_is_changed_where_it_is),
+		cmocka_unit_test(an_empty_value_takes_the_field_away),
+		cmocka_unit_test(fields_that_nobody_knows_are_known_as_such),
 		cmocka_unit_test(the_value_has_the_type_of_its_field),
 		cmocka_unit_test(what_can_never_be_right_is_refused_beforehand),
 		cmocka_unit_test(what_does_not_fit_the_job_is_refused),
