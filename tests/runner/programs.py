@@ -44,10 +44,10 @@ class Program:
 
 def make(root, build, mark, target):
     """The call that builds `target` there, as somebody in `root` types it."""
-    san = " SAN=1" if mark else ""
-    default = os.path.join(root, "build/san" if mark else "build")
     inside = os.path.relpath(build, root)
-    where = "" if build == default else f" B={build if inside.startswith('..') else inside}"
+    san = " SAN=1" if mark or inside == "build/san" else ""
+    where = "" if inside == ("build/san" if san else "build") else \
+        f" B={build if inside.startswith('..') else inside}"
     return f"make -j2{san}{where} {target}"
 
 

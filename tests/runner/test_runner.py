@@ -153,6 +153,8 @@ class Whole(unittest.TestCase):
         top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         for where, mark, call in (("build", "", "make -j2 all"),
                                   ("build/san", "+san", "make -j2 SAN=1 all"),
+                                  ("build/san", "", "make -j2 SAN=1 all"),
+                                  ("build", "+san", "make -j2 SAN=1 B=build all"),
                                   ("other/place", "", "make -j2 B=other/place all")):
             self.assertEqual(programs.make(top, os.path.join(top, where), mark, "all"), call)
 
