@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "queue/amqp_private.h"
 #include "queue/consuming.h"
 
@@ -28,6 +29,10 @@ enum {
 	/* How long a queue of one's own waits for its owner to come back. */
 	OWN_QUEUE_EXPIRES_MS = 600000,
 	TAG_BYTES = 32,
+	/* A control stream without a leader: how long it is waited for, which is less
+	 * than the patience of a start, and when it is asked for again. */
+	CONTROL_PATIENCE_US = 6 * 1000 * 1000,
+	CONTROL_AGAIN_US = 300 * 1000 * 1000,
 };
 
 struct rabbit_consumer {
@@ -46,6 +51,9 @@ struct rabbit_consumer {
 	uint64_t epoch;
 	unsigned generation; /* of the consumers: how often the prefetch changed */
 	struct consuming_retry retry;
+	int64_t control_failed_us; /* the stream's first failure in a row; 0: none */
+	int64_t control_again_us;  /* deaf until then; 0: the stream is heard */
+	struct err control_why;
 	bool more;    /* the last dispatch left frames behind */
 	bool stopped; /* by consumer_stop */
 	/* A write failed. Nothing is torn down in the midst of a hook: the next
@@ -143,13 +151,36 @@ static int consume_control(struct rabbit_consumer *c, struct err *err)
 		       err);
 }
 
+/* Jobs do not wait for ever for a stream that the broker may have lost. */
+static int hear_control(struct rabbit_consumer *c, struct err *err)
+{
+	int64_t now_us = clock_mono_us();
+	struct err why = {0};
+
+	c->control_again_us = 0;
+	if (consume_control(c, &why) == 0) {
+		c->control_failed_us = 0;
+		return 0;
+	}
+	if (c->control_failed_us == 0)
+		c->control_failed_us = now_us;
+	if (!c->link.starting || now_us - c->control_failed_us < CONTROL_PATIENCE_US) {
+		if (err != NULL)
+			*err = why;
+		return -1;
+	}
+	c->control_again_us = now_us + CONTROL_AGAIN_US;
+	c->control_why = why;
+	return rabbit_link_reopen_channel(&c->link, err);
+}
+
 static int set_up(struct rabbit_consumer *c, struct err *err)
 {
 	if (!c->config.passive && rabbit_topology_declare(&c->link, c->config.prefix, err) < 0)
 		return -1;
 	if (c->key != NULL && make_own_queue(c, err) < 0)
 		return -1;
-	if (c->queues.control != NULL && consume_control(c, err) < 0)
+	if (c->queues.control != NULL && hear_control(c, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->queues.len; i++) {
 		if (consume(c, i, c->queues.names[i], c->config.prefetch, amqp_empty_table, err) <
@@ -176,6 +207,8 @@ static int connect_now(struct rabbit_consumer *c, struct err *err)
 	c->broken = false;
 	if (c->hooks.connected != NULL)
 		c->hooks.connected(c->hooks.ctx, c->epoch);
+	if (c->control_again_us != 0 && c->hooks.deaf != NULL)
+		c->hooks.deaf(c->hooks.ctx, c->control_why.message);
 	return 0;
 }
 
@@ -382,8 +415,15 @@ static int rabbit_dispatch(struct consumer *base, struct err *err)
 
 	if (c->link.state == NULL && try_again(c, err) < 0)
 		return -1;
-	if (c->link.state != NULL && pump(c, &why) < 0)
+	if (c->link.state == NULL)
+		return 0;
+	if (pump(c, &why) < 0) {
 		lose(c, &why);
+	} else if (c->control_again_us != 0 && clock_mono_us() > c->control_again_us) {
+		(void)err_set(&why, ERR_PEER,
+			      "it is made anew to ask for the control stream again");
+		lose(c, &why);
+	}
 	return 0;
 }
 

@@ -160,6 +160,8 @@ uint64_t rabbit_fingerprint(const char *exchange, const char *key, const char *i
 
 /* --- the rest --------------------------------------------------------- */
 
+/* A control stream that is there but has no leader is passed over: a broker that
+ * was killed right after it had made its first stream never gets it back. */
 int rabbit_topology_declare(struct rabbit_link *link, const char *prefix,
 			    struct err *err) MUST_CHECK;
 int rabbit_topology_check(struct rabbit_link *link, const char *prefix, struct err *err) MUST_CHECK;

@@ -85,6 +85,16 @@ static int bind(struct rabbit_link *link, const char *prefix,
 
 /* --- all of it -------------------------------------------------------- */
 
+/* The control stream is there and bound, or nobody could say that it is down. */
+static int pass_over(struct rabbit_link *link, const char *queue, struct err *err)
+{
+	if (!link->starting || strcmp(queue, "control") != 0)
+		return -1;
+	if (err != NULL)
+		*err = (struct err){.kind = ERR_NONE};
+	return rabbit_link_reopen_channel(link, err);
+}
+
 static int each(struct rabbit_link *link, const char *prefix, bool passive, struct err *err)
 {
 	for (size_t i = 0; i < topology_exchanges_len; i++) {
@@ -92,7 +102,8 @@ static int each(struct rabbit_link *link, const char *prefix, bool passive, stru
 			return -1;
 	}
 	for (size_t i = 0; i < topology_queues_len; i++) {
-		if (declare_queue(link, prefix, &topology_queues[i], passive, err) < 0)
+		if (declare_queue(link, prefix, &topology_queues[i], passive, err) < 0 &&
+		    pass_over(link, topology_queues[i].suffix, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -103,7 +114,8 @@ int rabbit_topology_declare(struct rabbit_link *link, const char *prefix, struct
 	if (each(link, prefix, false, err) < 0)
 		return -1;
 	for (size_t i = 0; i < topology_bindings_len; i++) {
-		if (bind(link, prefix, &topology_bindings[i], err) < 0)
+		if (bind(link, prefix, &topology_bindings[i], err) < 0 &&
+		    pass_over(link, topology_bindings[i].queue, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -227,6 +227,10 @@ struct consumer_hooks {
 	 * every consumer and also after consumer_stop. It is settled by the
 	 * carrier; what has been seen before may come again. */
 	void (*control)(void *ctx, const struct delivery *delivery);
+	/* After `connected`: with this connection nothing is heard of ROUTE_CONTROL,
+	 * because the broker has lost its stream. A new connection asks for it
+	 * again after five minutes. */
+	void (*deaf)(void *ctx, const char *why);
 	/* An answer to consumer_ask: messages that are ready in a queue. */
 	void (*depth)(void *ctx, const char *queue, int64_t messages);
 	void *ctx;

@@ -215,6 +215,17 @@ static void on_connected(void *ctx, uint64_t epoch)
 	log_info("consuming connection up", NULL);
 }
 
+/* There is no mark to be waited for. */
+static void on_deaf(void *ctx, const char *why)
+{
+	struct supervisor *self = ctx;
+
+	self->caught_up = true;
+	log_error("cancels are not heard: the broker has lost the control stream; see TROUBLE in "
+		  "sbx-worker(1)",
+		  "error", why, NULL);
+}
+
 static void on_blocked(void *ctx, bool blocked, const char *why)
 {
 	struct supervisor *self = ctx;
@@ -248,6 +259,7 @@ static int connect_broker(struct supervisor *self, struct err *err)
 				       .connected = on_connected,
 				       .blocked = on_blocked,
 				       .control = cancel_heard,
+				       .deaf = on_deaf,
 				       .depth = on_depth,
 				       .ctx = self};
 
