@@ -27,9 +27,11 @@ struct history_hooks {
 /*
  * Looks through the shared queue and leaves everything in it; what was looked
  * at may come to stand in another order. What is already done in `wanted` is left out; `digest` of
- * the entries is used. At most 65535 results are looked at, the oldest first.
+ * the entries is used. The oldest million is looked at; `*ret_left_out` says how many
+ * more there are.
  */
 int history_find(const struct carrier_config *config, struct ids *wanted, int64_t run,
-		 const struct history_hooks *hooks, struct err *err) MUST_CHECK;
+		 const struct history_hooks *hooks, uint64_t *ret_left_out,
+		 struct err *err) MUST_CHECK;
 
 #endif

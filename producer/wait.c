@@ -270,6 +270,19 @@ static int wait_for_all(struct wait *wait)
 	return wait->worst;
 }
 
+static int look_back(struct wait *wait, const struct history_hooks *hooks, struct err *err)
+{
+	uint64_t left_out;
+
+	if (history_find(&wait->config, &wait->ids, wait->run, hooks, &left_out, err) < 0)
+		return -1;
+	if (left_out > 0)
+		cli_warn("%" PRIu64 " of the results that came before could not be looked at; "
+			 "a program that takes them from %s.results is missing",
+			 left_out, wait->config.prefix);
+	return 0;
+}
+
 int wait_run(struct wait *wait, int (*before)(struct wait *wait, struct err *err))
 {
 	const struct history_hooks hooks = {found, wait};
@@ -279,7 +292,7 @@ int wait_run(struct wait *wait, int (*before)(struct wait *wait, struct err *err
 	wait->left = wait->ids.len;
 	wait->one = wait->ids.len == 1;
 	if (open_queue(wait, &err) < 0 || (before != NULL && before(wait, &err) < 0) ||
-	    history_find(&wait->config, &wait->ids, wait->run, &hooks, &err) < 0)
+	    look_back(wait, &hooks, &err) < 0)
 		return cli_fail_carrier(&err);
 	return wait_for_all(wait);
 }
@@ -417,7 +430,7 @@ static int run_follow(struct follow *follow, const char *id)
 
 	follow->exit_code = -1;
 	if (await_open(&follow->await, &wait->cli, &wait->config, &job, true, &err) < 0 ||
-	    history_find(&wait->config, &wait->ids, wait->run, &hooks, &err) < 0)
+	    look_back(wait, &hooks, &err) < 0)
 		code = cli_fail_carrier(&err);
 	else if (follow->exit_code >= 0)
 		code = follow->exit_code;

@@ -258,6 +258,25 @@ class Wait(BatchCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("l1", done.stdout)
 
+    def test_a_result_behind_more_than_a_consumer_can_hold_is_found(self):
+        def fill(_):
+            # Without confirms, for the time it takes; the last one tells that all are there.
+            channel = self.client.connection.channel()
+            for number in range(66000):
+                channel.basic_publish(self.client.name("results"), f"default.f{number}", b"\x80",
+                                      pika.BasicProperties(message_id=f"f{number}.1"))
+            channel.close()
+
+        self.client.with_channel(fill)
+        self.publish_result("behind")
+        sbxtest.poll(lambda: self.client.depth("results") > 66000, "all results")
+        before = self.client.depth("results")
+        done = self.submit("wait", "behind", "--json", "--timeout", "5s")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["job"], "behind")
+        sbxtest.poll(lambda: self.client.depth("results") == before, "nothing to be taken")
+        self.client.purge("results")
+
     def test_the_latest_run_counts(self):
         self.publish_result("again", "error")
         self.publish_result("again", "passed", run=2)
