@@ -43,7 +43,6 @@ static void open_existing(void)
 		"/dev/autofs",
 		"/dev/nvram",
 		"/dev/watchdog",
-		"/dev/mqueue",
 		"/dev/hugepages",
 		"/dev/binderfs",
 		"/dev/vsock",

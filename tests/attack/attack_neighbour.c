@@ -87,9 +87,9 @@ static void leave_marks(void)
 
 	if (shmget(KEY, 4096, IPC_CREAT | 0666) < 0 || msgget(KEY, IPC_CREAT | 0666) < 0 ||
 	    semget(KEY, 1, IPC_CREAT | 0666) < 0 ||
-	    shm_open("/sbx-neighbour", O_CREAT | O_RDWR, 0666) < 0)
+	    shm_open("/sbx-neighbour", O_CREAT | O_RDWR, 0666) < 0 ||
+	    mq_open("/sbx-neighbour", O_CREAT | O_RDWR, 0666, NULL) == (mqd_t)-1)
 		_exit(1);
-	(void)mq_open("/sbx-neighbour", O_CREAT | O_RDWR, 0666, NULL);
 	if (bind(unix_fd, (struct sockaddr *)&local, sizeof(local)) < 0 || listen(unix_fd, 1) < 0 ||
 	    bind(tcp_fd, (struct sockaddr *)&internet, sizeof(internet)) < 0 ||
 	    listen(tcp_fd, 1) < 0)

@@ -1,10 +1,11 @@
 /*
  * attack_starve.c - uses up what the kernel counts by user, so that whoever has
  * the same user number has none left: inotify's instances and watches, signals
- * that wait, timers, memory locked by shared segments. "first" takes all that is
- * to be had, says so and keeps it for a while; "second", in another box or on the
- * host, needs a little of each.
+ * that wait, timers, memory locked by shared segments, bytes of message queues. "first" takes all
+ * that is to be had, says so and keeps it for a while; "second", in another box or on the host,
+ * needs a little of each.
  */
+#include <mqueue.h>
 #include <sys/inotify.h>
 #include <sys/ipc.h>
 #include <sys/resource.h>
@@ -77,14 +78,34 @@ static long take_locked(long most)
 	return taken;
 }
 
+/* One is as much as a box can do with. */
+static long take_queues(long most)
+{
+	char name[64];
+	long taken = 0;
+
+	for (; taken < most; taken++) {
+		(void)snprintf(name, sizeof(name), "/starve-%d-%ld", (int)getpid(), taken);
+		if (mq_open(name, O_CREAT | O_RDWR, 0600, NULL) == (mqd_t)-1)
+			break;
+		if (most == 1) /* on the host it would outlive this process */
+			(void)mq_unlink(name);
+	}
+	return taken;
+}
+
 static const struct {
 	const char *name;
 	long (*take)(long most);
 	long most; /* of one process */
+	long least;
 } kinds[] = {
-	{"inotify instances", take_instances, 100}, {"inotify watches", take_watches, 2000},
-	{"signals that wait", take_signals, MANY},  {"timers", take_timers, MANY},
-	{"locked segments", take_locked, 2000},
+	{"inotify instances", take_instances, 100, LITTLE},
+	{"inotify watches", take_watches, 2000, LITTLE},
+	{"signals that wait", take_signals, MANY, LITTLE},
+	{"timers", take_timers, MANY, LITTLE},
+	{"locked segments", take_locked, 2000, LITTLE},
+	{"message queues", take_queues, 100, 1},
 };
 
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -145,9 +166,9 @@ int main(int argc, char **argv)
 		contained();
 	}
 	for (int i = 0; i < KINDS; i++) {
-		long had = kinds[i].take(LITTLE);
+		long had = kinds[i].take(kinds[i].least);
 
-		if (had < LITTLE)
+		if (had < kinds[i].least)
 			escaped("only %ld %s were left", had, kinds[i].name);
 	}
 	contained();

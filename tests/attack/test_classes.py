@@ -65,7 +65,7 @@ CLASSES = {
     "core files and their handlers": ["test_limits"],
     "secrets in the environment": ["test_environment"],
     "counts of the whole machine (aio, terminals)": ["test_what_the_machine_has_for_all"],
-    "counts by user (inotify, waiting signals, timers, locked memory)":
+    "counts by user (inotify, waiting signals, timers, locked memory, message queues)":
         ["test_what_the_kernel_counts_by_user"],
     # the kill
     "setsid and double fork": ["test_survivor"],

@@ -181,7 +181,7 @@ static void set_limit(const struct child *child, __rlimit_resource_t resource, i
 /* What the kernel counts by user an ordinary user's boxes share with him. */
 static void set_shared_limits(const struct child *child)
 {
-	enum { LOCKED = 8 << 20, SIGNALS = 4096 };
+	enum { LOCKED = 8 << 20, SIGNALS = 4096, QUEUES = 819200 /* as in every kernel */ };
 	bool shared = child->init->host->user_mode;
 	int64_t locked = shared ? LOCKED / QUOTA_SHARES_BOX : LOCKED, signals;
 	struct rlimit pending;
@@ -189,6 +189,7 @@ static void set_shared_limits(const struct child *child)
 	set_limit(child, RLIMIT_MEMLOCK, locked, locked);
 	if (!shared)
 		return;
+	set_limit(child, RLIMIT_MSGQUEUE, QUEUES / QUOTA_SHARES_BOX, QUEUES / QUOTA_SHARES_BOX);
 	if (getrlimit(RLIMIT_SIGPENDING, &pending) < 0)
 		give_up(child, "cannot read a limit");
 	signals = pending.rlim_max == RLIM_INFINITY ? SIGNALS

@@ -58,6 +58,7 @@ static const struct {
 } rules[] = {
 	{"/", READS, false},
 	{"/dev", READS | WRITES, false}, /* null, zero, terminals: none is made there */
+	{"/dev/mqueue", OWNS, false},	 /* of the box's ipc namespace */
 	{BOX_WORKSPACE, OWNS, true},
 	{"/tmp", OWNS, true},
 	{"/dev/shm", OWNS, true},

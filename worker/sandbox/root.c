@@ -6,7 +6,8 @@
  * only, a few copied and a few made-up files in /etc, nodes of harmless devices.
  * Then the template is pivoted into and the old root is gone from it. The init
  * of a box copies the template (a dozen mounts, some 20 us) and adds only
- * what must be its own: /proc, /dev/pts, and later workspace, /tmp, /dev/shm.
+ * what must be its own: /proc, /dev/pts, /dev/mqueue, and later workspace, /tmp,
+ * /dev/shm.
  *
  * /usr is an overlay with an empty second layer rather than a bind mount. A
  * file lock, lease or watch taken through it lies on the overlay's own inode,
@@ -473,6 +474,21 @@ static int mount_proc(int *ret_proc_fd, struct err *err)
 	return 0;
 }
 
+/* Without it Landlock would let nobody open a message queue: this is where the
+ * rule for them is tied to. A kernel without queues has no such file system. */
+static int mount_queues(struct err *err)
+{
+	CLEANUP(fd_cleanup)
+	int queues = mounts_make("mqueue", NULL, 0,
+				 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
+
+	if (queues < 0)
+		return errno == ENODEV ? 0 : -1;
+	if (mounts_attach(queues, AT_FDCWD, "/dev/mqueue") < 0)
+		return err_sys(err, "cannot mount a private /dev/mqueue");
+	return 0;
+}
+
 int root_mount_own(int *ret_proc_fd, struct err *err)
 {
 	/* The host has a number of terminals for all together. */
@@ -488,5 +504,5 @@ int root_mount_own(int *ret_proc_fd, struct err *err)
 		return -1;
 	if (mounts_attach(pts, AT_FDCWD, "/dev/pts") < 0)
 		return err_sys(err, "cannot mount a private /dev/pts");
-	return 0;
+	return mount_queues(err);
 }

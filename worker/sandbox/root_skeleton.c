@@ -25,8 +25,8 @@
 enum { COPY_MAX_BYTES = 4 << 20 };
 
 static const char *const directories[] = {
-	"dev",	"dev/pts", "dev/shm", "empty", "etc", "etc/ssl", "home",
-	"proc", "root",	   "run",     "tmp",   "usr", "var",	 "work",
+	"dev",	"dev/mqueue", "dev/pts", "dev/shm", "empty", "etc", "etc/ssl", "home",
+	"proc", "root",	      "run",	 "tmp",	    "usr",   "var", "work",
 };
 
 static const struct {
