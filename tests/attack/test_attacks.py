@@ -64,7 +64,7 @@ def processes(marker):
 def groups(pid):
     """Control groups of one sbx-box: others may be at work on this machine."""
     return [path for depth in range(5)
-            for path in glob.glob("/sys/fs/cgroup/" + "*/" * depth + f"sbx-box-{pid}-*")]
+            for path in glob.glob("/sys/fs/cgroup/" + "*/" * depth + f"sbx-box-*-{pid}-*")]
 
 
 def unreclaimable(meminfo):

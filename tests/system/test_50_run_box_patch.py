@@ -1,7 +1,10 @@
 """The programs without a queue: sbx-run, sbx-box and sbx-patch."""
 import base64
+import glob
 import json
 import os
+import subprocess
+import unittest
 
 import sbxtest
 
@@ -158,7 +161,7 @@ class Box(Local):
             os.unlink(path)
         done = self.program("sbx-box", "--outcome-file", path, *arguments, stdin=stdin,
                             cwd=os.path.join(self.folder, "here"))
-        self.assertTrue(os.path.exists(path), done.stderr)
+        self.assertTrue(os.path.exists(path) and os.path.getsize(path) > 0, done.stderr)
         with open(path, encoding="utf-8") as stream:
             return done, json.load(stream)
 
@@ -247,6 +250,26 @@ class Box(Local):
         self.assertEqual(outcome["limits_met"], ["disk"])
         self.assertIn("met the limit: disk", done.stderr)
         self.assertEqual(self.box("--", "true")[1]["limits_met"], [])
+
+    @unittest.skipIf(os.getuid() != 0, "needs root, for a pid namespace")
+    def test_a_box_of_another_pid_namespace_is_not_taken_for_a_dead_one(self):
+        """Containers may share control groups and not see each other's processes."""
+        box = os.path.join(sbxtest.BIN, "sbx-box")
+        with subprocess.Popen([box, "--empty", "--", "sh", "-c", "echo up; read line; echo $line"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+            self.assertEqual(first.stdout.readline(), "up\n")
+            # Groups that have nobody in them yet are the first to go.
+            empty = [path[:-1] + "7" for depth in range(5)
+                     for path in glob.glob("/sys/fs/cgroup/" + "*/" * depth +
+                                           f"sbx-box-*{first.pid}-0-1")]
+            for path in empty:
+                os.mkdir(path)
+                self.addCleanup(os.rmdir, path)
+            subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", box, "--empty", "--",
+                            "true"], check=True, timeout=60)
+            self.assertEqual([path for path in empty if not os.path.exists(path)], [])
+            self.assertEqual(first.communicate("still\n", timeout=60)[0], "still\n")
+            self.assertEqual(first.returncode, 0)
 
     def test_the_directory_is_written_only_when_asked(self):
         here = os.path.join(self.folder, "here")

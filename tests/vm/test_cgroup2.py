@@ -39,6 +39,11 @@ def write(text, *path):
         file.write(text)
 
 
+def box_group(pid):
+    """What the control group of an sbx-box is called."""
+    return f"sbx-box-{os.stat('/proc/self/ns/pid').st_ino}-{pid}-0-1"
+
+
 def groups_below(group):
     """Names, relative to it, of all groups below one."""
     return sorted(os.path.relpath(os.path.join(folder, name), group)
@@ -221,7 +226,7 @@ class Root(Case):
             with self.start(["./sbx-box", "--empty", "--", "sh", "-c", "echo up; sleep 1000"],
                             group) as box:
                 self.assertEqual(box.stdout.readline(), "up\n")
-                self.assertEqual(groups_below(group), [f"sbx-box-{box.pid}-0-1", "sbx-host"])
+                self.assertEqual(groups_below(group), [box_group(box.pid), "sbx-host"])
                 self.assertEqual(read(group, "cgroup.procs"), "")
                 box.terminate()
                 box.wait(20)
@@ -288,7 +293,7 @@ class User(Case):
         with self.start(["./sbx-box", "--empty", "--", "sh", "-c", "echo up; sleep 1000"],
                         group, USER) as box:
             self.assertEqual(box.stdout.readline(), "up\n")
-            left = f"sbx-box-{box.pid}-0-1"
+            left = box_group(box.pid)
             box.send_signal(signal.SIGKILL)
         self.assertIn(left, groups_below(group))
         code, _, text = self.box("true", group=os.path.join(group, "sbx-host"), uid=USER)

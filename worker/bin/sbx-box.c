@@ -330,9 +330,20 @@ static int run(const struct box_options *options, struct box_host *host, struct 
 	return result;
 }
 
+/* With the pid namespace: control groups may be shared with processes that cannot
+ * see this one, and would take its boxes for those of a dead one. */
+static void name_boxes(char *ret, size_t size)
+{
+	struct stat st;
+
+	if (stat("/proc/self/ns/pid", &st) < 0)
+		st.st_ino = 0;
+	(void)snprintf(ret, size, "box-%lu", (unsigned long)st.st_ino);
+}
+
 static int run_box(const struct box_options *options, const char *root, struct err *err)
 {
-	char instance[40];
+	char prefix[28], instance[40];
 	struct box_config config = {.instance = instance,
 				    .allow_missing_cgroup = options->allow_missing,
 				    .uid_base = UID_BASE + (uid_t)getpid(),
@@ -352,7 +363,8 @@ static int run_box(const struct box_options *options, const char *root, struct e
 	bool root_holds = true;
 	int result = -1;
 
-	(void)snprintf(instance, sizeof(instance), "box-%d", (int)getpid());
+	name_boxes(prefix, sizeof(prefix));
+	(void)snprintf(instance, sizeof(instance), "%s-%d", prefix, (int)getpid());
 	/* First: in a user namespace, owners cannot be told any more. */
 	if (options->explain)
 		root_holds = explain_root(root);
@@ -363,7 +375,7 @@ static int run_box(const struct box_options *options, const char *root, struct e
 		if (!root_holds)
 			result = BOX_EXIT_FAULT;
 	} else if (box_new(host, 0, &box, err) == 0) {
-		box_host_sweep_dead(host, "box"); /* while init sets itself up */
+		box_host_sweep_dead(host, prefix); /* while init sets itself up */
 		result = run(options, host, box, err);
 		box_free(box);
 	}
