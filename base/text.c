@@ -132,6 +132,25 @@ void text_hex(const void *data, size_t len, char *ret)
 	*ret = '\0';
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+int text_hex_byte(const char *digits)
+{
+	int high = hex_digit(digits[0]);
+	int low = high < 0 ? -1 : hex_digit(digits[1]);
+
+	return low < 0 ? -1 : high << 4 | low;
+}
+
 /* --- globs ------------------------------------------------------------ */
 
 /* One pattern character, as compiled. */

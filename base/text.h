@@ -24,6 +24,10 @@ bool text_parse_duration_ms(const char *text, int64_t *ret);
 /* Lowercase hexadecimal; `ret` has room for 2 * len + 1. */
 void text_hex(const void *data, size_t len, char *ret);
 
+/* The byte that two hexadecimal digits of either case spell, or -1: also where the
+ * text ends before them. */
+int text_hex_byte(const char *digits);
+
 /*
  * A glob against a '/'-separated path: '?' and '*' stop at '/', '**' as a
  * whole component crosses any number of components (none too), '[a-z]',

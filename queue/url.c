@@ -36,17 +36,6 @@ bool url_has_scheme(const char *text, const char *scheme)
 	return strncmp(text, scheme, len) == 0 && text[len] == ':';
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Undoes percent-encoding; NULL and `err` when it is malformed or hides a NUL. */
 static const char *decode(struct arena *arena, const char *text, size_t len, const char *what,
 			  struct err *err)
@@ -59,23 +48,21 @@ static const char *decode(struct arena *arena, const char *text, size_t len, con
 		return NULL;
 	}
 	for (size_t i = 0; i < len; i++) {
-		int high;
-		int low;
+		int byte;
 
 		if (text[i] != '%') {
 			out[used++] = text[i];
 			continue;
 		}
-		high = len - i > 2 ? hex_value(text[i + 1]) : -1;
-		low = high < 0 ? -1 : hex_value(text[i + 2]);
-		if (low < 0 || high * 16 + low == 0) {
+		byte = len - i > 2 ? text_hex_byte(text + i + 1) : -1;
+		if (byte <= 0) {
 			(void)err_set(err, ERR_INPUT,
 				      "malformed percent-encoding in the %s of the URL; write '%%' "
 				      "as %%25",
 				      what);
 			return NULL;
 		}
-		out[used++] = (char)(high * 16 + low);
+		out[used++] = (char)byte;
 		i += 2;
 	}
 	out[used] = '\0';

@@ -42,28 +42,16 @@ void oid_hex(const struct oid *oid, char ret_hex[OID_HEX_BYTES])
 	text_hex(oid->raw, OID_BYTES, ret_hex);
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 bool oid_parse(const char *hex, struct oid *ret)
 {
 	struct oid oid;
 
 	for (size_t i = 0; i < OID_BYTES; i++) {
-		int high = hex_digit(hex[2 * i]);
-		int low = high < 0 ? -1 : hex_digit(hex[2 * i + 1]);
+		int byte = text_hex_byte(hex + 2 * i);
 
-		if (low < 0)
+		if (byte < 0)
 			return false;
-		oid.raw[i] = (uint8_t)(high << 4 | low);
+		oid.raw[i] = (uint8_t)byte;
 	}
 	if (hex[2 * OID_BYTES] != '\0')
 		return false;

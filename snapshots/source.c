@@ -44,14 +44,6 @@ static bool is_unreserved(unsigned char c)
 	return isascii(c) && (isalnum(c) || strchr("-._~", c) != NULL);
 }
 
-static int hex_value(char c)
-{
-	const char *digits = "0123456789abcdef";
-	const char *at = c == '\0' ? NULL : strchr(digits, tolower((unsigned char)c));
-
-	return at == NULL ? -1 : (int)(at - digits);
-}
-
 /* Decodes what needs no escape, spells the others in capitals. For a local
  * path everything is decoded. False for what must not be there at all. */
 static bool unescape(const char *text, bool local, char *ret, size_t size)
@@ -65,12 +57,11 @@ static bool unescape(const char *text, bool local, char *ret, size_t size)
 		if (len + 4 > size)
 			return false;
 		if (escaped) {
-			int high = hex_value(text[1]);
-			int low = high < 0 ? -1 : hex_value(text[2]);
+			int byte = text_hex_byte(text + 1);
 
-			if (low < 0)
+			if (byte < 0)
 				return false;
-			c = (unsigned char)(high << 4 | low);
+			c = (unsigned char)byte;
 			text += 2;
 		}
 		if (c < 0x20 || c == 0x7f || (escaped && c == '/'))

@@ -104,12 +104,32 @@ static void likeness_counts_edits(void **state)
 	assert_true(text_distance("a", long_text) == SIZE_MAX);
 }
 
+static void hexadecimal_goes_there_and_back(void **state)
+{
+	static const char *const wrong[] = {"",	  "a",	"g0", "0g", " 1",
+					    "+1", "/0", "0:", "@0", "0`"};
+	char text[3];
+
+	(void)state;
+	for (int byte = 0; byte < 256; byte++) {
+		const uint8_t data = (uint8_t)byte;
+
+		text_hex(&data, 1, text);
+		assert_int_equal(text_hex_byte(text), byte);
+		(void)snprintf(text, sizeof(text), "%02X", (unsigned)data);
+		assert_int_equal(text_hex_byte(text), byte);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		assert_int_equal(text_hex_byte(wrong[i]), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(globs_match_as_documented),
 		cmocka_unit_test(utf8_is_strict),
 		cmocka_unit_test(numbers_carry_units),
+		cmocka_unit_test(hexadecimal_goes_there_and_back),
 		cmocka_unit_test(likeness_counts_edits),
 		cmocka_unit_test(identifiers_are_checked_and_made),
 	};
