@@ -26,6 +26,10 @@ void fd_close(int fd);
 /* For CLEANUP(fd_cleanup): closes and sets to -1. */
 void fd_cleanup(int *fd);
 
+/* This process and those it starts may have as many descriptors as root, or the
+ * service manager, permits: the soft bound becomes the hard one. */
+void fd_raise_bound(void);
+
 /* Hands the descriptor over: returns it and leaves -1. */
 int fd_take(int *fd);
 

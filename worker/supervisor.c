@@ -14,7 +14,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -408,24 +407,14 @@ static int turn(struct supervisor *self, struct err *err)
 
 /* --- start and end ---------------------------------------------------- */
 
-/* A result on its way holds a descriptor, and so does each executor. The other
- * processes inherit the bound, which is above that of the jobs (host.c). */
-static void raise_descriptors(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
-		return;
-	files.rlim_cur = files.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &files);
-}
-
 static int start(struct supervisor *self, struct err *err)
 {
 	const struct config *config = self->config;
 	uid_t uid = (uid_t)config->worker_uid_base;
 
-	raise_descriptors();
+	/* A result on its way holds a descriptor, and so does each executor. The other
+	 * processes inherit the bound, which is above that of the jobs (host.c). */
+	fd_raise_bound();
 	if (loop_init(&self->loop, err) < 0 || watch_signals(self, err) < 0 ||
 	    commands_compile(&self->arena, &config->commands_allow, &self->commands, err) < 0 ||
 	    roots_read(config, &self->arena, &self->roots, err) < 0 || make_slots(self, err) < 0 ||

@@ -26,7 +26,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -141,19 +140,6 @@ static void share_quotas(struct box_host *host)
 	NEGLECT(quotas_set(&host->quotas, proc_fd, QUOTA_SHARES_HOST, NULL));
 }
 
-/* The kernel counts by user how many descriptors are on their way through sockets,
- * and refuses to send more to whoever may have fewer open: jobs, which have the
- * same user, may have half of what this process may (init_step.c). */
-static void raise_descriptors(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
-		return;
-	files.rlim_cur = files.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &files);
-}
-
 static int enter_user_namespace(struct box_host *host, struct err *err)
 {
 	int dumpable = prctl(PR_GET_DUMPABLE);
@@ -181,7 +167,11 @@ static int enter_user_namespace(struct box_host *host, struct err *err)
 	    write_self("/proc/self/gid_map", gid_map, err) < 0)
 		return err_prefix(err, "cannot set up a user namespace");
 	share_quotas(host);
-	raise_descriptors();
+	/* The kernel counts by user how many descriptors are on their way through
+	 * sockets, and refuses to send more to whoever may have fewer open: jobs,
+	 * which have the same user, may have half of what this process may
+	 * (init_step.c). */
+	fd_raise_bound();
 	(void)prctl(PR_SET_DUMPABLE, dumpable);
 	return 0;
 }
