@@ -7,6 +7,9 @@
 
 #include "tests/unit/snapshots/git_fixture.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "snapshots/store.h"
 
 enum { TIMEOUT_MS = 20000 };
@@ -165,6 +168,54 @@ UNUSED static struct oid settle(struct rig *rig, const struct store_base *base, 
 	if (try_settle(rig, base, job, &commit) != 0)
 		fail_msg("%s: %s", job, rig->err.message);
 	return commit;
+}
+
+/* --- against eviction ----------------------------------------------------- */
+
+enum { RACE_USERS = 3 };
+
+/* Ends only by a signal, or with an error. */
+static void evict_for_ever(bool layers)
+{
+	const struct store_policy policy = {
+		.max_bytes = 1, .recent_ms = 0, .keep_refs_ms = 1 << 30};
+	struct store_upkept upkept;
+	struct rig rig;
+
+	rig_open_with(&rig, "store-race", layers);
+	while (store_upkeep(rig.store, &policy, &upkept, &rig.err) == 0) {
+	}
+	_exit(5);
+}
+
+/* Runs `use` in processes of their own, numbered from 0, with the store "store-race",
+ * from which another evicts all that it may meanwhile. */
+UNUSED static void race_eviction(void (*use)(int which), bool layers)
+{
+	pid_t users[RACE_USERS], evictor;
+	struct rig rig;
+	int status;
+
+	rig_open_with(&rig, "store-race", layers);
+	rig_close(&rig);
+	(void)fflush(NULL);
+	evictor = fork();
+	if (evictor == 0)
+		evict_for_ever(layers);
+	for (int i = 0; i < RACE_USERS; i++) {
+		users[i] = fork();
+		if (users[i] == 0) {
+			use(i);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < RACE_USERS; i++) {
+		assert_int_equal(waitpid(users[i], &status, 0), users[i]);
+		assert_int_equal(status, 0);
+	}
+	assert_int_equal(kill(evictor, SIGKILL), 0);
+	assert_int_equal(waitpid(evictor, &status, 0), evictor);
+	assert_true(WIFSIGNALED(status));
 }
 
 #endif

@@ -4,9 +4,7 @@
  */
 #include "tests/unit/snapshots/store_rig.h"
 
-#include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* --- helpers ----------------------------------------------------------- */
@@ -217,20 +215,6 @@ static void a_layer_over_nothing_is_made_anew(void **state)
 
 /* --- several processes ------------------------------------------------------- */
 
-/* A child that fails says so by its exit: it must not go on as a test. */
-static void evict_for_ever(void)
-{
-	const struct store_policy policy = {
-		.max_bytes = 1, .recent_ms = 0, .keep_refs_ms = 1 << 30};
-	struct store_upkept upkept;
-	struct rig rig;
-
-	rig_open_with(&rig, "store-race", true);
-	while (store_upkeep(rig.store, &policy, &upkept, &rig.err) == 0) {
-	}
-	_exit(5);
-}
-
 /* Whether a layer that is pinned has all that it needs, for a while. */
 static bool stays_whole(struct rig *rig, const struct oid *tree)
 {
@@ -247,6 +231,7 @@ static bool stays_whole(struct rig *rig, const struct oid *tree)
 	return true;
 }
 
+/* A child that fails says so by its exit: it must not go on as a test. */
 static void use_and_check(int which)
 {
 	static const char *const tags[] = {"base", "one", "two"};
@@ -277,38 +262,11 @@ static void use_and_check(int which)
 
 static void layers_and_eviction_go_together(void **state)
 {
-	enum { USERS = 3 };
-	pid_t users[USERS], evictor;
-	int status;
-
 	(void)state;
 	make_repo("race");
 	change("race", "one", "echo new >a/text && git add .");
 	change("race", "two", "git rm -q run && git add .");
-	{
-		struct rig rig;
-
-		rig_open_with(&rig, "store-race", true);
-		rig_close(&rig);
-	}
-	(void)fflush(NULL);
-	evictor = fork();
-	if (evictor == 0)
-		evict_for_ever();
-	for (int i = 0; i < USERS; i++) {
-		users[i] = fork();
-		if (users[i] == 0) {
-			use_and_check(i);
-			_exit(0);
-		}
-	}
-	for (int i = 0; i < USERS; i++) {
-		assert_int_equal(waitpid(users[i], &status, 0), users[i]);
-		assert_int_equal(status, 0);
-	}
-	assert_int_equal(kill(evictor, SIGKILL), 0);
-	assert_int_equal(waitpid(evictor, &status, 0), evictor);
-	assert_true(WIFSIGNALED(status));
+	race_eviction(use_and_check, true);
 }
 
 /* --- verification ----------------------------------------------------------- */

@@ -453,50 +453,11 @@ static void use_and_eviction(int round)
 	rig_close(&rig);
 }
 
-static void evict_for_ever(void)
-{
-	struct store_policy policy = {.max_bytes = 1, .recent_ms = 0, .keep_refs_ms = 1 << 30};
-	struct store_upkept upkept;
-	struct rig rig;
-
-	rig_open(&rig, "store-race");
-	while (store_upkeep(rig.store, &policy, &upkept, &rig.err) == 0) {
-	}
-	_exit(5);
-}
-
 static void use_and_eviction_go_together(void **state)
 {
-	enum { USERS = 3 };
-	pid_t users[USERS], evictor;
-	int status;
-
 	(void)state;
 	make_commits("race");
-	{
-		struct rig rig;
-
-		rig_open(&rig, "store-race");
-		rig_close(&rig);
-	}
-	(void)fflush(NULL);
-	evictor = fork();
-	if (evictor == 0)
-		evict_for_ever();
-	for (int i = 0; i < USERS; i++) {
-		users[i] = fork();
-		if (users[i] == 0) {
-			use_and_eviction(i);
-			_exit(0);
-		}
-	}
-	for (int i = 0; i < USERS; i++) {
-		assert_int_equal(waitpid(users[i], &status, 0), users[i]);
-		assert_int_equal(status, 0);
-	}
-	assert_int_equal(kill(evictor, SIGKILL), 0);
-	assert_int_equal(waitpid(evictor, &status, 0), evictor);
-	assert_true(WIFSIGNALED(status));
+	race_eviction(use_and_eviction, false);
 }
 
 /* A child that fails says so by its exit: it must not go on as a test. */
