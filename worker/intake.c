@@ -23,9 +23,14 @@
 
 /* --- limits ----------------------------------------------------------- */
 
+/* So many jobs at work may not keep the worker from its own: where nobody else wants
+ * a CPU they lose nothing by it. */
+enum { STEP_NICE = 5 };
+
 struct box_limits intake_box_limits(const struct job_limits *limits)
 {
 	return (struct box_limits){
+		.nice = STEP_NICE,
 		.wall_ms = limits->wall_ms,
 		.cpu_ms = limits->cpu_ms,
 		.idle_ms = limits->idle_ms,

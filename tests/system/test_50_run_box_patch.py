@@ -82,6 +82,11 @@ class Run(Local):
             self.assertIn(each["memory_counter"], ("cgroup", "process"))
             self.assertGreater(each["page_faults"], 100)
 
+    def test_steps_yield_to_the_worker(self):
+        _, result = self.run_job(sbxtest.job_of(self.repo, steps=["nice"]))
+        ours = os.getpriority(os.PRIO_PROCESS, 0)
+        self.assertEqual(int(result["steps"][0]["stdout"]), min(ours + 5, 19))
+
     def test_a_limit_that_a_step_met_and_passed_is_told(self):
         job = sbxtest.job_of(self.repo, limits={"disk_bytes": 4 << 20}, steps=[
             "head -c 8m /dev/zero > f 2>/dev/null; true", "rm f"])

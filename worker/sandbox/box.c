@@ -358,6 +358,7 @@ static int check_limits(const struct box_host *host, const struct box_limits *li
 		return err_set(err, ERR_INPUT, "the profile '%s' does not fit the host's '%s'",
 			       filter_profile_name(limits->profile),
 			       filter_profile_name(host->widest));
+	assert(limits->nice >= 0 && limits->nice < 20);
 	if (limits->memory_bytes > INT64_MAX / 4 || limits->disk_bytes > INT64_MAX / 4)
 		return err_set(err, ERR_INPUT, "limits: memory or disk is absurdly large");
 	return 0;
@@ -425,7 +426,8 @@ static int set_limits(struct box *box, const struct box_limits *limits, struct e
 	bool same_memory = ahead && had->memory_bytes == limits->memory_bytes &&
 			   had->disk_bytes == limits->disk_bytes;
 
-	if ((!same_memory || had->processes != limits->processes || limits->millicpus > 0) &&
+	if ((!same_memory || had->processes != limits->processes || had->nice != limits->nice ||
+	     limits->millicpus > 0) &&
 	    cgroup_limit(&host->cgroups, &box->cgroup, limits, err) < 0)
 		return -1;
 	if (!ahead)

@@ -101,6 +101,9 @@ struct box_limits {
 	int64_t file_bytes;
 	int64_t output_bytes; /* both streams of all steps together */
 	int64_t millicpus;
+	/* How much nicer than the host's process steps are, 0-19. On version 2 of
+	 * control groups the weights of their group say the same. */
+	int nice;
 	enum filter_profile profile; /* of system calls */
 };
 

@@ -187,8 +187,25 @@ static int limit_cpu(bool v2, int fd, int64_t millicpus)
 	return cgroup_write(fd, "cpu.max", text);
 }
 
+/* Against the other boxes and the worker itself. A kernel or a disk without weights
+ * has none of these files. */
+static void weigh(const struct cgroup_tree *tree, int fd, int nice)
+{
+	enum { USUAL = 100, LEAST = 10 };
+	char text[32];
+
+	if (!tree->v2 || nice == 0)
+		return;
+	if ((tree->controllers & 1U << CGROUP_CPU) != 0)
+		NEGLECT(cgroup_write_number(fd, "cpu.weight.nice", nice));
+	(void)snprintf(text, sizeof(text), "default %d", USUAL - nice * (USUAL - LEAST) / 19);
+	if ((tree->controllers & 1U << CGROUP_IO) != 0)
+		NEGLECT(cgroup_write(fd, "io.weight", text));
+}
+
 static int limit_tree(const struct cgroup_tree *tree, int fd, const struct box_limits *limits)
 {
+	weigh(tree, fd, limits->nice);
 	if ((tree->controllers & 1U << CGROUP_MEMORY) != 0 &&
 	    limit_memory(tree->v2, fd, limits) < 0)
 		return -1;

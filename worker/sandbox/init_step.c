@@ -210,6 +210,14 @@ static void set_files(const struct child *child, int64_t files)
 		set_limit(child, RLIMIT_NOFILE, files, files);
 }
 
+/* nice(3) answers with the value it sets, which may be -1. */
+static void be_nice(const struct child *child, int more)
+{
+	errno = 0;
+	if (more > 0 && nice(more) < 0 && errno != 0)
+		give_up(child, "cannot lower the priority");
+}
+
 static void set_limits(const struct child *child)
 {
 	enum { STACK = 8 << 20, STACK_MOST = 64 << 20 };
@@ -220,6 +228,7 @@ static void set_limits(const struct child *child)
 	set_shared_limits(child);
 	set_limit(child, RLIMIT_RTPRIO, 0, 0);
 	set_limit(child, RLIMIT_NICE, 0, 0);
+	be_nice(child, limits->nice);
 	set_files(child, limits->open_files);
 	if (limits->file_bytes > 0)
 		set_limit(child, RLIMIT_FSIZE, limits->file_bytes, limits->file_bytes);

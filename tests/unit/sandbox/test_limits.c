@@ -5,6 +5,7 @@
  * hold is not tried.
  */
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "boxtest.h"
@@ -287,6 +288,22 @@ static void test_open_files(void **state)
 	boxtest_close(&test);
 }
 
+static void test_niceness(void **state)
+{
+	struct box_limits limits = boxtest_limits;
+	struct boxtest test;
+	char expected[16];
+	int ours = getpriority(PRIO_PROCESS, 0);
+
+	(void)state;
+	limits.nice = 7;
+	boxtest_open(&test, NULL, &limits);
+	(void)snprintf(expected, sizeof(expected), "%d\n", ours + 7 > 19 ? 19 : ours + 7);
+	assert_string_equal(boxtest_ok(&test, "nice"), expected);
+	assert_int_not_equal(boxtest_shell(&test, "renice -n -1 $$ 2>/dev/null").exit_code, 0);
+	boxtest_close(&test);
+}
+
 static void test_output(void **state)
 {
 	struct box_limits limits = boxtest_limits;
@@ -404,19 +421,13 @@ static void test_absurd_limits(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_wall),
-	cmocka_unit_test(test_wall_of_steps),
-	cmocka_unit_test(test_step_wall),
-	cmocka_unit_test(test_idle),
-	cmocka_unit_test(test_cpu),
-	cmocka_unit_test(test_disk),
-	cmocka_unit_test(test_inodes),
-	cmocka_unit_test(test_file_size),
-	cmocka_unit_test(test_processes),
-	cmocka_unit_test(test_open_files),
-	cmocka_unit_test(test_output),
-	cmocka_unit_test(test_meters),
-	cmocka_unit_test(test_missing_controllers),
+	cmocka_unit_test(test_wall),	      cmocka_unit_test(test_wall_of_steps),
+	cmocka_unit_test(test_step_wall),     cmocka_unit_test(test_idle),
+	cmocka_unit_test(test_cpu),	      cmocka_unit_test(test_disk),
+	cmocka_unit_test(test_inodes),	      cmocka_unit_test(test_file_size),
+	cmocka_unit_test(test_processes),     cmocka_unit_test(test_open_files),
+	cmocka_unit_test(test_niceness),      cmocka_unit_test(test_output),
+	cmocka_unit_test(test_meters),	      cmocka_unit_test(test_missing_controllers),
 	cmocka_unit_test(test_absurd_limits),
 };
 
