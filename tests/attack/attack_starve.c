@@ -62,8 +62,10 @@ static long take_timers(long most)
 	return taken;
 }
 
+/* Those of the host would outlive this process. */
 static long take_locked(long most)
 {
+	int ids[LITTLE];
 	long taken = 0;
 
 	for (; taken < most; taken++) {
@@ -74,7 +76,11 @@ static long take_locked(long most)
 			(void)shmctl(id, IPC_RMID, NULL);
 		if (locked < 0)
 			break;
+		if (most == LITTLE)
+			ids[taken] = id;
 	}
+	for (long i = 0; most == LITTLE && i < taken; i++)
+		(void)shmctl(ids[i], IPC_RMID, NULL);
 	return taken;
 }
 

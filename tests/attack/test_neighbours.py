@@ -21,6 +21,13 @@ HOST_FILES = ("/usr/bin/env", "/etc/ssl/certs/ca-certificates.crt", "/etc/altern
 HOST_DEVICES = ("/dev/null", "/dev/urandom")
 
 
+def segments(uid):
+    """Those of the host that programs of the attack have left there."""
+    with open("/proc/sysvipc/shm", encoding="utf-8") as file:
+        lines = [line.split() for line in file][1:]
+    return [line[1] for line in lines if (int(line[7]), line[3]) == (uid or os.getuid(), "65536")]
+
+
 class Neighbours:
     """A subclass says who starts the boxes."""
 
@@ -91,12 +98,14 @@ class Neighbours:
         os.close(fd)
 
     def test_what_the_kernel_counts_by_user(self):
+        here = segments(self.uid)
         before = self.left_on_the_host()  # which others may have used up
         first = self.start("starve", "first")
         self.assertEqual(first.stdout.readline(), b"ready\n")
         self.finish(self.start("starve", "second"))
         self.assertEqual(self.left_on_the_host(), before)
         self.finish(first)
+        self.assertEqual(segments(self.uid), here)
 
     def left_on_the_host(self):
         program = shutil.copy(os.path.join(BUILD, "tests/attack/attack_starve"), self.folder)

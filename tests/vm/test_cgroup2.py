@@ -374,6 +374,7 @@ class Worker(Case):
         self.assertEqual(code, 0, errors)
         with self.start(serve, group, uid) as worker:
             left = self.until("a running step", lambda: self.busy(group))
+            self.assertEqual(read(group, list(left)[0], "cpu.weight.nice").strip(), "5")
             write("1", inner, "cgroup.kill")
             worker.wait(20)
         self.until("the death of the step", lambda: not self.busy(group))
