@@ -130,6 +130,14 @@ void store_build_release(struct store_build *build)
 	fd_cleanup(&build->fd);
 }
 
+static bool is_at(int dir_fd, const char *name, int fd)
+{
+	struct stat held, named;
+
+	return fstat(fd, &held) == 0 && fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
 /* Removes each directory below tmp/ whose builder is gone. */
 int store_clean_tmp(const struct store *store, struct err *err)
 {
@@ -153,7 +161,10 @@ int store_clean_tmp(const struct store *store, struct err *err)
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
 		fd = openat(tmp, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		/* Who has built it may have given it its final name since it was opened:
+		 * then the lock is free as well. */
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+		    is_at(tmp, entry->d_name, fd)) {
 			remove_content(fd, 0);
 			(void)unlinkat(tmp, entry->d_name, AT_REMOVEDIR);
 		} else if (fd >= 0) {
