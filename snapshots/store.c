@@ -163,8 +163,7 @@ int store_clean_tmp(const struct store *store, struct err *err)
 		fd = openat(tmp, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		/* Who has built it may have given it its final name since it was opened:
 		 * then the lock is free as well. */
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-		    is_at(tmp, entry->d_name, fd)) {
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && is_at(tmp, entry->d_name, fd)) {
 			remove_content(fd, 0);
 			(void)unlinkat(tmp, entry->d_name, AT_REMOVEDIR);
 		} else if (fd >= 0) {

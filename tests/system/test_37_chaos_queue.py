@@ -147,7 +147,7 @@ class Kills(Chaos):
 
     def test_kills_at_any_moment_of_a_short_job(self):
         """States that are over before anybody outside has heard of them are hit by chance."""
-        self.start("moments", log__level="debug")
+        self.start("moments", log__level="debug", worker__max_attempts=100)
         hits = {}
         kills, most = (6 * int(10 * SCALE), 3000) if LONG else (24, 24)
         number = 0
