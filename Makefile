@@ -212,7 +212,7 @@ unit-tests: $(UNIT_TESTS) $(REPLAYS)
 all-tests: all $(UNIT_TESTS) $(REPLAYS) $(ATTACKS)
 
 .PHONY: test
-test: MORE_DEPS := openssh-server mmdebstrap umoci skopeo
+test chaos: MORE_DEPS := openssh-server mmdebstrap umoci skopeo iproute2 apparmor gdb strace g++ sqlite3 python3-pytest libclang-rt-14-dev
 test: deps
 	$(MAKE) all-tests
 	$(MAKE) SAN=1 unit-tests

@@ -140,8 +140,9 @@ class Archive:
 
     def look(self):
         self.file.seek(0)
+        headers = Headers(self.file)
         try:
-            with tarfile.open(fileobj=Headers(self.file), mode="r:") as archive:
+            with tarfile.open(fileobj=headers, mode="r:") as archive:
                 for member in archive:
                     archive.members = []
                     name = os.path.normpath(member.name)
@@ -155,6 +156,7 @@ class Archive:
                             os.path.join(os.path.dirname(name), member.linkname))
                     else:
                         self.members[name] = (member.offset_data, member.size)
+                headers.check_end(archive)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise Refused(f"not a sound tar archive: {error}") from error
 

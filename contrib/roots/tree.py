@@ -57,6 +57,13 @@ class Headers:
             raise Refused("a header that leads back")
         return self.file.seek(place)
 
+    def check_end(self, archive):
+        """After the last member. For tarfile a header that is none, or a part of one, is an end
+        as good as a block of zeros or the end of the file."""
+        self.seek(archive.offset)
+        if self.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise Refused("a header that is none")
+
 
 def _words(name):
     """The parts of an archived name."""
@@ -145,12 +152,14 @@ class Tree:
     def unpack(self, file):
         """An uncompressed tar archive. Raises Refused; the tree is of no use then."""
         self.fresh, self.touched = set(), set()
+        headers = Headers(file)
         try:
-            with tarfile.open(fileobj=Headers(file), mode="r:", errors="surrogateescape",
+            with tarfile.open(fileobj=headers, mode="r:", errors="surrogateescape",
                               encoding="utf-8") as archive:
                 for member in archive:
                     self.add(archive, member)
                     archive.members = []  # tarfile would keep all of them
+                headers.check_end(archive)
             while file.read(CHUNK):
                 pass  # what is compressed has its checksum at the end
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:

@@ -516,6 +516,15 @@ class Hostile(Rooted):
                 self.assertNotEqual(self.mkroot("oci", "app", path, timeout=20).returncode, 0)
                 self.assert_clean()
 
+    def test_what_comes_after_the_last_member(self):
+        whole = tar(member("usr/a", data=b"a"))
+        rubbish = b"".join(bytes([number % 255 + 1]) for number in range(512))
+        for cut, end in ((1024, rubbish), (1024, rubbish[:100]), (1024, rubbish + bytes(1024))):
+            with self.subTest(end=end[:4], len=len(end)):
+                path = self.file("root.tar", whole[:cut] + end)
+                self.assert_refused("a header that is none", "tar", "app", path)
+                self.assertNotEqual(self.mkroot("oci", "app", path).returncode, 0)
+
     def test_mutations(self):
         """Any archive is unpacked or refused: nothing else is raised, nothing lies outside."""
         sys.path.insert(0, os.path.join(sbxtest.ROOT, "contrib/roots"))
