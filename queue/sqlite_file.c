@@ -415,7 +415,9 @@ static int set_up(struct lite *lite, struct err *err)
 	(void)sqlite3_db_config(lite->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	if (sqlite3_exec(lite->db,
 			 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-			 "PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -4096",
+			 "PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -4096;"
+			 /* Often and little: a checkpoint holds up all who wait for it. */
+			 "PRAGMA wal_autocheckpoint = 300",
 			 NULL, NULL, NULL) != SQLITE_OK)
 		return lite_fail(lite, "set up", err);
 	(void)sqlite3_file_control(lite->db, "main", SQLITE_FCNTL_PERSIST_WAL, &persist);

@@ -203,7 +203,9 @@ int ledger_open(struct ledger **ret, const char *path, struct err *err)
 		return -1;
 	if (run_sql(ledger,
 		    "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
-		    "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1024",
+		    "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1024;"
+		    /* Often and little: all jobs wait for a checkpoint. */
+		    "PRAGMA wal_autocheckpoint = 200",
 		    err) < 0 ||
 	    migrate(ledger, err) < 0 || make_shrinkable(ledger, err) < 0 ||
 	    count_bytes(ledger, err) < 0 || prepare(ledger, err) < 0) {
