@@ -39,6 +39,7 @@ enum {
 struct batch {
 	struct cli cli;
 	const char *resume;
+	const char *reply_to;
 	bool dry_run;
 	struct carrier_config config;
 	struct lines lines;
@@ -73,6 +74,7 @@ static const struct cli_help batch_help = {
 static const struct option_row batch_rows[] = {
 	{"resume", "FILE", "note what is queued here, and skip what is noted", option_text,
 	 AT(resume)},
+	{"reply-to", "QUEUE", "have the results sent there, too", option_text, AT(reply_to)},
 	{"dry-run", NULL, "only validate every line", option_flag, AT(dry_run)},
 };
 
@@ -249,9 +251,10 @@ static bool is_new(struct batch *batch, const struct prepared *prepared)
 /* 0 also for a line that is at fault. */
 static int send_job(struct batch *batch, const struct prepared *prepared, struct err *err)
 {
-	const struct message message = prepared_message(prepared);
+	struct message message = prepared_message(prepared);
 	struct err local = {0};
 
+	message.reply_to = batch->reply_to;
 	warn_of(batch, &prepared->unknown);
 	if (!is_new(batch, prepared))
 		return 0;
@@ -451,7 +454,8 @@ static int batch_jobs(struct arena *arena, char *const *argv)
 		return cli_fail(CLI_USAGE, "'batch' takes one FILE.jsonl, or '-'");
 	if (batch.dry_run && batch.resume != NULL)
 		return cli_fail(CLI_USAGE, "--dry-run sends nothing that --resume could note");
-	if (!batch.dry_run && cli_carrier(&batch.cli, "sbx-submit batch", &batch.config) < 0)
+	if (!batch.dry_run && (cli_carrier(&batch.cli, "sbx-submit batch", &batch.config) < 0 ||
+			       cli_reply_to(batch.reply_to, &batch.config) < 0))
 		return CLI_USAGE;
 	ids_init(&batch.ids);
 	buf_init(&batch.out, OUTPUT_BYTES);

@@ -226,3 +226,14 @@ int cli_carrier(const struct cli *cli, const char *name, struct carrier_config *
 	};
 	return 0;
 }
+
+int cli_reply_to(const char *name, const struct carrier_config *config)
+{
+	if (name == NULL || carrier_reply_to_valid(config->prefix, name))
+		return 0;
+	(void)cli_fail(CLI_USAGE,
+		       "--reply-to: no result is sent to '%s'; name a queue under "
+		       "'%s.reply.', which is there before the result",
+		       name, config->prefix);
+	return -1;
+}

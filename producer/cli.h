@@ -72,6 +72,10 @@ void cli_note(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
  * message printed when there is none. */
 int cli_carrier(const struct cli *cli, const char *name, struct carrier_config *ret) MUST_CHECK;
 
+/* Whether results may be sent to the queue `name`; NULL: to none. Else says why
+ * not, and -1. */
+int cli_reply_to(const char *name, const struct carrier_config *config) MUST_CHECK;
+
 /* Writes `out` to standard output. Returns `code`, or CLI_ERROR when that
  * failed. */
 int cli_print(const struct buf *out, int code);

@@ -27,6 +27,7 @@ struct submit {
 	bool wait;
 	bool follow;
 	bool dry_run;
+	const char *reply_to;
 	struct compose compose;
 	struct arena arena;
 	struct buf file; /* the job file's text */
@@ -51,6 +52,7 @@ static const struct cli_help submit_help = {
 static const struct option_row submit_rows[] = {
 	{"wait", NULL, "wait for the result and print it", option_flag, AT(wait)},
 	{"follow", NULL, "the same, with live states and output", option_flag, AT(follow)},
+	{"reply-to", "QUEUE", "have the result sent there, too", option_text, AT(reply_to)},
 	{"dry-run", NULL, "only validate, and print the message as JSON", option_flag, AT(dry_run)},
 };
 
@@ -212,6 +214,7 @@ static int send_job(struct submit *submit, const struct carrier_config *config)
 	struct err err = {0};
 	int rc;
 
+	message.reply_to = submit->reply_to;
 	if (sender_open(&sender, config, &err) < 0)
 		return cli_fail_carrier(&err);
 	rc = sender_send(&sender, ROUTE_JOB, &message,
@@ -252,7 +255,8 @@ static int deliver(struct submit *submit)
 
 	if (submit->dry_run)
 		return print_message(submit);
-	if (cli_carrier(&submit->cli, "sbx-submit", &config) < 0)
+	if (cli_carrier(&submit->cli, "sbx-submit", &config) < 0 ||
+	    cli_reply_to(submit->reply_to, &config) < 0)
 		return CLI_USAGE;
 	if (submit->wait || submit->follow)
 		return send_and_wait(submit, &config);

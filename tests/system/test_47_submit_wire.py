@@ -60,6 +60,20 @@ class Send(WireCase):
         self.assertEqual(properties.delivery_mode, 2)
         self.assertLess(abs(properties.timestamp - time.time()), 60)
 
+    def test_results_are_asked_for_elsewhere(self):
+        where = self.client.name("reply.elsewhere")
+        done = self.submit("-", "--reply-to", where, stdin='{"v": 1, "id": "j-reply"}')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.take("jobs")[0].reply_to, where)
+        done = self.submit("batch", "-", "--reply-to", where, stdin='{"v": 1, "id": "j-each"}\n')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.take("jobs")[0].reply_to, where)
+        for command in ([], ["batch"]):
+            for name in ("elsewhere", self.client.name("jobs"), self.client.name("reply.")):
+                done = self.submit(*command, "-", "--reply-to", name, stdin='{"v": 1}\n')
+                self.assertEqual((done.returncode, done.stdout), (2, ""), done)
+                self.assertIn(f"name a queue under '{self.client.name('reply.')}'", done.stderr)
+
     def test_options_alone_make_a_job(self):
         patch = os.path.join(self.folder, "p.diff")
         with open(patch, "wb") as stream:
