@@ -196,6 +196,25 @@ static void add_body(const struct letter *letter, struct buf *out)
 	}
 }
 
+/* When it was first sent, and what it is a replay of. */
+static void add_origin(const struct letter *letter, struct buf *out)
+{
+	const struct value *from =
+		letter->tree == NULL ? NULL : value_get(letter->tree, "replayed_from");
+	int64_t sent_s = letter->delivery->timestamp_s;
+	char sent[CLI_TIME_BYTES];
+
+	if (sent_s > 0 && sent_s <= LIMIT_DEADLINE_MS / 1000) {
+		cli_time(sent_s * 1000, sent);
+		add_line(out, "sent", sent);
+	}
+	if (from == NULL || from->kind != VALUE_STR)
+		return;
+	buf_printf(out, "  %-10s ", "replay of");
+	terminal_add(out, (const char *)from->bytes.data, from->bytes.len, false);
+	buf_add_byte(out, '\n');
+}
+
 void letter_print(const struct letter *letter, struct buf *out)
 {
 	const struct message_death *death = &letter->delivery->death;
@@ -218,6 +237,7 @@ void letter_print(const struct letter *letter, struct buf *out)
 	(void)snprintf(text, sizeof(text), "%s to %s", first, last);
 	add_line(out, "failed", text);
 	add_line(out, "queue", death->queue);
+	add_origin(letter, out);
 	if (letter->tree == NULL) {
 		add_line(out, "problem", letter->problem);
 		add_body(letter, out);

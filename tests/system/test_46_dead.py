@@ -45,7 +45,8 @@ class Dead(SubmitCase):
         self.assertEqual(self.submit("replay", "--all", "--yes").returncode, 0)
 
     def test_list_and_show(self):
-        job = {"v": 1, "id": "d1", "tenant": "acme", "run": 3, "mine": b"\xff"}
+        job = {"v": 1, "id": "d1", "tenant": "acme", "run": 3, "mine": b"\xff",
+               "replayed_from": "d1.2\x1b"}
         self.bury(job, **{"x-sbx-reason": "job.attempts", "x-sbx-error": "fetch\x1b[31m failed",
                           "x-sbx-worker": "w1", "x-sbx-attempts": 5,
                           "x-sbx-first-at": 1700000000000, "x-sbx-last-at": 1700000100000,
@@ -67,7 +68,8 @@ class Dead(SubmitCase):
             self.assertIn(part, lines[1])
         self.assertEqual(done.stderr, "2 dead letters, 0 not decodable\n")
         done = self.submit("dead", "show", "d1")
-        for part in ("d1  run 3", "acme", "job.attempts", "w1", '"mine"', '"base64": "/w=="'):
+        for part in ("d1  run 3", "acme", "job.attempts", "w1", '"mine"', '"base64": "/w=="',
+                     "replay of  d1.2\\x1b"):
             self.assertIn(part, done.stdout)
         self.assertNotIn("d2", done.stdout)
         done = self.submit("dead", "show", "d1", "--json")
