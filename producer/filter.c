@@ -61,9 +61,8 @@ static bool is_recent(const struct filter *filter, const struct letter *letter)
 
 	if (filter->since_ms == 0)
 		return true;
-	if (at_ms <= 0 && letter->delivery->timestamp_s > 0 &&
-	    letter->delivery->timestamp_s <= LIMIT_DEADLINE_MS / 1000)
-		at_ms = letter->delivery->timestamp_s * 1000;
+	if (at_ms <= 0 && letter->delivery->timestamp_us / 1000 <= LIMIT_DEADLINE_MS)
+		at_ms = letter->delivery->timestamp_us / 1000;
 	return at_ms > 0 && at_ms >= filter->now_ms - filter->since_ms;
 }
 

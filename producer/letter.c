@@ -112,7 +112,7 @@ struct value *letter_to_value(struct arena *arena, const struct letter *letter, 
 	put_int(arena, map, "first_at_ms", death->first_at_ms);
 	put_int(arena, map, "last_at_ms", death->last_at_ms);
 	put_text(arena, map, "queue", death->queue);
-	put_int(arena, map, "enqueued_at_s", letter->delivery->timestamp_s);
+	put_int(arena, map, "enqueued_at_us", letter->delivery->timestamp_us);
 	put_int(arena, map, "size_bytes", (int64_t)letter->delivery->size_bytes);
 	value_put(arena, map, "decodable", value_bool(arena, letter->tree != NULL));
 	put_text(arena, map, "problem", letter->problem);
@@ -201,11 +201,11 @@ static void add_origin(const struct letter *letter, struct buf *out)
 {
 	const struct value *from =
 		letter->tree == NULL ? NULL : value_get(letter->tree, "replayed_from");
-	int64_t sent_s = letter->delivery->timestamp_s;
+	int64_t sent_ms = letter->delivery->timestamp_us / 1000;
 	char sent[CLI_TIME_BYTES];
 
-	if (sent_s > 0 && sent_s <= LIMIT_DEADLINE_MS / 1000) {
-		cli_time(sent_s * 1000, sent);
+	if (sent_ms > 0 && sent_ms <= LIMIT_DEADLINE_MS) {
+		cli_time(sent_ms, sent);
 		add_line(out, "sent", sent);
 	}
 	if (from == NULL || from->kind != VALUE_STR)

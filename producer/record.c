@@ -23,7 +23,7 @@ struct fields {
 	int64_t attempts;
 	int64_t first_at_ms;
 	int64_t last_at_ms;
-	int64_t timestamp_s;
+	int64_t timestamp_us;
 };
 
 static const struct {
@@ -43,7 +43,7 @@ static const struct {
 	  {"attempts", offsetof(struct fields, attempts)},
 	  {"first_at_ms", offsetof(struct fields, first_at_ms)},
 	  {"last_at_ms", offsetof(struct fields, last_at_ms)},
-	  {"timestamp_s", offsetof(struct fields, timestamp_s)},
+	  {"timestamp_us", offsetof(struct fields, timestamp_us)},
 };
 
 /* --- out -------------------------------------------------------------- */
@@ -85,7 +85,7 @@ int record_from_delivery(struct arena *arena, const struct delivery *delivery, s
 		.attempts = delivery->attempts,
 		.first_at_ms = death->first_at_ms,
 		.last_at_ms = death->last_at_ms,
-		.timestamp_s = delivery->timestamp_s,
+		.timestamp_us = delivery->timestamp_us,
 	};
 	struct value *map = value_map(arena);
 
@@ -226,7 +226,7 @@ int record_to_message(struct arena *arena, const struct value *record, struct me
 	message.id = fields.id;
 	message.correlation_id = fields.correlation_id;
 	message.reply_to = fields.reply_to;
-	message.timestamp_s = fields.timestamp_s;
+	message.timestamp_us = fields.timestamp_us;
 	message.attempts = fields.attempts;
 	message.death = (struct message_death){
 		.reason = fields.reason,

@@ -125,6 +125,7 @@ static void take_own(struct rabbit_inbound *inbound, const amqp_table_entry_t *e
 		{"x-sbx-attempts", NULL, &inbound->delivery.attempts},
 		{"x-sbx-first-at", NULL, &death->first_at_ms},
 		{"x-sbx-last-at", NULL, &death->last_at_ms},
+		{"x-sbx-timestamp-us", NULL, &inbound->timestamp_us},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
@@ -202,12 +203,15 @@ static int take_properties(struct rabbit_inbound *inbound, const amqp_basic_prop
 		delivery->correlation_id = copy_text(inbound, from->correlation_id);
 	if (from->_flags & AMQP_BASIC_REPLY_TO_FLAG)
 		delivery->reply_to = copy_text(inbound, from->reply_to);
-	if ((from->_flags & AMQP_BASIC_TIMESTAMP_FLAG) && from->timestamp <= INT64_MAX)
-		delivery->timestamp_s = (int64_t)from->timestamp;
+	if ((from->_flags & AMQP_BASIC_TIMESTAMP_FLAG) && from->timestamp <= INT64_MAX / 1000000)
+		delivery->timestamp_us = (int64_t)from->timestamp * 1000000;
 	if (inbound->redelivered)
 		delivery->redeliveries = 1;
 	if ((from->_flags & AMQP_BASIC_HEADERS_FLAG) && take_headers(inbound, &from->headers) < 0)
 		return -1;
+	/* A message that a stranger has sent on keeps our header, and has another time. */
+	if (inbound->timestamp_us / 1000000 == delivery->timestamp_us / 1000000)
+		delivery->timestamp_us = inbound->timestamp_us;
 	return inbound->arena.exhausted ? -1 : 0;
 }
 
@@ -322,6 +326,7 @@ void rabbit_inbound_reset(struct rabbit_inbound *inbound)
 	inbound->delivery = (struct delivery){0};
 	inbound->died_in = NULL;
 	inbound->died_why = NULL;
+	inbound->timestamp_us = 0;
 	inbound->died_at_ms = 0;
 }
 

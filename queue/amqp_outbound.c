@@ -7,8 +7,8 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "queue/amqp_private.h"
 
 enum {
@@ -129,7 +129,7 @@ static void add_death(struct rabbit_outbound *outbound, const struct message *me
 	add_number(outbound, "x-sbx-last-at", death->last_at_ms);
 }
 
-#define OWN_HEADERS 7u
+#define OWN_HEADERS 8u
 
 /* A header handed on that has no room is left out: it came from a stranger. */
 static void add_others(struct rabbit_outbound *outbound, const struct pair_list *headers)
@@ -174,13 +174,13 @@ static int set_properties(struct rabbit_outbound *outbound, enum route route,
 	amqp_basic_properties_t *to = &outbound->properties;
 	amqp_flags_t flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG |
 			     AMQP_BASIC_TIMESTAMP_FLAG | AMQP_BASIC_TYPE_FLAG;
-	int64_t now = (int64_t)time(NULL);
+	int64_t sent_us = message->timestamp_us > 0 ? message->timestamp_us : clock_wall_us();
 
 	to->content_type = amqp_cstring_bytes("application/msgpack");
 	to->type = amqp_cstring_bytes(rules[route].type);
 	to->delivery_mode =
 		rules[route].persistent ? AMQP_DELIVERY_PERSISTENT : AMQP_DELIVERY_NONPERSISTENT;
-	to->timestamp = (uint64_t)(message->timestamp_s > 0 ? message->timestamp_s : now);
+	to->timestamp = (uint64_t)(sent_us / 1000000);
 	if (set_short(&to->message_id, AMQP_BASIC_MESSAGE_ID_FLAG, &flags, message->id,
 		      "message id", err) < 0 ||
 	    set_short(&to->correlation_id, AMQP_BASIC_CORRELATION_ID_FLAG, &flags,
@@ -192,6 +192,8 @@ static int set_properties(struct rabbit_outbound *outbound, enum route route,
 		      "reply_to", err) < 0)
 		return -1;
 	to->headers = (amqp_table_t){0, outbound->headers};
+	if (route == ROUTE_JOB || route == ROUTE_RETRY || route == ROUTE_DEAD)
+		add_number(outbound, "x-sbx-timestamp-us", sent_us);
 	if (route == ROUTE_RETRY || route == ROUTE_DEAD)
 		add_death(outbound, message);
 	add_others(outbound, &message->headers);

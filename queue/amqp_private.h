@@ -119,6 +119,7 @@ struct rabbit_inbound {
 	const char *died_in;	  /* the queue the broker dead-lettered it from, or NULL */
 	const char *died_why;
 	int64_t died_at_ms;
+	int64_t timestamp_us; /* as our own header has it; 0: none */
 };
 
 void rabbit_inbound_init(struct rabbit_inbound *inbound);

@@ -111,7 +111,7 @@ struct message {
 	const char *correlation_id; /* or NULL */
 	const char *key;	    /* ROUTE_RESULT, ROUTE_EVENT: the routing key */
 	const char *reply_to;	    /* ROUTE_JOB: handed on; ROUTE_REPLY: where to */
-	int64_t timestamp_s;	    /* Unix time of first enqueueing; 0: now */
+	int64_t timestamp_us;	    /* Unix time of first enqueueing; 0: now */
 	enum job_priority priority; /* ROUTE_JOB, ROUTE_RETRY */
 	int64_t attempts;	    /* ROUTE_RETRY, ROUTE_DEAD: started so far */
 	enum wait_bucket bucket;    /* ROUTE_RETRY */
@@ -198,7 +198,7 @@ struct delivery {
 	const char *correlation_id;
 	const char *reply_to;
 	const char *key;
-	int64_t timestamp_s;  /* 0: none */
+	int64_t timestamp_us; /* 0: none; of strangers in whole seconds */
 	int64_t attempts;     /* our own header; 0 at first */
 	int64_t redeliveries; /* the broker's count, where it has one; else 0 or 1 */
 	/* As far as the headers have it. What the broker itself has moved to

@@ -30,7 +30,7 @@
 #include "queue/sqlite_private.h"
 #include "queue/url.h"
 
-enum { SCHEMA_VERSION = 1, APPLICATION_ID = 0x736278 /* "sbx" */, BUSY_US = 10000000 };
+enum { SCHEMA_VERSION = 2, APPLICATION_ID = 0x736278 /* "sbx" */, BUSY_US = 10000000 };
 
 static const char schema[] =
 	"CREATE TABLE topologies (prefix TEXT PRIMARY KEY) WITHOUT ROWID;"
@@ -38,7 +38,7 @@ static const char schema[] =
 	" seq INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL,"
 	" holder INTEGER, redeliveries INTEGER NOT NULL DEFAULT 0,"
 	" target TEXT, due_ms INTEGER, expires_ms INTEGER,"
-	" key TEXT, id TEXT, correlation_id TEXT, reply_to TEXT, timestamp_s INTEGER NOT NULL,"
+	" key TEXT, id TEXT, correlation_id TEXT, reply_to TEXT, timestamp_us INTEGER NOT NULL,"
 	" attempts INTEGER NOT NULL, reason TEXT, error TEXT, worker TEXT, died_in TEXT,"
 	" first_at_ms INTEGER NOT NULL, last_at_ms INTEGER NOT NULL, headers BLOB);"
 	"CREATE INDEX messages_ready ON messages (queue, holder);"
@@ -67,7 +67,7 @@ static const char *const sql[LITE_STATEMENTS] = {
 	[LITE_DECLARE] = "INSERT INTO topologies (prefix) VALUES (?1) ON CONFLICT DO NOTHING",
 	[LITE_DECLARED] = "SELECT 1 FROM topologies WHERE prefix = ?1",
 	[LITE_PUT] = "INSERT INTO messages (queue, target, due_ms, expires_ms, key, id,"
-		     " correlation_id, reply_to, timestamp_s, attempts, reason, error, worker,"
+		     " correlation_id, reply_to, timestamp_us, attempts, reason, error, worker,"
 		     " died_in, first_at_ms, last_at_ms, headers)"
 		     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,"
 		     " ?16, ?17)",
@@ -77,7 +77,7 @@ static const char *const sql[LITE_STATEMENTS] = {
 	[LITE_AFTER] = "SELECT seq FROM messages WHERE queue = ?1 AND holder IS NULL AND seq > ?2"
 		       " ORDER BY seq LIMIT 1",
 	[LITE_HOLD] = "UPDATE messages SET holder = ?2 WHERE seq = ?1",
-	[LITE_READ] = "SELECT m.queue, key, id, correlation_id, reply_to, timestamp_s, attempts,"
+	[LITE_READ] = "SELECT m.queue, key, id, correlation_id, reply_to, timestamp_us, attempts,"
 		      " redeliveries, reason, error, worker, died_in, first_at_ms, last_at_ms,"
 		      " headers, body FROM messages m JOIN bodies b ON b.seq = m.seq"
 		      " WHERE m.seq = ?1",
@@ -374,6 +374,21 @@ static int pragma_number(struct lite *lite, const char *text, int64_t *ret, stru
 	return rc;
 }
 
+/* From version 1, which had times in seconds. Locked: nobody else does it now. */
+static int upgrade(struct lite *lite, struct err *err)
+{
+	if (sqlite3_exec(lite->db,
+			 "BEGIN IMMEDIATE;"
+			 "ALTER TABLE messages RENAME COLUMN timestamp_s TO timestamp_us;"
+			 "UPDATE messages SET timestamp_us = timestamp_us * 1000000;"
+			 "PRAGMA user_version = 2; COMMIT",
+			 NULL, NULL, NULL) == SQLITE_OK)
+		return 0;
+	(void)lite_fail(lite, "upgrade", err);
+	(void)sqlite3_exec(lite->db, "ROLLBACK", NULL, NULL, NULL);
+	return -1;
+}
+
 static int migrate(struct lite *lite, struct err *err)
 {
 	char text[sizeof(schema) + 128];
@@ -385,6 +400,8 @@ static int migrate(struct lite *lite, struct err *err)
 		return -1;
 	if (version == SCHEMA_VERSION)
 		return 0;
+	if (version == 1)
+		return upgrade(lite, err);
 	if (version > SCHEMA_VERSION)
 		return err_set(
 			err, ERR_CONFLICT,

@@ -134,7 +134,7 @@ static void bind_message(sqlite3_stmt *statement, const struct place *place, enu
 	const bool died = retried && message->death.reason != NULL;
 	const bool answer = route == ROUTE_REPLY || route == ROUTE_RESULT || route == ROUTE_EVENT;
 	const struct message_death *death = &message->death;
-	int64_t now_s = clock_wall_us() / 1000000;
+	int64_t now_us = clock_wall_us();
 
 	lite_bind_text(statement, 1, place->queue);
 	lite_bind_text(statement, 2, place->target);
@@ -146,7 +146,7 @@ static void bind_message(sqlite3_stmt *statement, const struct place *place, enu
 	/* Where to answer is of no use to those who read an answer. */
 	lite_bind_text(statement, 8, answer ? NULL : message->reply_to);
 	(void)sqlite3_bind_int64(statement, 9,
-				 message->timestamp_s > 0 ? message->timestamp_s : now_s);
+				 message->timestamp_us > 0 ? message->timestamp_us : now_us);
 	(void)sqlite3_bind_int64(statement, 10, retried ? message->attempts : 0);
 	lite_bind_text(statement, 11, died ? death->reason : NULL);
 	lite_bind_text(statement, 12, died ? death->error : NULL);
@@ -324,7 +324,7 @@ static void read_row(sqlite3_stmt *statement, struct arena *arena, struct delive
 		.id = text_at(statement, 2, arena),
 		.correlation_id = text_at(statement, 3, arena),
 		.reply_to = text_at(statement, 4, arena),
-		.timestamp_s = sqlite3_column_int64(statement, 5),
+		.timestamp_us = sqlite3_column_int64(statement, 5),
 		.attempts = sqlite3_column_int64(statement, 6),
 		.redeliveries = sqlite3_column_int64(statement, 7),
 		.death = {.reason = text_at(statement, 8, arena),

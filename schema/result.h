@@ -139,7 +139,7 @@ struct result_metrics {
 	int64_t cpu_us, memory_peak_bytes, io_read_bytes, io_write_bytes, processes_peak;
 	enum memory_counter memory_counter;
 	struct result_use use;
-	int64_t queue_us;    /* message timestamp, in whole seconds, until received; -1 unknown */
+	int64_t queue_us;    /* enqueued (message timestamp) until received; -1 unknown */
 	int64_t prepare_us;  /* received until prepared; 0: not prepared */
 	int64_t run_us;	     /* start of the first step until the end of the last */
 	int64_t overhead_us; /* received until settled, less run_us */

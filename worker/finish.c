@@ -90,7 +90,7 @@ static void publish_again(struct task *task, enum route route, enum reason_code 
 	message->priority = task->priority;
 	message->attempts = task->attempts;
 	message->bucket = wait_bucket_after(task->attempts < 1 ? 1 : task->attempts);
-	message->timestamp_s = task->timestamp_s;
+	message->timestamp_us = task->timestamp_us;
 	message->first_at_ms = task->first_fault_ms == 0 ? now_ms : task->first_fault_ms;
 	message->last_at_ms = now_ms;
 	ipc_text(message->id, task->job.id == NULL ? task->message_id : task->job.id);
@@ -260,8 +260,8 @@ static void measure(struct task *task)
 	measure_use(metrics);
 	metrics->run_us = within(metrics->run_us, spent_us);
 	metrics->queue_us = -1;
-	if (task->timestamp_s > 0 && task->timestamp_s < received / 1000000 + LIMIT_TIME_MS)
-		metrics->queue_us = within(received - task->timestamp_s * 1000000, INT64_MAX);
+	if (task->timestamp_us > 0)
+		metrics->queue_us = within(received - task->timestamp_us, INT64_MAX);
 	metrics->prepare_us = prepared == 0 ? 0 : within(prepared - received, INT64_MAX);
 	metrics->overhead_us = spent_us - metrics->run_us;
 }

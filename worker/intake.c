@@ -291,7 +291,7 @@ void intake_delivered(void *ctx, const struct delivery *delivery)
 	task->queue = copy(task, delivery->queue);
 	copy_headers(task, &delivery->headers);
 	task->priority = delivery->priority;
-	task->timestamp_s = delivery->timestamp_s;
+	task->timestamp_us = delivery->timestamp_us;
 	task->attempts = delivery->attempts;
 	task->first_fault_ms = delivery->death.first_at_ms;
 	task->payload.len = delivery->body.len;

@@ -72,7 +72,7 @@ struct ipc_pub_message {
 	enum job_priority priority;
 	enum wait_bucket bucket;
 	int64_t attempts;
-	int64_t timestamp_s;
+	int64_t timestamp_us;
 	int64_t first_at_ms;
 	int64_t last_at_ms;
 	char id[IPC_KEY_BYTES];

@@ -132,7 +132,7 @@ static int send_item(struct state *state, struct item *item, struct err *err)
 		.key = or_null(head->key),
 		.reply_to = or_null(head->reply_to),
 		.correlation_id = or_null(head->correlation_id),
-		.timestamp_s = head->timestamp_s,
+		.timestamp_us = head->timestamp_us,
 		.priority = head->priority,
 		.attempts = head->attempts,
 		.bucket = head->bucket,

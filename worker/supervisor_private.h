@@ -53,7 +53,7 @@ struct task {
 	struct bytes headers; /* of the producer, packed: headers.h */
 	const char *queue;
 	enum job_priority priority;
-	int64_t timestamp_s;
+	int64_t timestamp_us;
 	int64_t attempts; /* before this one */
 	int64_t first_fault_ms;
 

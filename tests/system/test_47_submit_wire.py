@@ -59,6 +59,7 @@ class Send(WireCase):
         self.assertEqual(properties.content_type, "application/msgpack")
         self.assertEqual(properties.delivery_mode, 2)
         self.assertLess(abs(properties.timestamp - time.time()), 60)
+        self.assertEqual(properties.headers["x-sbx-timestamp-us"] // 1000000, properties.timestamp)
 
     def test_results_are_asked_for_elsewhere(self):
         where = self.client.name("reply.elsewhere")

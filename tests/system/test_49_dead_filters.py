@@ -20,7 +20,8 @@ class Filters(SubmitCase):
         message_id = body.get("id") if isinstance(body, dict) else None
         headers = {"x-sbx-reason": reason, "x-sbx-attempts": 3, "x-sbx-error": "why",
                    "x-sbx-worker": "w", "x-sbx-queue": "q", "x-sbx-first-at": 1700000000000,
-                   "x-sbx-last-at": int(time.time() * 1000) - age_ms}
+                   "x-sbx-last-at": int(time.time() * 1000) - age_ms,
+                   "x-sbx-timestamp-us": 1700000000123456}
         headers.update(properties.pop("headers", {}))
         self.client.with_channel(lambda channel: channel.basic_publish(
             self.client.name("dead"), properties.pop("key", "jobs"),

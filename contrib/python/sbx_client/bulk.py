@@ -13,8 +13,10 @@ Outcome = collections.namedtuple("Outcome", "id queued error")
 
 
 def properties_of(job, reply_to=None):
+    now_us = time.time_ns() // 1000
     return pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=2, message_id=job.id,
-                                timestamp=int(time.time()), reply_to=reply_to, type="job")
+                                timestamp=now_us // 1000000, reply_to=reply_to, type="job",
+                                headers={"x-sbx-timestamp-us": now_us})
 
 
 class Bulk:

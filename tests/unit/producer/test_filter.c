@@ -18,14 +18,14 @@ struct sample {
 	const char *reason;
 	const char *tenant;
 	int64_t last_at_ms;
-	int64_t timestamp_s;
+	int64_t timestamp_us;
 };
 
 static enum filter_verdict judge(struct filter *filter, const struct sample *sample)
 {
 	const struct delivery delivery = {
 		.death = {.reason = sample->reason, .last_at_ms = sample->last_at_ms},
-		.timestamp_s = sample->timestamp_s,
+		.timestamp_us = sample->timestamp_us,
 	};
 	const struct letter letter = {
 		.delivery = &delivery, .id = sample->id, .tenant = sample->tenant};
@@ -66,8 +66,8 @@ static void each_condition_must_hold(void **state)
 static void without_a_time_of_death_that_of_enqueueing_counts(void **state)
 {
 	struct filter filter = {.now_ms = 10000000, .since_ms = 1000};
-	const struct sample recent = {"a", "x", "t", 0, 9999};
-	const struct sample old = {"a", "x", "t", 0, 9998};
+	const struct sample recent = {"a", "x", "t", 0, 9999000000};
+	const struct sample old = {"a", "x", "t", 0, 9998999999};
 	const struct sample absurd = {"a", "x", "t", 0, INT64_MAX};
 
 	(void)state;
@@ -125,7 +125,7 @@ static void assert_returns(const struct delivery *delivery)
 	assert_int_equal(message.death.last_at_ms, delivery->death.last_at_ms);
 	assert_int_equal(message.attempts, delivery->attempts);
 	assert_int_equal(message.priority, delivery->priority);
-	assert_int_equal(message.timestamp_s, delivery->timestamp_s);
+	assert_int_equal(message.timestamp_us, delivery->timestamp_us);
 	buf_release(&text);
 	arena_release(&arena);
 }
@@ -139,7 +139,7 @@ static void a_letter_comes_back_as_it_was(void **state)
 		.death = {.reason = "host.fault", .last_at_ms = 7},
 		.attempts = 3,
 		.priority = PRIORITY_LOW,
-		.timestamp_s = 1700000000,
+		.timestamp_us = 1700000000123456,
 		.headers = {headers, ARRAY_LEN(headers)},
 	};
 

@@ -130,7 +130,7 @@ struct seen {
 	int64_t first_at_ms;
 	int64_t last_at_ms;
 	int64_t redeliveries;
-	int64_t timestamp_s;
+	int64_t timestamp_us;
 	size_t body_len;
 	uint64_t size_bytes;
 	uint8_t body_first;
@@ -164,7 +164,7 @@ static inline void seen_fill(struct seen *seen, const struct delivery *d)
 			      .first_at_ms = d->death.first_at_ms,
 			      .last_at_ms = d->death.last_at_ms,
 			      .redeliveries = d->redeliveries,
-			      .timestamp_s = d->timestamp_s,
+			      .timestamp_us = d->timestamp_us,
 			      .body_len = d->body.len,
 			      .size_bytes = d->size_bytes,
 			      .priority = d->priority};

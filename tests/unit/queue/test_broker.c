@@ -105,7 +105,7 @@ static void strange_properties_count_as_absent(void **state)
 	assert_string_equal(seen->header, "kept=yes");
 	assert_int_equal(seen->attempts, 0);
 	assert_int_equal(seen->first_at_ms, 0);
-	assert_int_equal(seen->timestamp_s, 0);
+	assert_int_equal(seen->timestamp_us, 0);
 	assert_int_equal(seen->body_len, 0);
 	watcher_ack(watcher, 0);
 	watcher_free(watcher);

@@ -28,7 +28,7 @@ static void a_job_arrives_as_it_was_sent(void **state)
 		message.priority = order[i];
 		message.correlation_id = "c";
 		message.reply_to = "somewhere.else";
-		message.timestamp_s = 1700000000;
+		message.timestamp_us = 1700000000123456;
 		message.headers = (struct pair_list){&header, 1};
 		send_now(&config, ROUTE_JOB, &message);
 		watcher_expect(watcher, i + 1);
@@ -38,7 +38,7 @@ static void a_job_arrives_as_it_was_sent(void **state)
 		assert_string_equal(watcher->seen[i].reply_to, "somewhere.else");
 		assert_string_equal(watcher->seen[i].header, "traceparent=00-aa-bb-01");
 		assert_int_equal(watcher->seen[i].priority, order[i]);
-		assert_int_equal(watcher->seen[i].timestamp_s, 1700000000);
+		assert_int_equal(watcher->seen[i].timestamp_us, 1700000000123456);
 		assert_int_equal(watcher->seen[i].body_len, 5);
 		assert_int_equal(watcher->seen[i].attempts, 0);
 		assert_int_equal(watcher->seen[i].redeliveries, 0);

@@ -384,6 +384,35 @@ static void what_is_no_queue_is_refused(void **state)
 	expect_refusal(text, false, ERR_UNSUPPORTED, "link.db");
 }
 
+/* Version 1 had times in seconds. */
+static void a_queue_of_version_1_is_taken_over(void **state)
+{
+	struct message message = test_message("old");
+	struct watcher *watcher;
+	char path[sizeof(folder) + 32];
+	sqlite3 *db;
+
+	(void)state;
+	message.timestamp_us = 1700000000123456;
+	send_now(&config, ROUTE_JOB, &message);
+	(void)snprintf(path, sizeof(path), "%s/queue.db", folder);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_exec(db,
+			     "UPDATE messages SET timestamp_us = timestamp_us / 1000000;"
+			     "ALTER TABLE messages RENAME COLUMN timestamp_us TO timestamp_s;"
+			     "PRAGMA user_version = 1",
+			     NULL, NULL, NULL),
+		SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	watcher = watcher_new(&config, SOURCE_JOBS, NULL);
+	watcher_expect(watcher, 1);
+	assert_string_equal(watcher->seen[0].id, "old");
+	assert_int_equal(watcher->seen[0].timestamp_us, 1700000000000000);
+	watcher_ack(watcher, 0);
+	watcher_free(watcher);
+}
+
 /* Root opens files in directories of others. */
 static void no_link_is_followed(void **state)
 {
@@ -568,6 +597,7 @@ int main(void)
 		file_test(events_nobody_takes_are_bounded),
 		file_test(patterns_match_as_a_topic_exchange_has_it),
 		file_test(what_is_no_queue_is_refused),
+		file_test(a_queue_of_version_1_is_taken_over),
 		file_test(no_link_is_followed),
 		file_test(a_report_makes_no_file),
 		file_test(root_gives_the_file_away),
