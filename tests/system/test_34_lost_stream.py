@@ -81,4 +81,4 @@ class LostStream(sbxtest.Case):
 
 
 if __name__ == "__main__":
-    sbxtest.main()
+    sbxtest.main(verbosity=2)
