@@ -195,15 +195,6 @@ static void notice(void *ctx, const char *text)
 
 /* --- one line --------------------------------------------------------- */
 
-static bool is_blank(struct bytes line)
-{
-	for (size_t i = 0; i < line.len; i++) {
-		if (strchr(" \t\r", line.data[i]) == NULL || line.data[i] == '\0')
-			return false;
-	}
-	return true;
-}
-
 /* A job without an id gets one that it has again when the batch is repeated. */
 static void name_job(struct batch *batch, struct arena *arena, struct value *tree)
 {
@@ -281,7 +272,7 @@ static int take_line(struct batch *batch, struct bytes line, struct err *err)
 	struct value *tree;
 	int rc;
 
-	if (is_blank(line)) {
+	if (lines_is_blank(line)) {
 		batch->blank++;
 		return 0;
 	}

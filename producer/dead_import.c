@@ -122,7 +122,7 @@ static int import_lines(struct import *import, struct err *err)
 		case LINES_LINE:
 			break;
 		}
-		if (import->lines.number < import->from)
+		if (import->lines.number < import->from || lines_is_blank(line))
 			continue;
 		if (import_line(import, line, err) < 0)
 			return -1;

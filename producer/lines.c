@@ -35,6 +35,15 @@ int lines_open(struct lines *lines, const char *name, size_t limit_bytes, struct
 	return 0;
 }
 
+bool lines_is_blank(struct bytes line)
+{
+	for (size_t i = 0; i < line.len; i++) {
+		if (strchr(" \t\r", line.data[i]) == NULL || line.data[i] == '\0')
+			return false;
+	}
+	return true;
+}
+
 void lines_close(struct lines *lines)
 {
 	if (lines->fd != STDIN_FILENO)

@@ -40,6 +40,9 @@ int lines_open(struct lines *lines, const char *name, size_t limit_bytes,
  */
 enum lines_got lines_next(struct lines *lines, struct bytes *ret, struct err *err) MUST_CHECK;
 
+/* Nothing but blanks, tabs and a carriage return. */
+bool lines_is_blank(struct bytes line);
+
 /* Whether lines_next has something to do within `timeout_ms`: a line, the end,
  * or more to read. */
 bool lines_wait(const struct lines *lines, int timeout_ms);

@@ -131,6 +131,8 @@ static int listen_at(const struct metrics_address *where, int *ret_fd, struct er
 	mask = umask(0117);
 	rc = bind(fd, (const struct sockaddr *)&where->address, where->len);
 	(void)umask(mask);
+	if (rc < 0 && where->path != NULL)
+		return err_sys(err, "user %u cannot make the socket '%s'", geteuid(), where->path);
 	if (rc < 0 || listen(fd, CONNECTIONS) < 0)
 		return err_sys(err, "cannot listen");
 	*ret_fd = fd_take(&fd);

@@ -265,6 +265,8 @@ class Filters(SubmitCase):
         self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
         before = self.raw_letters()
         self.assertEqual(len(before), 6)
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write("\n \t\r\n")  # as in a batch
         done = self.submit("dead", "import", path, "--dry-run")
         self.assertEqual((done.returncode, self.client.depth("dead")), (0, 0), done.stderr)
         done = self.submit("dead", "import", path)
