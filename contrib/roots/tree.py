@@ -186,6 +186,8 @@ class Tree:
         if not (member.isreg() or member.issym() or member.islnk()):
             self.skipped += 1
             return
+        if not (member.isreg() or member.linkname):
+            raise Refused(f"a link to nothing: {member.name!r}")
         place = self.directory(parts[:-1]) + parts[-1:]
         if member.islnk():
             self.add_hard_link(member, place)
