@@ -480,6 +480,9 @@ class Hostile(Rooted):
         self.assertFalse(os.path.lexists(there))
         with open(self.secret, encoding="utf-8") as stream:
             self.assertEqual(stream.read(), SECRET)
+        for kind in ("link", "hard"):
+            nowhere = self.file("root.tar", tar(member("usr/a", kind, linkname="")))
+            self.assert_refused("a link to nothing", "tar", "app", nowhere)
 
     def test_a_hard_link_to_a_link_takes_the_link(self):
         root = self.made("oci", "app", self.image(
@@ -516,11 +519,6 @@ class Hostile(Rooted):
                 self.assertNotEqual(self.mkroot("oci", "app", path, timeout=20).returncode, 0)
                 self.assert_clean()
 
-    def test_a_link_to_nothing(self):
-        for kind in ("link", "hard"):
-            path = self.file("root.tar", tar(member("usr/a", kind, linkname="")))
-            self.assert_refused("a link to nothing", "tar", "app", path)
-
     def test_what_comes_after_the_last_member(self):
         whole = tar(member("usr/a", data=b"a"))
         rubbish = b"".join(bytes([number % 255 + 1]) for number in range(512))
@@ -544,8 +542,7 @@ class Hostile(Rooted):
         for each in (Image(lower, upper), Saved().add("a", lower).add("b", lower, upper, lower)):
             with open(each.write(os.path.join(self.folder, "image.tar")), "rb") as file:
                 images.append(file.read())
-        seed = int(os.environ.get("SBX_SEED") or
-                   (1 if os.environ.get("CI") else random.randrange(1 << 32)))
+        seed = 1 if os.environ.get("CI") else random.randrange(1 << 32)
         rnd = random.Random(seed)
         accepted = 0
         for number in range(400):
