@@ -468,6 +468,8 @@ class Hostile(Rooted):
                 self.assert_refused("", "oci", "app", self.image(entries))
 
     def test_links_that_lead_out_stay_inside(self):
+        nowhere = self.file("root.tar", tar(member("usr/a", "link", linkname="")))
+        self.assert_refused("a link to nothing", "tar", "app", nowhere)
         there = f"/opt/sbx-mkroot-{os.getpid()}"
         root = self.made("oci", "app", self.image(
             [member("usr", "dir"), member("up", "link", linkname="../" * 12 + there[1:]),
@@ -480,9 +482,6 @@ class Hostile(Rooted):
         self.assertFalse(os.path.lexists(there))
         with open(self.secret, encoding="utf-8") as stream:
             self.assertEqual(stream.read(), SECRET)
-        for kind in ("link", "hard"):
-            nowhere = self.file("root.tar", tar(member("usr/a", kind, linkname="")))
-            self.assert_refused("a link to nothing", "tar", "app", nowhere)
 
     def test_a_hard_link_to_a_link_takes_the_link(self):
         root = self.made("oci", "app", self.image(
@@ -520,13 +519,12 @@ class Hostile(Rooted):
                 self.assert_clean()
 
     def test_what_comes_after_the_last_member(self):
-        whole = tar(member("usr/a", data=b"a"))
+        whole = tar(member("usr/a", data=b"a"))[:1024]
         rubbish = b"".join(bytes([number % 255 + 1]) for number in range(512))
-        for cut, end in ((1024, rubbish), (1024, rubbish[:100]), (1024, rubbish + bytes(1024))):
-            with self.subTest(end=end[:4], len=len(end)):
-                path = self.file("root.tar", whole[:cut] + end)
-                self.assert_refused("a header that is none", "tar", "app", path)
-                self.assertNotEqual(self.mkroot("oci", "app", path).returncode, 0)
+        for end in (rubbish, rubbish[:100], rubbish + bytes(1024)):
+            path = self.file("root.tar", whole + end)
+            self.assert_refused("a header that is none", "tar", "app", path)
+            self.assertNotEqual(self.mkroot("oci", "app", path).returncode, 0)
 
     def test_mutations(self):
         """Any archive is unpacked or refused: nothing else is raised, nothing lies outside."""
