@@ -130,14 +130,6 @@ void store_build_release(struct store_build *build)
 	fd_cleanup(&build->fd);
 }
 
-static bool is_at(int dir_fd, const char *name, int fd)
-{
-	struct stat held, named;
-
-	return fstat(fd, &held) == 0 && fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       held.st_ino == named.st_ino && held.st_dev == named.st_dev;
-}
-
 /* Removes each directory below tmp/ whose builder is gone. */
 int store_clean_tmp(const struct store *store, struct err *err)
 {
@@ -163,7 +155,8 @@ int store_clean_tmp(const struct store *store, struct err *err)
 		fd = openat(tmp, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		/* Who has built it may have given it its final name since it was opened:
 		 * then the lock is free as well. */
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && is_at(tmp, entry->d_name, fd)) {
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+		    store_is_named(fd, tmp, entry->d_name)) {
 			remove_content(fd, 0);
 			(void)unlinkat(tmp, entry->d_name, AT_REMOVEDIR);
 		} else if (fd >= 0) {

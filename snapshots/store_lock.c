@@ -41,54 +41,52 @@ static bool pause_until(int64_t deadline_us, int64_t *pause_us)
 	return true;
 }
 
-static int took_too_long(const char *path, struct err *err)
-{
-	return err_set(err, ERR_TIMEOUT, "cannot lock '%s': held for too long", path);
-}
+typedef int try_fn(int fd, int how, bool wait);
 
-static int lock_fd(int fd, int how, int64_t deadline_us, const char *path, struct err *err)
+static int keep_trying(try_fn *try, int fd, int how, int64_t deadline_us, const char *path,
+		       struct err *err)
 {
 	int64_t pause_us = POLL_MIN_US;
 
-	while (flock(fd, deadline_us < 0 ? how : how | LOCK_NB) < 0) {
-		if (errno == EINTR)
-			continue;
-		if (errno != EWOULDBLOCK)
-			return err_sys(err, "cannot lock '%s'", path);
-		if (!pause_until(deadline_us, &pause_us))
-			return took_too_long(path, err);
-	}
-	return 0;
-}
-
-/* --- the gate ---------------------------------------------------------- */
-
-static struct flock gate(short type)
-{
-	return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-}
-
-static int enter_gate(int fd, short type, int64_t deadline_us, const char *path, struct err *err)
-{
-	struct flock lock = gate(type);
-	int64_t pause_us = POLL_MIN_US;
-
-	while (fcntl(fd, deadline_us < 0 ? F_OFD_SETLKW : F_OFD_SETLK, &lock) < 0) {
+	while (try(fd, how, deadline_us < 0) < 0) {
 		if (errno == EINTR)
 			continue;
 		if (errno != EAGAIN && errno != EACCES)
 			return err_sys(err, "cannot lock '%s'", path);
 		if (!pause_until(deadline_us, &pause_us))
-			return took_too_long(path, err);
+			return err_set(err, ERR_TIMEOUT, "cannot lock '%s': held for too long",
+				       path);
 	}
 	return 0;
 }
 
+static int try_file(int fd, int how, bool wait)
+{
+	return flock(fd, wait ? how : how | LOCK_NB);
+}
+
+static int lock_fd(int fd, int how, int64_t deadline_us, const char *path, struct err *err)
+{
+	return keep_trying(try_file, fd, how, deadline_us, path, err);
+}
+
+/* --- the gate ---------------------------------------------------------- */
+
+static int try_gate(int fd, int type, bool wait)
+{
+	struct flock gate = {.l_type = (short)type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+
+	return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &gate);
+}
+
+static int enter_gate(int fd, int type, int64_t deadline_us, const char *path, struct err *err)
+{
+	return keep_trying(try_gate, fd, type, deadline_us, path, err);
+}
+
 static void leave_gate(int fd)
 {
-	struct flock lock = gate(F_UNLCK);
-
-	(void)fcntl(fd, F_OFD_SETLK, &lock);
+	(void)try_gate(fd, F_UNLCK, false);
 }
 
 /* --- the ways to hold a lock ------------------------------------------- */
@@ -128,14 +126,12 @@ static int hold_deleting(int fd, int64_t deadline_us, const char *path, struct e
 
 /* --- files ------------------------------------------------------------- */
 
-/* Who had the lock before may have taken the file away: then it locks nobody
- * else out any more. */
-static bool still_named(int fd, const char *path)
+bool store_is_named(int fd, int dir_fd, const char *name)
 {
 	struct stat held, named;
 
-	return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
-	       held.st_dev == named.st_dev;
+	return fstat(fd, &held) == 0 && fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       held.st_ino == named.st_ino && held.st_dev == named.st_dev;
 }
 
 static int lock_file(const char *path, hold_fn *hold, int64_t deadline_us, int *ret_fd,
@@ -148,7 +144,9 @@ static int lock_file(const char *path, hold_fn *hold, int64_t deadline_us, int *
 			return err_sys(err, "cannot open '%s'", path);
 		if (hold(fd, deadline_us, path, err) < 0)
 			return -1;
-		if (still_named(fd, path)) {
+		/* Who had the lock before may have taken the file away: then it locks
+		 * nobody else out any more. */
+		if (store_is_named(fd, AT_FDCWD, path)) {
 			*ret_fd = fd_take(&fd);
 			return 0;
 		}

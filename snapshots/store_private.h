@@ -33,6 +33,9 @@ struct store {
  * `deadline_us` on the monotonic clock; -1 waits for ever. ERR_TIMEOUT. */
 int store_lock(const char *path, int64_t deadline_us, int *ret_fd, struct err *err) MUST_CHECK;
 
+/* Whether the open `fd` still has that name, which is no link. */
+bool store_is_named(int fd, int dir_fd, const char *name);
+
 /* Held, together with others, from the first object that is written to a
  * repository until the ref that leads to it is set; and by the one alone who
  * deletes objects and refs. Who deletes has its turn before writers that come

@@ -270,8 +270,8 @@ static void test_killed_host(void **state)
 	boxtest_close(&test);
 }
 
-/* A host of one box does not wait in box_attach: box_confirm tells how it went,
- * and an init that was killed meanwhile is an error there, not a hang. */
+/* A host of one box; and box_confirm tells how an attach went: an init that was
+ * killed meanwhile is an error there, not a hang. */
 static void test_one_box_only(void **state)
 {
 	struct box_config config = {.allow_missing_cgroup = true,
