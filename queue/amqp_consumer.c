@@ -419,7 +419,8 @@ static int rabbit_dispatch(struct consumer *base, struct err *err)
 		return 0;
 	if (pump(c, &why) < 0) {
 		lose(c, &why);
-	} else if (c->control_again_us != 0 && clock_mono_us() > c->control_again_us) {
+	} else if (c->control_again_us != 0 && !c->stopped &&
+		   clock_mono_us() > c->control_again_us) {
 		(void)err_set(&why, ERR_PEER,
 			      "it is made anew to ask for the control stream again");
 		lose(c, &why);
